@@ -1,0 +1,182 @@
+"""One supervised connection to NATS: the only place that dials it."""
+
+import asyncio
+import json
+import logging
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from prometheus_client import Counter, Gauge
+from pydantic import Field, SecretStr, model_validator
+
+from jetpost.config.section import Section
+
+CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
+RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
+
+_log = logging.getLogger(__name__)
+
+
+class Nats(Section):
+    """How to reach NATS."""
+
+    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
+    """URLs of the servers, `nats://host:port` or `tls://host:port`."""
+    monitoring: tuple[str, ...] = ()
+    """HTTP monitoring URLs of the servers, `http://host:8222`; whether they fsync before they answer is asked there."""
+    user: str = ""
+    """User name; empty for none."""
+    password: SecretStr = SecretStr("")
+    """Password of `user`."""
+    credentials_file: Path | None = None
+    """A NATS credentials file (JWT and seed)."""
+    ca_file: Path | None = None
+    """CA certificates (PEM) that must have signed the servers' certificates."""
+    certificate_file: Path | None = None
+    """Our client certificate (PEM), with `key_file`."""
+    key_file: Path | None = None
+    """Key of `certificate_file` (PEM)."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 5
+    """How long one question to JetStream may take."""
+
+    @model_validator(mode="after")
+    def _files_are_readable(self) -> Self:
+        self.tls_context()
+        if self.credentials_file is not None:
+            self.credentials_file.read_bytes()
+        return self
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The TLS context for the servers, or None when no TLS file is named. ValueError: a file cannot be used."""
+        if self.ca_file is None and self.certificate_file is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.certificate_file is not None:
+                context.load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            raise ValueError(f"cannot use the TLS files of nats: {error}") from error
+        return context
+
+
+class ApiError(Exception):
+    """JetStream said no: `err_code` is its number (10071 wrong last sequence, …)."""
+
+    def __init__(self, code: int, err_code: int, description: str) -> None:
+        super().__init__(f"{description} ({err_code})")
+        self.code = code
+        self.err_code = err_code
+        self.description = description
+
+
+class Unreachable(Exception):  # noqa: N818 — a state of the world, named as one
+    """JetStream did not answer: disconnected, no leader, or the question timed out. The request may have been done."""
+
+
+def answer_of(data: bytes) -> dict[str, Any]:
+    """The JSON answer of a JetStream API; ApiError when it is an error."""
+    answer: dict[str, Any] = json.loads(data)
+    if error := answer.get("error"):
+        raise ApiError(int(error.get("code", 0)), int(error.get("err_code", 0)), str(error.get("description", "")))
+    return answer
+
+
+class JetStream:
+    """A connection that is made again for ever. Questions fail with Unreachable, never hang."""
+
+    def __init__(self, nc: Client, settings: Nats) -> None:
+        self.nc = nc
+        self.settings = settings
+        self.generation = 0
+        """Grows at each reconnect: what was asked of an earlier connection will not be answered."""
+
+    @classmethod
+    async def connect(cls, settings: Nats, name: str) -> Self:
+        """Connect, however long it takes; cancel to give up."""
+        self = cls(Client(), settings)
+        await self.nc.connect(
+            list(settings.servers),
+            name=name,
+            tls=settings.tls_context(),
+            user=settings.user or None,
+            password=settings.password.get_secret_value() or None,
+            user_credentials=None if settings.credentials_file is None else str(settings.credentials_file),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type] # annotated int, used as seconds
+            connect_timeout=5,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            pending_size=16 * 1024 * 1024,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+        )
+        CONNECTED.set(1)
+        return self
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands now."""
+        return self.nc.is_connected
+
+    def trouble(self) -> str | None:
+        """Why NATS cannot be used, or None."""
+        return None if self.connected else "not connected to NATS"
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Msg:
+        """Ask and wait for one answer. Unreachable when none comes within `timeout_s`."""
+        if not self.connected:
+            raise Unreachable("not connected to NATS")
+        try:
+            patience_s = timeout_s or self.settings.request_timeout_s
+            return await self.nc.request(subject, payload, patience_s, headers=headers)
+        except (NoRespondersError, NatsError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{subject}: {error or type(error).__name__}") from error
+
+    async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the JetStream API `$JS.API.<subject>`. ApiError when it refuses, Unreachable when it does not answer."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        return answer_of((await self.request(f"$JS.API.{subject}", payload)).data)
+
+    async def tell(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> bool:
+        """Publish without an answer. False when it certainly did not go out."""
+        try:
+            await self.nc.publish(subject, payload, headers=headers)
+        except (NatsError, OSError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Send what is buffered and close."""
+        try:
+            if self.connected:
+                await asyncio.wait_for(self.nc.flush(), 2)
+        except (NatsError, TimeoutError, OSError) as error:
+            _log.warning("closing NATS: %s", error)
+        await self.nc.close()
+        CONNECTED.set(0)
+
+    async def _on_error(self, error: Exception) -> None:
+        # While the connection is away every further try fails alike: said once, when it broke.
+        _log.log(logging.WARNING if self.connected else logging.DEBUG, "nats: %s", error or type(error).__name__)
+
+    async def _on_disconnect(self) -> None:
+        _log.warning("disconnected from NATS")
+        CONNECTED.set(0)
+
+    async def _on_reconnect(self) -> None:
+        self.generation += 1
+        _log.warning("connected to NATS again")
+        RECONNECTS.inc()
+        CONNECTED.set(1)

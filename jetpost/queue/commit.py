@@ -1,0 +1,201 @@
+"""Group commit: what arrives while one commit is on its way rides in the next one.
+
+JetStream fsyncs once for each atomic batch, so the cost of durability is shared by everything in it. A unit (all
+entries of one acceptance, or all successors of one transition) is stored whole or not at all. A batch has a fixed cost
+of some 3.3 ms and a plain publish of 0.8 ms (0.35 ms each when several are under way): a few units of one message each
+go as plain publishes, which are as atomic and as durable.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from typing import NamedTuple
+
+from nats.errors import Error as NatsError
+from nats.nuid import NUID
+from prometheus_client import Counter, Histogram
+
+from jetpost.jetstream import ApiError, Unreachable, answer_of
+from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.shard import Shard
+
+BATCH_ENTRIES = Histogram(
+    "jetpost_queue_commit_batch_entries",
+    "Entries in one atomic batch.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+COMMIT_SECONDS = Histogram(
+    "jetpost_queue_commit_seconds",
+    "Time from the first octet of an atomic batch to its acknowledgement after fsync.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+COMMITS = Counter(
+    "jetpost_queue_commits_total",
+    "Atomic batches by what came of them. Labels: `result` is stored, refused, repeated, full or unreachable.",
+    ["result"],
+)
+
+QUEUE_AWAY = Reply(451, EnhancedStatus(4, 3, 0), ("Queue unavailable, try again later",))
+QUEUE_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Queue full, try again later",))
+
+_FEW = 8
+"""Up to this many units of one message each are cheaper as plain publishes than as one atomic batch."""
+_MOST_MESSAGES = 1000
+_MOST_OCTETS = 4 * 1024 * 1024
+_WRONG_LAST_SEQUENCE = 10071
+_DUPLICATE_ID = 10201
+_TOO_MANY_OPEN = frozenset({10210, 10211})
+_NO_ROOM = frozenset({10023, 10028, 10047, 10077, 10110, 10122})
+_nuid = NUID()
+
+
+class Publication(NamedTuple):
+    """One message for the stream."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+class Stored(NamedTuple):
+    """The unit is on disk."""
+
+
+class Refused(NamedTuple):
+    """A guard failed: the unit, or a later move of its entry, is stored already."""
+
+
+class Unavailable(NamedTuple):
+    """The queue could not take it. The client hears `reply`; the log hears `cause`."""
+
+    reply: Reply
+    cause: str
+
+
+Answer = Stored | Refused | Unavailable
+
+
+class _Unit(NamedTuple):
+    publications: tuple[Publication, ...]
+    answer: asyncio.Future[Answer]
+    deadline: float
+
+
+class GroupCommit:
+    """The committer of one shard: one batch in flight, the rest waits for the next."""
+
+    def __init__(self, shard: Shard, timeout_s: float) -> None:
+        self._shard = shard
+        self._timeout_s = timeout_s
+        self._waiting: deque[_Unit] = deque()
+        self._wake = asyncio.Event()
+        self.trouble: str | None = None
+        """Why the last batch was not stored, or None."""
+
+    async def commit(self, publications: tuple[Publication, ...]) -> Answer:
+        """Store the unit. Answers within the time-out; Unavailable means that it may or may not be stored."""
+        loop = asyncio.get_running_loop()
+        unit = _Unit(publications, loop.create_future(), loop.time() + self._timeout_s)
+        self._waiting.append(unit)
+        self._wake.set()
+        return await unit.answer
+
+    async def run(self) -> None:
+        """Commit what waits, batch after batch, until cancelled."""
+        while True:
+            await self._wake.wait()
+            units = self._take()
+            if not units:
+                self._wake.clear()
+                continue
+            if len(units) <= _FEW and all(len(unit.publications) == 1 for unit in units):
+                await self._one_by_one(units)
+                continue
+            answer = await self._store(units)
+            if isinstance(answer, Refused) and len(units) > 1:
+                # One guard refuses the whole batch: let each unit find out for itself.
+                await self._one_by_one(units)
+                continue
+            for unit in units:
+                _tell(unit, answer)
+
+    async def _one_by_one(self, units: list[_Unit]) -> None:
+        """Store each unit for itself, all at the same time."""
+        answers = await asyncio.gather(*(self._store([unit]) for unit in units))
+        for unit, answer in zip(units, answers, strict=True):
+            _tell(unit, answer)
+
+    def _take(self) -> list[_Unit]:
+        units: list[_Unit] = []
+        messages = octets = 0
+        while self._waiting:
+            first = self._waiting[0]
+            messages += len(first.publications)
+            octets += sum(len(publication.payload) for publication in first.publications)
+            if units and (messages > _MOST_MESSAGES or octets > _MOST_OCTETS):
+                break
+            units.append(self._waiting.popleft())
+        return units
+
+    async def _store(self, units: list[_Unit]) -> Answer:
+        """Send one batch, again and again while in doubt, until it is answered or the first deadline passes."""
+        loop = asyncio.get_running_loop()
+        deadline = units[0].deadline
+        publications = list(itertools.chain.from_iterable(unit.publications for unit in units))
+        BATCH_ENTRIES.observe(len(publications))
+        while True:
+            try:
+                begun = time.perf_counter()
+                await self._send(publications, max(deadline - loop.time(), 0.1))
+                COMMIT_SECONDS.observe(time.perf_counter() - begun)
+                COMMITS.labels("stored").inc()
+                self.trouble = None
+                return Stored()
+            except ApiError as error:
+                if error.err_code in {_WRONG_LAST_SEQUENCE, _DUPLICATE_ID}:
+                    COMMITS.labels("refused").inc()
+                    self.trouble = None
+                    return Refused()
+                if error.err_code in _NO_ROOM:
+                    COMMITS.labels("full").inc()
+                    self.trouble = f"queue full: {error}"
+                    return Unavailable(QUEUE_FULL, str(error))
+                if error.err_code not in _TOO_MANY_OPEN:
+                    self.trouble = str(error)
+            except (Unreachable, NatsError, OSError) as error:
+                self.trouble = str(error) or type(error).__name__
+            if loop.time() >= deadline:
+                COMMITS.labels("unreachable").inc()
+                return Unavailable(QUEUE_AWAY, self.trouble or "too many open batches")
+            COMMITS.labels("repeated").inc()
+            await asyncio.sleep(0.05)
+
+    async def _send(self, publications: list[Publication], timeout_s: float) -> None:
+        """One atomic batch (NATS ADR-50): every message but the last without an answer, the last one commits."""
+        jetstream = self._shard.jetstream
+        if not jetstream.connected:
+            raise Unreachable("not connected to NATS")
+        # A lost answer is cheaper to ask for again than to wait for: the guards make the repetition harmless.
+        patience_s = min(timeout_s, 5)
+        if len(publications) == 1:
+            subject, headers, payload = publications[0]
+            answer_of((await jetstream.request(subject, payload, headers, timeout_s=patience_s)).data)
+            return
+        batch = _nuid.next().decode()
+        for number, (subject, headers, payload) in enumerate(publications[:-1], 1):
+            stamped = {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            await jetstream.nc.publish(subject, payload, headers=stamped)
+        subject, headers, payload = publications[-1]
+        stamped = {
+            **headers,
+            "Nats-Batch-Id": batch,
+            "Nats-Batch-Sequence": str(len(publications)),
+            "Nats-Batch-Commit": "1",
+        }
+        answer_of((await jetstream.request(subject, payload, stamped, timeout_s=patience_s)).data)
+
+
+def _tell(unit: _Unit, answer: Answer) -> None:
+    if not unit.answer.done():
+        unit.answer.set_result(answer)

@@ -1,0 +1,329 @@
+"""Claims: entries taken from the queue that stay ours until we say what became of them.
+
+A supervised pull: at any moment at most one pull request is open a shard; when the server goes away, the consumer is
+deleted or the pull falls silent, it is asked again (and the consumer made again).
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Self
+
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from prometheus_client import Counter, Gauge
+
+from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.queue.entry import ENVELOPE_HEADER, Entry, Site
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.shard import Shard
+from jetpost.queue.states import State
+
+CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
+PULLS_RESTARTED = Counter(
+    "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
+)
+RESUMED = Counter(
+    "jetpost_queue_resumed_total",
+    "Redelivered entries that had been finished already. Labels: `by` is self or other.",
+    ["by"],
+)
+
+_PULL_S = 30
+_HEARTBEAT_S = 5
+_MOST_A_PULL = 256
+_REMEMBERED = 200_000
+_IDLE_PARKED_S = 300
+
+log = structlog.get_logger(__name__)
+
+
+class Claim:
+    """One entry that is ours for now: settle it or hand it back."""
+
+    __slots__ = ("acknowledge_to", "consumer", "entry", "octets", "sequence", "shard", "times_delivered")
+
+    def __init__(
+        self, entry: Entry, sequence: int, times_delivered: int, *, shard: Shard, consumer: "Consumer", message: Msg
+    ) -> None:
+        self.entry = entry
+        self.sequence = sequence
+        self.times_delivered = times_delivered
+        self.shard = shard
+        self.consumer = consumer
+        self.acknowledge_to = message.reply
+        self.octets = len(message.data)
+
+
+class Settled:
+    """The sequences this process has settled lately: a redelivery of one is acknowledged again, never attempted."""
+
+    def __init__(self) -> None:
+        self._sequences: dict[tuple[int, int], None] = {}
+
+    def add(self, shard: int, sequence: int) -> None:
+        """Remember; the oldest are forgotten."""
+        self._sequences[shard, sequence] = None
+        if len(self._sequences) > _REMEMBERED:
+            del self._sequences[next(iter(self._sequences))]
+
+    def __contains__(self, place: tuple[int, int]) -> bool:
+        return place in self._sequences
+
+
+class Consumer:
+    """Claims of one state (and, for parked entries, one site) from every shard, as an asynchronous iterator."""
+
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        settings: QueueSettings,
+        settled: Settled,
+        *,
+        state: State,
+        site: Site | None,
+        max_claims: int,
+        max_bytes: int,
+    ) -> None:
+        self.state = state
+        self.site = site
+        self._settings = settings
+        self._settled = settled
+        self._max_claims = max_claims
+        self._max_bytes = max_bytes
+        self._live: dict[tuple[int, int], Claim] = {}
+        self._bytes = 0
+        self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
+        self._pulls = [_Pull(self, shard) for shard in shards]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+        self._quiet = asyncio.Event()
+
+    async def start(self) -> Self:
+        """Begin to pull."""
+        self._tasks = [asyncio.create_task(pull.run(), name=f"pull {self.name}") for pull in self._pulls]
+        return self
+
+    @property
+    def name(self) -> str:
+        """The durable's name, shared by all processes."""
+        return self.state.value if self.site is None else f"{self.state.value}-{self.site}"
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What is claimed and not settled."""
+        return list(self._live.values())
+
+    async def exhausted(self) -> None:
+        """Wait until nothing is claimed and a whole pull of every shard has found nothing."""
+        while self._live or not all(pull.found_nothing for pull in self._pulls):
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def look_quiet(self) -> None:
+        """A pull ended or a claim was released: whoever waits for the end may look again."""
+        self._quiet.set()
+
+    def room(self) -> int:
+        """How many more claims are welcome."""
+        if self._stopped or self._bytes >= self._max_bytes:
+            return 0
+        return max(self._max_claims - len(self._live), 0)
+
+    def configuration(self, shard: Shard) -> dict[str, Any]:
+        """The durable consumer's configuration."""
+        configuration: dict[str, Any] = {
+            "name": self.name,
+            "durable_name": self.name,
+            "ack_policy": "explicit",
+            "ack_wait": int(self._settings.ack_wait_s * 1e9),
+            "max_deliver": -1,
+            "max_ack_pending": 100_000,
+            "max_waiting": 512,
+            "filter_subject": shard.states(self.state, self.site),
+        }
+        if self.site is not None:
+            configuration["inactive_threshold"] = int(_IDLE_PARKED_S * 1e9)
+        return configuration
+
+    async def take(self, shard: Shard, message: Msg, suspect: int) -> None:
+        """One entry from the server: yield it, unless it was finished already.
+
+        `suspect` is the stream's last sequence when this pull began. A server that was killed may have forgotten acks
+        and deliveries of the last moments (its consumer state lags by some 0.1 s), so an entry up to there may be a
+        revenant even when it says that it comes for the first time.
+        """
+        metadata = message.metadata
+        sequence, times = metadata.sequence.stream, metadata.num_delivered or 1
+        place = (shard.number, sequence)
+        if (held := self._live.get(place)) is not None:
+            held.acknowledge_to = message.reply  # ours still: the server lost sight of us for a while
+            return
+        if place in self._settled:
+            RESUMED.labels("self").inc()
+            await shard.jetstream.tell(message.reply, b"+ACK")
+            return
+        try:
+            entry = Entry.decode(message.subject, (message.headers or {}).get(ENVELOPE_HEADER, ""), message.data)
+        except ValueError as error:
+            # Left unacknowledged: a newer version may be able to read it. It is never dropped.
+            log.error("unreadable entry", subject=message.subject, error=str(error))  # noqa: TRY400 — data, no bug
+            return
+        if (times > 1 or sequence <= suspect) and await shard.last(entry.key) > sequence:
+            RESUMED.labels("other").inc()
+            log.info("resumed", queue_id=entry.queue_id, sequence=sequence)
+            await shard.jetstream.tell(message.reply, b"+ACK")
+            return
+        claim = Claim(entry, sequence, times, shard=shard, consumer=self, message=message)
+        if self._stopped:
+            await shard.jetstream.tell(message.reply, b"-NAK")
+            return
+        self._live[place] = claim
+        self._bytes += claim.octets
+        CLAIMS.labels(self.state.value).inc()
+        self._ready.put_nowait(claim)
+
+    def release(self, claim: Claim) -> None:
+        """The claim has ended; its room is free."""
+        if self._live.pop((claim.shard.number, claim.sequence), None) is None:
+            return
+        self._bytes -= claim.octets
+        CLAIMS.labels(self.state.value).dec()
+        self.look_quiet()
+        for pull in self._pulls:
+            pull.room_changed()
+
+    async def beat(self) -> None:
+        """Tell the server that every claim is still being worked on."""
+        for claim in self.claims:
+            await claim.shard.jetstream.tell(claim.acknowledge_to, b"+WPI")
+
+    async def stop(self) -> None:
+        """Stop pulling and hand back what was not yielded yet; ends the iteration. Claims already yielded stay."""
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while not self._ready.empty():
+            claim = self._ready.get_nowait()
+            if claim is not None:
+                await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
+                self.release(claim)
+        self._ready.put_nowait(None)
+
+    def __aiter__(self) -> AsyncIterator[Claim]:
+        return self
+
+    async def __anext__(self) -> Claim:
+        claim = await self._ready.get()
+        if claim is None:
+            self._ready.put_nowait(None)
+            raise StopAsyncIteration
+        return claim
+
+
+class _Pull:
+    """The open pull request of one consumer on one shard."""
+
+    def __init__(self, consumer: Consumer, shard: Shard) -> None:
+        self._consumer = consumer
+        self._shard = shard
+        self._jetstream: JetStream = shard.jetstream
+        self._wanted = 0
+        self._heard = 0.0
+        self._generation = -1
+        self._suspect = 0
+        self._inbox = ""
+        self._wake = asyncio.Event()
+        self._gone = False
+        self.found_nothing = False
+
+    def room_changed(self) -> None:
+        """A claim ended: maybe more are welcome."""
+        if self._wanted == 0:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep one pull open whenever there is room, until cancelled."""
+        subscription: Subscription | None = None
+        try:
+            while True:
+                try:
+                    if self._generation != self._jetstream.generation or self._gone or subscription is None:
+                        subscription = await self._begin(subscription)
+                    await self._pull_once()
+                except (Unreachable, ApiError, NatsError, OSError) as error:
+                    log.warning("cannot pull", consumer=self._consumer.name, error=str(error))
+                    self._gone = True
+                    await asyncio.sleep(0.5)
+        finally:
+            if subscription is not None and not self._jetstream.nc.is_closed:
+                await subscription.unsubscribe()
+
+    async def _begin(self, old: Subscription | None) -> Subscription:
+        """(Re-)make the durable consumer and the inbox."""
+        if old is not None:
+            PULLS_RESTARTED.inc()
+            await old.unsubscribe()
+        generation = self._jetstream.generation
+        shard, name = self._shard, self._consumer.name
+        configuration = self._consumer.configuration(shard)
+        await self._jetstream.api(
+            f"CONSUMER.CREATE.{shard.stream}.{name}.{configuration['filter_subject']}",
+            {"stream_name": shard.stream, "config": configuration, "action": ""},
+        )
+        self._inbox = self._jetstream.nc.new_inbox()
+        subscription = await self._jetstream.nc.subscribe(self._inbox, cb=self._on_message)
+        info = await self._jetstream.api(f"STREAM.INFO.{shard.stream}")
+        self._suspect = int(info["state"]["last_seq"])
+        self._generation, self._gone, self._wanted = generation, False, 0
+        return subscription
+
+    async def _pull_once(self) -> None:
+        """Ask for as much as there is room for, or wait until there is; look after an open pull."""
+        loop = asyncio.get_running_loop()
+        if self._wanted == 0 and (room := self._consumer.room()) > 0:
+            self._wanted = min(room, _MOST_A_PULL)
+            self._heard = loop.time()
+            request = {
+                "batch": self._wanted,
+                "expires": int(_PULL_S * 1e9),
+                "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+            }
+            await self._jetstream.nc.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._shard.stream}.{self._consumer.name}",
+                json.dumps(request).encode(),
+                reply=self._inbox,
+            )
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(1):
+                await self._wake.wait()
+        except TimeoutError:
+            if self._wanted and loop.time() - self._heard > 3 * _HEARTBEAT_S:
+                raise Unreachable("no heartbeat") from None
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        status = (message.headers or {}).get("Status")
+        if status is None or message.reply.startswith("$JS.ACK"):
+            self.found_nothing = False
+            self._wanted = max(self._wanted - 1, 0)
+            if self._wanted == 0:
+                self._wake.set()
+            try:
+                await self._consumer.take(self._shard, message, self._suspect)
+            except (Unreachable, ApiError, NatsError, OSError) as error:
+                # It comes again after ack_wait.
+                log.warning("cannot take an entry", subject=message.subject, error=str(error))
+            return
+        if status == "100":
+            return
+        # 404/408: the pull ended. 409: consumer deleted, leadership changed, … 503: nobody there.
+        self.found_nothing = status in {"404", "408"}
+        self._gone = status not in {"404", "408"} and "Exceeded" not in str(message.headers)
+        self._wanted = 0
+        self._wake.set()
+        self._consumer.look_quiet()

@@ -1,0 +1,69 @@
+"""Depth and age of the queue as metrics, from a few cheap questions now and then."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Gauge
+
+from jetpost.jetstream import ApiError, Unreachable
+from jetpost.queue.queue import Queue
+from jetpost.queue.shard import Shard
+from jetpost.queue.states import State
+
+DEPTH = Gauge("jetpost_queue_depth", "Entries in the queue. Labels: `state`.", ["state"])
+OLDEST = Gauge(
+    "jetpost_queue_oldest_seconds",
+    "Time since the oldest entry of a state was accepted; 0: none. Labels: `state`.",
+    ["state"],
+)
+BYTES = Gauge("jetpost_queue_bytes", "Octets that the queue's streams hold on each server.")
+
+LIVE = (State.READY, State.PARKED, State.RETRY, State.BOUNCE, State.HELD)
+_EVERY_S = 5.0
+_COUNTED = (State.READY, State.PARKED, State.BOUNCE, State.HELD)
+
+log = structlog.get_logger(__name__)
+
+
+async def watch(queue: Queue, stopping: asyncio.Event) -> None:
+    """Keep the gauges true until `stopping`."""
+    while not stopping.is_set():
+        try:
+            await _look(queue)
+        except (Unreachable, ApiError, ValueError) as error:
+            log.warning("cannot look at the queue", error=str(error))
+        try:
+            async with asyncio.timeout(_EVERY_S):
+                await stopping.wait()
+        except TimeoutError:
+            continue
+
+
+async def _look(queue: Queue) -> None:
+    depth = dict.fromkeys(LIVE, 0)
+    octets = 0
+    for shard in queue.shards:
+        state = (await shard.jetstream.api(f"STREAM.INFO.{shard.stream}"))["state"]
+        octets += int(state["bytes"])
+        counts = {counted: await _subjects(shard, counted) for counted in (*_COUNTED, State.DONE)}
+        for counted in _COUNTED:
+            depth[counted] += counts[counted]
+        # What waits for its time may be a million entries: what is left is counted, never listed.
+        depth[State.RETRY] += max(int(state["messages"]) - sum(counts.values()), 0)
+    BYTES.set(octets)
+    for state, number in depth.items():
+        DEPTH.labels(state.value).set(number)
+        OLDEST.labels(state.value).set(await _age(queue, state) if number else 0)
+
+
+async def _subjects(shard: Shard, state: State) -> int:
+    """Entries of one state: each has a subject of its own, so the server's count of subjects is theirs."""
+    question = {"subjects_filter": shard.states(state), "offset": 0}
+    answer = await shard.jetstream.api(f"STREAM.INFO.{shard.stream}", question)
+    return int(answer.get("total", 0))
+
+
+async def _age(queue: Queue, state: State) -> float:
+    oldest = [found.entry.arrived for shard in queue.shards if (found := await shard.oldest(state)) is not None]
+    return max((datetime.now(UTC) - min(oldest)).total_seconds(), 0) if oldest else 0

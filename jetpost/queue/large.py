@@ -1,0 +1,142 @@
+"""Content by reference: kept once, in chunks, beside the queue, however many entries refer to it.
+
+Stream CONTENT: `content.<content-id>.chunk.<n>` are the octets, `content.<content-id>.ref.<site>-<queue-id>` says that
+an entry needs them. References are a set and not a counter: adding or dropping one twice, as a repeated step after a
+crash does, changes nothing. The last one dropped takes the chunks along; `max_age` is the safety net.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from jetpost.jetstream import JetStream, Unreachable, answer_of
+from jetpost.mail.content import Content, Inline, Reference
+from jetpost.queue.entry import Entry
+from jetpost.queue.stream import CONTENT_STREAM
+
+CHUNK_BYTES = 128 * 1024
+_WINDOW = 4
+"""Chunks on their way to the disk at the same time, for each message."""
+
+
+class ContentMissing(Exception):  # noqa: N818 — a state of the world, named as one
+    """The chunks that an entry refers to are not there."""
+
+
+class LargeContent:
+    """Writes, reads and forgets content by reference."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+
+    def writer(self, content_id: str) -> "Writer":
+        """A writer for new content; `content_id` is the message's queue id."""
+        return Writer(self._jetstream, content_id)
+
+    async def chunks(self, content: Content) -> AsyncIterator[bytes]:
+        """The octets in order, a chunk at a time; the next is fetched while one is used.
+
+        ContentMissing when a chunk is not there, Unreachable when JetStream does not answer.
+        """
+        if isinstance(content, Inline):
+            yield content.octets
+            return
+        count = -(-content.size // CHUNK_BYTES)
+        following: asyncio.Task[bytes] | None = None
+        try:
+            for number in range(count):
+                chunk = await (following or asyncio.create_task(self._chunk(content.content_id, number)))
+                following = None
+                if number + 1 < count:
+                    following = asyncio.create_task(self._chunk(content.content_id, number + 1))
+                yield chunk
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    async def refer(self, entry: Entry) -> None:
+        """Say that `entry` needs its content. Unreachable or ApiError when that could not be stored."""
+        if isinstance(entry.content, Reference):
+            answer_of((await self._jetstream.request(_ref(entry, entry.content), b"1")).data)
+
+    async def drop(self, entry: Entry) -> None:
+        """`entry` has ended: forget its reference, and the chunks when it was the last one."""
+        if not isinstance(entry.content, Reference):
+            return
+        await self._purge(_ref(entry, entry.content))
+        others = {"last_by_subj": f"content.{entry.content.content_id}.ref.*"}
+        message = await self._direct(others)
+        if message is None:
+            await self._purge(f"content.{entry.content.content_id}.*.*")
+
+    async def forget(self, content_id: str) -> None:
+        """Remove chunks that no entry ever referred to."""
+        await self._purge(f"content.{content_id}.*.*")
+
+    async def _purge(self, subjects: str) -> None:
+        await self._jetstream.api(f"STREAM.PURGE.{CONTENT_STREAM}", {"filter": subjects})
+
+    async def _direct(self, question: dict[str, str]) -> bytes | None:
+        message = await self._jetstream.request(f"$JS.API.DIRECT.GET.{CONTENT_STREAM}", json.dumps(question).encode())
+        return None if (message.headers or {}).get("Status") == "404" else message.data
+
+    async def _chunk(self, content_id: str, number: int) -> bytes:
+        chunk = await self._direct({"last_by_subj": f"content.{content_id}.chunk.{number}"})
+        if chunk is None:
+            raise ContentMissing(f"chunk {number} of {content_id} is gone")
+        return chunk
+
+
+class Writer:
+    """Streams one message's content into chunks; holds at most a few of them in memory."""
+
+    def __init__(self, jetstream: JetStream, content_id: str) -> None:
+        self._jetstream = jetstream
+        self._content_id = content_id
+        self._buffer = bytearray()
+        self._number = 0
+        self._size = 0
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def write(self, octets: bytes) -> None:
+        """Add octets; waits while too many chunks are on their way. Unreachable or ApiError when a chunk failed."""
+        self._buffer += octets
+        self._size += len(octets)
+        while len(self._buffer) >= CHUNK_BYTES:
+            await self._send(bytes(self._buffer[:CHUNK_BYTES]))
+            del self._buffer[:CHUNK_BYTES]
+
+    async def finish(self) -> Reference:
+        """Wait until every chunk is on disk. Unreachable or ApiError when one is not."""
+        if self._buffer:
+            await self._send(bytes(self._buffer))
+            self._buffer.clear()
+        await asyncio.gather(*self._sending)
+        return Reference(self._content_id, self._size)
+
+    async def abandon(self) -> None:
+        """The message will not be accepted: remove what was written, as well as that goes."""
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        try:
+            await LargeContent(self._jetstream).forget(self._content_id)
+        except Unreachable:
+            return  # max_age takes them
+
+    async def _send(self, chunk: bytes) -> None:
+        while len(self._sending) >= _WINDOW:
+            done, self._sending = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        subject = f"content.{self._content_id}.chunk.{self._number}"
+        self._number += 1
+        self._sending.add(asyncio.create_task(self._put(subject, chunk)))
+
+    async def _put(self, subject: str, chunk: bytes) -> None:
+        answer_of((await self._jetstream.request(subject, chunk)).data)
+
+
+def _ref(entry: Entry, content: Reference) -> str:
+    return f"content.{content.content_id}.ref.{entry.site}-{entry.queue_id}"

@@ -1,0 +1,207 @@
+"""The queue as the services see it: enqueue, consume, settle, hand back."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import structlog
+from prometheus_client import Counter
+
+from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.queue.commit import QUEUE_AWAY, QUEUE_FULL, GroupCommit, Refused, Stored, Unavailable
+from jetpost.queue.consume import Claim, Consumer, Settled
+from jetpost.queue.entry import Entry, Site, shard_of
+from jetpost.queue.large import LargeContent
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.states import State
+from jetpost.queue.stream import check_durability, provision
+from jetpost.queue.transition import publication, succession
+
+MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
+_STATES = {state: MOVES.labels(state.value) for state in State}
+_WATCH_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Committed(NamedTuple):
+    """Every entry is on disk: the message may be answered for with 250."""
+
+
+class Queue:
+    """One process's view of the queue. Use `async with`: the block owns its tasks."""
+
+    def __init__(self, jetstream: JetStream, settings: QueueSettings, shards: list[Shard]) -> None:
+        self.settings = settings
+        self.shards = shards
+        self.content = LargeContent(jetstream)
+        self._jetstream = jetstream
+        self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
+        self._settled = Settled()
+        self._consumers: list[Consumer] = []
+        self._stored_bytes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, jetstream: JetStream, settings: QueueSettings) -> Self:
+        """Check the servers, make the streams, begin. Unsafe when the queue would not keep its promise."""
+        while True:
+            try:
+                await check_durability(jetstream, settings)
+                shards = await provision(jetstream, settings)
+                break
+            except (Unreachable, ApiError) as error:
+                log.warning("waiting for the queue", error=str(error))
+                await asyncio.sleep(0.5)
+        self = cls(jetstream, settings, shards)
+        self._tasks = [
+            asyncio.create_task(self._watch(), name="queue watch"),
+            asyncio.create_task(self._beat(), name="queue beat"),
+            *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
+        ]
+        return self
+
+    async def close(self) -> None:
+        """End the queue's own tasks. Claims that are still live come back to others after `ack_wait_s`."""
+        for consumer in self._consumers:
+            await consumer.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def trouble(self) -> str | None:
+        """Why the queue cannot take mail, or None."""
+        if (away := self._jetstream.trouble()) is not None:
+            return away
+        if self._full:
+            return "queue.max_bytes is reached"
+        broken = next((task.get_name() for task in self._tasks if task.done()), None)
+        if broken is not None:
+            return f"{broken} has stopped"
+        return next((committer.trouble for committer in self._committers if committer.trouble), None)
+
+    async def enqueue(self, entries: Sequence[Entry]) -> Committed | Unavailable:
+        """Store all entries of one message, or none. Repeats itself while in doubt; never raises."""
+        if self._full:
+            return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
+        number = shard_of(entries[0].queue_id, len(self.shards))
+        try:
+            for entry in entries:
+                await self.content.refer(entry)
+        except (Unreachable, ApiError) as error:
+            return Unavailable(QUEUE_AWAY, str(error))
+        shard = self.shards[number]
+        answer = await self._committers[number].commit(tuple(publication(shard, entry, 0) for entry in entries))
+        if isinstance(answer, Unavailable):
+            return answer
+        # Refused means that an earlier, unanswered try of this very commit was stored.
+        _STATES[State.READY].inc(len(entries))
+        return Committed()
+
+    def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int) -> Consumer:
+        """Claims of `state`. `max_claims` and `max_bytes` bound what this process holds at a time."""
+        consumer = Consumer(
+            self.shards,
+            self.settings,
+            self._settled,
+            state=state,
+            site=site,
+            max_claims=max_claims,
+            max_bytes=max_bytes,
+        )
+        self._consumers.append(consumer)
+        return consumer
+
+    async def retire(self, consumer: Consumer) -> None:
+        """Stop a consumer that is no longer needed (a lane that is congested no more)."""
+        await consumer.stop()
+        self._consumers.remove(consumer)
+
+    async def settle(self, claim: Claim, successors: Sequence[Entry]) -> None:
+        """Make the transition: successors in one guarded batch, then the ack. Waits out a queue that is away.
+
+        Killed before the batch is stored: the entry comes back and is attempted again. Killed between batch and ack:
+        the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged.
+        """
+        if successors:
+            await self._store(claim, successors)
+        self._settled.add(claim.shard.number, claim.sequence)
+        await claim.shard.jetstream.tell(claim.acknowledge_to, b"+ACK")
+        claim.consumer.release(claim)
+        for successor in successors:
+            _STATES[successor.state].inc()
+        if all(successor.key != claim.entry.key for successor in successors):
+            await self._drop_content(claim.entry)
+
+    async def _store(self, claim: Claim, successors: Sequence[Entry]) -> None:
+        unit = succession(claim.shard, claim.entry, claim.sequence, successors)
+        pause_s = 0.1
+        while True:
+            try:
+                for successor in successors:
+                    if successor.key != claim.entry.key:
+                        await self.content.refer(successor)
+                answer = await self._committers[claim.shard.number].commit(unit)
+            except (Unreachable, ApiError) as error:
+                answer = Unavailable(QUEUE_AWAY, str(error))
+            match answer:
+                case Stored():
+                    return
+                case Refused():
+                    # A later sequence stands under the key: this move was made already, or an operator made another.
+                    log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+                    return
+                case Unavailable(cause=cause):
+                    log.warning("cannot move", queue_id=claim.entry.queue_id, error=cause)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5)
+
+    async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
+        """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
+
+        False when somebody else moved it first. Unreachable or ApiError when the queue is away.
+        """
+        unit = succession(shard, found.entry, found.sequence, successors)
+        answer = await self._committers[shard.number].commit(unit)
+        if isinstance(answer, Unavailable):
+            raise Unreachable(answer.cause)
+        await shard.delete(found.sequence)
+        return isinstance(answer, Stored)
+
+    async def _drop_content(self, entry: Entry) -> None:
+        try:
+            await self.content.drop(entry)
+        except (Unreachable, ApiError) as error:
+            log.warning("content left for its age limit", queue_id=entry.queue_id, error=str(error))
+
+    async def hand_back(self, claim: Claim) -> None:
+        """Not begun: somebody else may have it at once."""
+        await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
+        claim.consumer.release(claim)
+
+    @property
+    def _full(self) -> bool:
+        return 0 < self.settings.max_bytes <= self._stored_bytes
+
+    async def _watch(self) -> None:
+        """Look at the streams' size now and then; a `full` that has passed heals here, without mail."""
+        while True:
+            try:
+                total = 0
+                for shard in self.shards:
+                    total += int((await self._jetstream.api(f"STREAM.INFO.{shard.stream}"))["state"]["bytes"])
+                self._stored_bytes = total
+                for committer in self._committers:
+                    committer.trouble = None
+            except (Unreachable, ApiError) as error:
+                for committer in self._committers:
+                    committer.trouble = str(error)
+            await asyncio.sleep(_WATCH_S)
+
+    async def _beat(self) -> None:
+        """In-progress acks for every claim, from here and not from the work itself: that may take ten minutes."""
+        while True:
+            await asyncio.sleep(self.settings.ack_wait_s / 3)
+            for consumer in list(self._consumers):
+                await consumer.beat()

@@ -1,0 +1,105 @@
+"""One shard: a stream of entries, and the words to ask it."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from nats.aio.msg import Msg
+
+from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.queue.entry import ENVELOPE_HEADER, Entry
+from jetpost.queue.states import State
+
+_BATCH = 256
+_NOT_THERE = frozenset({10037, 10043, 10057})
+
+
+class Lying(NamedTuple):
+    """An entry and where it lies."""
+
+    sequence: int
+    entry: Entry
+
+
+class Shard(NamedTuple):
+    """The stream `MAIL` (number 0) or `MAIL-<number>`, with subjects `mail…` or `mail-<number>…`."""
+
+    number: int
+    jetstream: JetStream
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return f"MAIL-{self.number}" if self.number else "MAIL"
+
+    @property
+    def prefix(self) -> str:
+        """The first token of its subjects."""
+        return f"mail-{self.number}" if self.number else "mail"
+
+    def subject(self, logical: str) -> str:
+        """The subject in this shard for the entry's subject or key `mail.…`."""
+        return f"mail-{self.number}{logical[4:]}" if self.number else logical
+
+    def states(self, state: State | None = None, site: str | None = None) -> str:
+        """The filter for all entries of a state, of a site, or both."""
+        return f"{self.prefix}.{state.value if state else '*'}.{site or '*'}.*"
+
+    async def last(self, key: str) -> int:
+        """The sequence of the latest entry under `key`; 0 when there is none. Unreachable when nobody answers."""
+        message = await self.direct({"last_by_subj": self.subject(key)})
+        if (message.headers or {}).get("Status") == "404":
+            return 0
+        return int((message.headers or {})["Nats-Sequence"])
+
+    async def direct(self, question: dict[str, Any]) -> Msg:
+        """One direct get, served by any replica. Unreachable when nobody answers."""
+        return await self.jetstream.request(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode())
+
+    async def oldest(self, state: State) -> Lying | None:
+        """The entry that has been longest in `state`, or None."""
+        message = await self.direct({"seq": 1, "next_by_subj": self.states(state)})
+        return stored(message)
+
+    async def delete(self, sequence: int) -> None:
+        """Remove one entry. ApiError when it is not there any more is no error: that is what was asked for."""
+        try:
+            await self.jetstream.api(f"STREAM.MSG.DELETE.{self.stream}", {"seq": sequence, "no_erase": True})
+        except ApiError as error:
+            if error.err_code not in _NOT_THERE:
+                raise
+
+    async def walk(self, subjects: str, start: int = 1) -> AsyncIterator[Lying]:
+        """Every entry under `subjects` in the order of the queue, read in pages beside its consumers."""
+        nc = self.jetstream.nc
+        while True:
+            inbox = nc.new_inbox()
+            subscription = await nc.subscribe(inbox)
+            page: list[Lying] = []
+            try:
+                question = {"seq": start, "batch": _BATCH, "next_by_subj": subjects}
+                await nc.publish(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode(), reply=inbox)
+                while True:
+                    message = await subscription.next_msg(self.jetstream.settings.request_timeout_s)
+                    if "Status" in (message.headers or {}):
+                        break
+                    start = int((message.headers or {})["Nats-Sequence"]) + 1
+                    if (found := stored(message)) is not None:
+                        page.append(found)
+            except TimeoutError as error:
+                raise Unreachable(f"{self.stream} stopped answering") from error
+            finally:
+                await subscription.unsubscribe()
+            for found in page:
+                yield found
+            if not page:
+                return
+
+
+def stored(message: Msg) -> Lying | None:
+    """The entry in the answer to a direct get; None when there is none or it is no entry (a tombstone)."""
+    headers = message.headers or {}
+    if "Status" in headers or ENVELOPE_HEADER not in headers:
+        return None
+    entry = Entry.decode(headers["Nats-Subject"], headers[ENVELOPE_HEADER], message.data)
+    return Lying(int(headers["Nats-Sequence"]), entry)

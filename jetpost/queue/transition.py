@@ -1,0 +1,58 @@
+"""Entries as guarded publications: fresh ones, and the successors of one that is claimed."""
+
+from collections.abc import Sequence
+
+from jetpost.queue.commit import Publication
+from jetpost.queue.entry import ENVELOPE_HEADER, Entry
+from jetpost.queue.shard import Shard
+from jetpost.queue.states import State
+
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+TOMBSTONE_TTL_S = 86400
+"""How long the end of a bounce is remembered: far longer than a crash keeps its predecessor unacknowledged."""
+
+
+def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
+    """`entry` for its stream, refused unless the latest sequence under its key is `expected` (0: none)."""
+    header, payload = entry.encode()
+    subject = shard.subject(entry.subject)
+    headers = {
+        ENVELOPE_HEADER: header,
+        _EXPECTED: str(expected),
+        _EXPECTED_SUBJECT: shard.subject(entry.key),
+    }
+    if expected == 0:
+        # The duplicate table answers for an entry that was stored, taken and finished while its PubAck was lost.
+        headers["Nats-Msg-Id"] = subject
+    if entry.state is State.RETRY and entry.due is not None:
+        headers["Nats-Schedule"] = f"@at {entry.due.strftime('%Y-%m-%dT%H:%M:%S.%fZ')}"
+        headers["Nats-Schedule-Target"] = shard.subject(entry.moved(State.READY).subject)
+    return Publication(subject, headers, payload)
+
+
+def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
+    """The successors of the `entry` that lies at `sequence`: one unit that can be stored once and never again.
+
+    The successor under the entry's own key carries the guard for all. Where none keeps the key (a bounce becomes a
+    report for another site), a tombstone does: a process that repeats the move after a crash is refused, even when
+    the report has long been delivered.
+    """
+    keeping = [successor for successor in successors if successor.key == entry.key]
+    if len(keeping) > 1:
+        raise ValueError(f"{entry.key} would have {len(keeping)} live entries")
+    publications = [
+        publication(shard, successor, sequence if successor.key == entry.key else 0) for successor in successors
+    ]
+    if not keeping:
+        tombstone = Publication(
+            shard.subject(f"mail.{State.DONE.value}.{entry.site}.{entry.queue_id}"),
+            {
+                _EXPECTED: str(sequence),
+                _EXPECTED_SUBJECT: shard.subject(entry.key),
+                "Nats-TTL": f"{TOMBSTONE_TTL_S}s",
+            },
+            b"",
+        )
+        publications.append(tombstone)
+    return tuple(publications)
