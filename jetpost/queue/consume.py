@@ -20,6 +20,7 @@ from jetpost.queue.entry import ENVELOPE_HEADER, Entry, Site
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
+from jetpost.tasks import end
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
 PULLS_RESTARTED = Counter(
@@ -203,9 +204,7 @@ class Consumer:
     async def stop(self) -> None:
         """Stop pulling and hand back what was not yielded yet; ends the iteration. Claims already yielded stay."""
         self._stopped = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         while not self._ready.empty():
             claim = self._ready.get_nowait()
             if claim is not None:

@@ -63,6 +63,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: datetime
     trace: str = ""
     attempts: int = 0
+    attempted: datetime | None = None
     due: datetime | None = None
     failures: tuple[tuple[Recipient, Outcome], ...] = ()
     last: Outcome | None = None
@@ -90,6 +91,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     trace: str = ""
     """Header lines of ours, CRLF each, that go above the untouched content (RFC 5321, 4.4)."""
     attempts: int = 0
+    attempted: datetime | None = None
+    """When the last attempt ended."""
     due: datetime | None = None
     """When a RETRY entry becomes READY."""
     failures: tuple[tuple[Recipient, Outcome], ...] = ()
@@ -170,6 +173,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             expires=self.expires,
             trace=self.trace,
             attempts=self.attempts,
+            attempted=self.attempted,
             due=self.due,
             failures=self.failures,
             last=self.last,
@@ -196,6 +200,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                 expires=record.expires,
                 trace=record.trace,
                 attempts=record.attempts,
+                attempted=record.attempted,
                 due=record.due,
                 failures=record.failures,
                 last=record.last,

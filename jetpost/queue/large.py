@@ -13,6 +13,7 @@ from jetpost.jetstream import JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.queue.entry import Entry
 from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.tasks import end
 
 CHUNK_BYTES = 128 * 1024
 _WINDOW = 4
@@ -52,8 +53,7 @@ class LargeContent:
                 yield chunk
         finally:
             if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                await end([following])
 
     async def refer(self, entry: Entry) -> None:
         """Say that `entry` needs its content. Unreachable or ApiError when that could not be stored."""
@@ -117,9 +117,7 @@ class Writer:
 
     async def abandon(self) -> None:
         """The message will not be accepted: remove what was written, as well as that goes."""
-        for task in self._sending:
-            task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await end(self._sending)
         try:
             await LargeContent(self._jetstream).forget(self._content_id)
         except Unreachable:

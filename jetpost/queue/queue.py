@@ -17,6 +17,7 @@ from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.stream import check_durability, provision
 from jetpost.queue.transition import publication, succession
+from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 _STATES = {state: MOVES.labels(state.value) for state in State}
@@ -66,9 +67,7 @@ class Queue:
         """End the queue's own tasks. Claims that are still live come back to others after `ack_wait_s`."""
         for consumer in self._consumers:
             await consumer.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def trouble(self) -> str | None:
         """Why the queue cannot take mail, or None."""

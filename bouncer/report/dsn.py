@@ -1,0 +1,146 @@
+"""The delivery status notification: `multipart/report` of RFC 3462 (now 6522) and RFC 3464. Pure.
+
+The same entry makes the same octets however often it is built: a bouncer that repeats itself after a crash says
+nothing new.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import format_datetime
+
+from bouncer.decide import Failure, Report
+from bouncer.report.text import explanation, subject
+from jetpost.mail.parameters import orcpt_value, xtext
+from jetpost.queue.entry import Entry
+
+_MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r\n[ \t]+)?(<[^<>\r\n]{1,900}>)", re.IGNORECASE | re.MULTILINE)
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]+")
+_LONGEST = 900
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Who reports."""
+
+    hostname: str
+    name: str
+    contact: str
+
+
+def build(entry: Entry, report: Report, returned: bytes, *, whole: bool, reporter: Reporter) -> bytes:
+    """The report about `entry`, with CRLF line ends.
+
+    `returned` is the original message when `whole`, else its header block; both with our trace above.
+    """
+    boundary = hashlib.blake2s(f"{entry.site}.{entry.queue_id}".encode(), digest_size=12).hexdigest()
+    international = not all(failure.recipient.address.isascii() for failure in report.failures)
+    parts = (
+        _text(entry, report, reporter),
+        _status(entry, report.failures, reporter, international=international),
+        _returned(returned, whole=whole, international=international),
+    )
+    header = _header(entry, report, returned, reporter, boundary)
+    delimiter = f"--{boundary}".encode()
+    body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts)
+    return header + b"\r\n" + body + delimiter + b"--\r\n"
+
+
+def header_block(octets: bytes) -> bytes:
+    """The header of a message, its blank line left out; what is left of one that was cut off in the middle."""
+    return octets if (end := octets.find(b"\r\n\r\n")) < 0 else octets[: end + 2]
+
+
+def _header(entry: Entry, report: Report, returned: bytes, reporter: Reporter, boundary: str) -> bytes:
+    lines = [
+        f'From: "{reporter.name}" <MAILER-DAEMON@{reporter.hostname}>',
+        f"To: <{report.to}>",
+        f"Subject: {subject(report.failures)}",
+        f"Date: {format_datetime(entry.attempted or entry.arrived)}",
+        f"Message-ID: <{entry.report_id()}@{reporter.hostname}>",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
+    ]
+    if not _all_ascii(returned, report):
+        lines.append("Content-Transfer-Encoding: 8bit")
+    if (found := _MESSAGE_ID.search(header_block(returned))) is not None:
+        original = found[1].decode("utf-8", "replace")
+        lines += [f"In-Reply-To: {original}", f"References: {original}"]
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _all_ascii(returned: bytes, report: Report) -> bool:
+    return (
+        returned.isascii() and report.to.isascii() and all(one.recipient.address.isascii() for one in report.failures)
+    )
+
+
+def _text(entry: Entry, report: Report, reporter: Reporter) -> bytes:
+    text = explanation(
+        report.failures,
+        arrived=entry.arrived,
+        hostname=reporter.hostname,
+        queue_id=entry.queue_id,
+        contact=reporter.contact,
+    )
+    encoded = text.replace("\n", "\r\n").encode()
+    transfer = "7bit" if encoded.isascii() else "8bit"
+    head = f"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n"
+    return head.encode() + encoded
+
+
+def _status(entry: Entry, failures: Sequence[Failure], reporter: Reporter, *, international: bool) -> bytes:
+    """The machine-readable part: one group for the message, then one for each recipient (RFC 3464, 2.1)."""
+    about = [
+        f"Reporting-MTA: dns; {reporter.hostname}",
+        f"Arrival-Date: {format_datetime(entry.arrived)}",
+        f"X-Jetpost-Queue-Id: {entry.queue_id}",
+    ]
+    if entry.envelope.envid:
+        about.insert(0, f"Original-Envelope-Id: {xtext(entry.envelope.envid)}")
+    groups = ["".join(f"{line}\r\n" for line in about)]
+    for failure in failures:
+        fields = _fields(failure, entry, international=international)
+        groups.append("".join(f"{line}\r\n" for line in fields))
+    kind = "message/global-delivery-status" if international else "message/delivery-status"
+    transfer = "8bit" if international else "7bit"
+    head = f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n"
+    return (head + "\r\n".join(groups)).encode("utf-8", "replace")
+
+
+def _fields(failure: Failure, entry: Entry, *, international: bool) -> list[str]:
+    recipient, outcome = failure
+    kind = "utf-8" if international and not recipient.address.isascii() else "rfc822"
+    fields = []
+    if recipient.orcpt:
+        fields.append(f"Original-Recipient: {orcpt_value(recipient.orcpt)}")
+    fields += [
+        f"Final-Recipient: {kind}; {recipient.address}",
+        "Action: failed",
+        f"Status: {outcome.status}",
+    ]
+    if outcome.host:
+        fields.append(f"Remote-MTA: dns; {outcome.host}")
+    if outcome.reply is not None:
+        fields.append(f"Diagnostic-Code: smtp; {_safe(str(outcome.reply))}")
+    else:
+        fields.append(f"Diagnostic-Code: x-jetpost; {_safe(outcome.why)}")
+    fields.append(f"Last-Attempt-Date: {format_datetime(entry.attempted or entry.arrived)}")
+    return fields
+
+
+def _returned(returned: bytes, *, whole: bool, international: bool) -> bytes:
+    """The third part. A header block says that it is one, so that nobody takes it for the message."""
+    utf8 = international or not header_block(returned).isascii()
+    kind = ("message/global" if utf8 else "message/rfc822") if whole else "text/rfc822-headers"
+    if not whole and utf8:
+        kind = "message/global-headers"
+    transfer = "7bit" if returned.isascii() else "8bit"
+    return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n".encode() + returned
+
+
+def _safe(text: str) -> str:
+    """One line of printable ASCII: what a remote server says must not become a field of ours."""
+    return _UNSAFE.sub(" ", text).encode("ascii", "replace").decode()[:_LONGEST]

@@ -1,0 +1,53 @@
+"""A report becomes a message like any other: a fresh entry with a null reverse-path."""
+
+from datetime import datetime, timedelta
+
+from bouncer.config import Bouncer
+from bouncer.decide import Report
+from bouncer.report.dsn import Reporter, build, header_block
+from jetpost.mail.address import a_labels, domain_of
+from jetpost.mail.content import Inline
+from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.queue.entry import Entry, site_of
+from jetpost.queue.queue import Queue
+
+_HEADER_MOST = 256 * 1024
+
+
+async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, hostname: str, now: datetime) -> Entry:
+    """The entry of the report about `entry`. Its queue id follows from the entry's: made twice, it is queued once.
+
+    ContentMissing and Unreachable come from reading what is returned to the sender.
+    """
+    whole = entry.envelope.ret != "HDRS" and entry.size <= config.return_full_bytes
+    returned = entry.trace.encode() + await _read(entry, queue, whole=whole)
+    if not whole:
+        returned = header_block(returned)
+    reporter = Reporter(hostname, config.sender_name, config.contact)
+    octets = build(entry, report, returned, whole=whole, reporter=reporter)
+    envelope = Envelope(
+        reverse_path="",
+        recipients=(Recipient(report.to),),
+        origin=Origin(client_address="", client_name=hostname, protocol="", listener="bouncer"),
+        body="" if octets.isascii() else "8BITMIME",
+        smtputf8=not report.to.isascii(),
+    )
+    return Entry.fresh(
+        queue_id=entry.report_id(),
+        site=site_of(a_labels(domain_of(report.to)) or domain_of(report.to)),
+        envelope=envelope,
+        content=Inline(octets),
+        trace="",
+        now=now,
+        lifetime=timedelta(seconds=queue.settings.lifetime_s),
+    )
+
+
+async def _read(entry: Entry, queue: Queue, *, whole: bool) -> bytes:
+    """The content, or as many chunks of it as the header takes."""
+    octets = b""
+    async for chunk in queue.content.chunks(entry.content):
+        octets += chunk
+        if not whole and (b"\r\n\r\n" in octets or len(octets) > _HEADER_MOST):
+            break
+    return octets

@@ -1,0 +1,117 @@
+"""The bouncer: tells senders what did not arrive."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Counter
+
+from bouncer.config import Bouncer
+from bouncer.decide import Silence, decide
+from bouncer.send import compose
+from jetpost.config.load import Settings
+from jetpost.events.publish import Events, EventsSettings
+from jetpost.events.record import received
+from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
+from jetpost.process.run import Life
+from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.gauge import watch
+from jetpost.queue.large import ContentMissing
+from jetpost.queue.queue import Queue
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.states import State
+from jetpost.tasks import end
+
+REPORTS = Counter("jetpost_bouncer_reports_total", "Reports queued.")
+SILENCED = Counter(
+    "jetpost_bouncer_silenced_total",
+    "Failures nobody is told of. Labels: `reason` is null_reverse_path or notify_never.",
+    ["reason"],
+)
+HELD = Counter("jetpost_bouncer_held_total", "Bounces held because no report could be made of them.")
+_CLAIMED_BYTES = 64 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, life: Life) -> None:
+    """Report failures until told to stop; then finish what has begun."""
+    config = settings.of(Bouncer)
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "bouncer"))
+    queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
+    events = Events(jetstream, settings.of(EventsSettings), "bouncer")
+    desk = Desk(queue, events, config, settings.hostname)
+    life.ready_when("queue", queue.trouble)
+    telling = asyncio.create_task(events.run(), name="events")
+    watching = asyncio.create_task(watch(queue, life.stopping), name="gauge")
+    try:
+        await _report_until_stopped(desk, life)
+    finally:
+        await end([watching])
+        await queue.close()
+        await events.aclose()
+        await asyncio.gather(telling, return_exceptions=True)
+        await jetstream.close()
+
+
+async def _report_until_stopped(desk: "Desk", life: Life) -> None:
+    concurrency = desk.config.concurrency
+    consumer = desk.queue.consumer(State.BOUNCE, max_claims=concurrency, max_bytes=_CLAIMED_BYTES)
+    async with asyncio.TaskGroup() as tasks:
+        taking = tasks.create_task(_take(await consumer.start(), desk, tasks))
+        await life.stopping.wait()
+        await consumer.stop()
+        await taking
+
+
+async def _take(consumer: Consumer, desk: "Desk", tasks: asyncio.TaskGroup) -> None:
+    # The consumer yields no more than `concurrency` claims at a time: that bounds the tasks.
+    async for claim in consumer:
+        tasks.create_task(desk.handle(claim))
+
+
+class Desk:
+    """Where one bounce after the other is dealt with."""
+
+    def __init__(self, queue: Queue, events: Events, config: Bouncer, hostname: str) -> None:
+        self.queue = queue
+        self.config = config
+        self._events = events
+        self._hostname = hostname
+
+    async def handle(self, claim: Claim) -> None:
+        """Report a failure, or be silent about it; a bounce that cannot be dealt with is held, never dropped."""
+        try:
+            await self._handle(claim)
+        except (Unreachable, ApiError, OSError) as error:
+            log.warning("bounce waits", queue_id=claim.entry.queue_id, error=str(error))
+            claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
+        except Exception as error:
+            log.exception("no report could be made", queue_id=claim.entry.queue_id)
+            await self._hold(claim, f"no report could be made: {type(error).__name__}")
+
+    async def _handle(self, claim: Claim) -> None:
+        entry = claim.entry
+        if claim.times_delivered > self.queue.settings.quarantine_after:
+            await self._hold(claim, f"claimed {claim.times_delivered} times without an outcome")
+            return
+        decision = decide(entry)
+        if isinstance(decision, Silence):
+            await self.queue.settle(claim, [])
+            SILENCED.labels(decision.reason).inc()
+            log.info("silent", queue_id=entry.queue_id, reason=decision.reason)
+            return
+        try:
+            report = await compose(entry, decision, self.queue, self.config, self._hostname, datetime.now(UTC))
+        except ContentMissing as error:
+            await self._hold(claim, str(error))
+            return
+        await self.queue.settle(claim, [report])
+        REPORTS.inc()
+        self._events.tell(received(report))
+        log.info("reported", queue_id=entry.queue_id, report_id=report.queue_id, to=decision.to)
+
+    async def _hold(self, claim: Claim, reason: str) -> None:
+        await self.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
+        HELD.inc()
+        log.error("held", queue_id=claim.entry.queue_id, reason=reason)

@@ -1,0 +1,102 @@
+"""One attempt: the hosts of a route in order, until every recipient has an outcome."""
+
+import time
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Histogram
+
+from delivery.attempt.classify import outcome
+from delivery.attempt.connection import Refusal
+from delivery.attempt.pool import Pool
+from delivery.attempt.transaction import Chunks, Result, transact
+from delivery.route.mx import MxHost, Route
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Deferred, Outcome
+from jetpost.mail.reply import EnhancedStatus
+from jetpost.queue.entry import Entry
+
+ATTEMPTS = Counter(
+    "jetpost_delivery_attempts_total", "Attempts. Labels: `reached` is yes when a host answered, else no.", ["reached"]
+)
+SECONDS = Histogram(
+    "jetpost_delivery_attempt_seconds",
+    "How long an attempt took.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
+)
+_NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
+
+
+@dataclass
+class Attempt:
+    """One try of one entry."""
+
+    outcomes: dict[Recipient, Outcome] = field(default_factory=dict)
+    """One for each recipient, in the end."""
+    host: str = ""
+    """The last host that answered."""
+    tls: str = ""
+    """TLS version and cipher of the connection to it."""
+    site_down: bool = True
+    """Whether no host of the site could be used at all."""
+    left: list[Recipient] = field(default_factory=list)
+    """Recipients that still need a host."""
+    last: dict[Recipient, Deferred] = field(default_factory=dict)
+    """What the hosts so far said to them."""
+
+
+async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Attempt:
+    """Try the hosts of `route` in order (RFC 5321, 5.1). Never raises but for cancellation."""
+    begun = time.perf_counter()
+    made = Attempt(left=list(entry.envelope.recipients))
+    for host in route.hosts:
+        for address in host.addresses:
+            if made.left:
+                await _try(made, entry, host, address, chunks, pool)
+    for recipient in made.left:
+        made.outcomes[recipient] = made.last.get(recipient, _NO_HOST)
+    ATTEMPTS.labels("no" if made.site_down else "yes").inc()
+    SECONDS.observe(time.perf_counter() - begun)
+    return made
+
+
+async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: Chunks, pool: Pool) -> None:
+    """One host at one address: as many transactions as its recipients need."""
+    most = pool.settings.recipients_per_transaction
+    waiting, elsewhere = made.left, []
+    made.left = []
+    while waiting:
+        group, waiting = waiting[:most], waiting[most:]
+        try:
+            result = await _transact(made, entry, group, host, address, chunks, pool)
+        except Refusal as refusal:
+            said = outcome(refusal.phase, refusal.answer, host.name)
+            if isinstance(said, Deferred):
+                made.last |= dict.fromkeys([*group, *waiting], said)
+            elsewhere += [*group, *waiting]
+            break
+        made.outcomes |= result.outcomes
+        made.last |= result.elsewhere
+        elsewhere += list(result.elsewhere)
+        waiting = result.again + waiting
+    made.left = elsewhere
+
+
+async def _transact(
+    made: Attempt, entry: Entry, group: list[Recipient], host: MxHost, address: str, chunks: Chunks, pool: Pool
+) -> Result:
+    """One transaction on a kept connection or a fresh one. Refusal when there is none to be had."""
+    connection = await pool.connection(host, address)
+    was_kept = connection.transactions > 0
+    try:
+        result = await transact(connection, entry, group, chunks, pool.settings.timeouts)
+        if was_kept and not result.heard:
+            # It died while it was idle: nothing was said about this message yet.
+            connection.abort()
+            connection = await pool.connection(host, address, fresh=True)
+            result = await transact(connection, entry, group, chunks, pool.settings.timeouts)
+    except BaseException:
+        connection.abort()
+        raise
+    made.host, made.tls, made.site_down = host.name, connection.tls, made.site_down and not result.heard
+    pool.keep(connection, host, address)
+    return result

@@ -1,0 +1,32 @@
+"""How long each phase of an outgoing transaction may take."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jetpost.config.section import Section
+
+
+class Timeouts(Section):
+    """How long each phase of an outgoing transaction may take (RFC 5321, 4.5.3.2)."""
+
+    connect_s: Annotated[float, Field(gt=0)] = 30
+    """Waiting for the TCP connection. The RFC names none; the next host is tried after it."""
+    greeting_s: Annotated[float, Field(gt=0)] = 300
+    """Waiting for the 220 greeting (4.5.3.2.1)."""
+    ehlo_s: Annotated[float, Field(gt=0)] = 300
+    """Waiting for the reply to EHLO or HELO."""
+    tls_s: Annotated[float, Field(gt=0)] = 60
+    """Waiting for the reply to STARTTLS, and then for the handshake."""
+    mail_s: Annotated[float, Field(gt=0)] = 300
+    """Waiting for the reply to MAIL (4.5.3.2.2)."""
+    rcpt_s: Annotated[float, Field(gt=0)] = 300
+    """Waiting for the reply to RCPT (4.5.3.2.3)."""
+    data_s: Annotated[float, Field(gt=0)] = 120
+    """Waiting for the 354 (4.5.3.2.4)."""
+    block_s: Annotated[float, Field(gt=0)] = 180
+    """Waiting until a block of the content has gone out (4.5.3.2.5)."""
+    final_dot_s: Annotated[float, Field(ge=600)] = 600
+    """Waiting for the reply to the final dot (4.5.3.2.6). Shorter makes duplicates, so less is refused."""
+    quit_s: Annotated[float, Field(gt=0)] = 2
+    """Waiting for the reply to QUIT: nothing depends on it."""

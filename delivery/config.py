@@ -1,0 +1,32 @@
+"""The section `delivery`, assembled from its rooms."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from delivery.attempt.config import AttemptSettings
+from delivery.lanes.limits import LaneSettings
+from delivery.retry import RetryPolicy
+from delivery.route.plan import Routing
+from jetpost.config.section import Section
+
+
+class Delivery(Section):
+    """The service that delivers mail."""
+
+    retry: RetryPolicy = RetryPolicy()
+    """When a deferred entry is tried again."""
+    lanes: LaneSettings = LaneSettings()
+    """What one process keeps in hand, in all and for each site."""
+    route: Routing = Routing()
+    """How a domain becomes a list of hosts."""
+    attempt: AttemptSettings = AttemptSettings()
+    """How one attempt is made: time-outs, TLS, connection reuse."""
+    drain_s: Annotated[float, Field(ge=0)] = 60
+    """Seconds a process may take to finish the attempts it has begun when it is told to stop. What it has not begun
+    goes back to the queue at once."""
+    watchdog_s: Annotated[float, Field(gt=0)] = 15
+    """How often the watchdog looks for entries beyond their age and for parked entries that nobody takes back."""
+    overdue_s: Annotated[float, Field(ge=0)] = 1800
+    """How long beyond its age a parked entry may be before the watchdog expires it in the queue itself: longer than an
+    attempt that began in time may legally take."""

@@ -1,0 +1,98 @@
+"""The shell of one delivery: plan, attempt, settle, transition."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from prometheus_client import Counter
+
+from delivery.attempt.attempt import attempt
+from delivery.attempt.pool import Pool
+from delivery.config import Delivery
+from delivery.lanes.health import Health
+from delivery.route.mx import Route
+from delivery.route.plan import plan
+from delivery.settle import settle
+from delivery.tell import tell
+from jetpost.dns.resolver import Resolver
+from jetpost.events.publish import Events
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Deferred, Outcome
+from jetpost.mail.reply import EnhancedStatus
+from jetpost.queue.consume import Claim
+from jetpost.queue.entry import Entry
+from jetpost.queue.queue import Queue
+from jetpost.queue.states import State
+
+QUARANTINED = Counter("jetpost_delivery_quarantined_total", "Entries held because they never came to an outcome.")
+_NO_ANSWER = EnhancedStatus(4, 4, 1)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class World:
+    """The edges of delivery, made once."""
+
+    config: Delivery
+    hostname: str
+    queue: Queue
+    resolver: Resolver
+    pool: Pool
+    events: Events
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    draw: Callable[[], float]
+
+
+async def deliver(claim: Claim, health: Health, world: World) -> Health:
+    """Try one claimed entry once and write down what came of it. Returns what that says about the site."""
+    entry = claim.entry
+    if claim.times_delivered > world.queue.settings.quarantine_after:
+        await _quarantine(claim, world)
+    elif health.suspended(world.monotonic()):
+        why = f"not tried: no host of {entry.domain} answers ({health.why})"
+        await _record(claim, Deferred(_NO_ANSWER, why), world)
+    else:
+        return await _attempt(claim, health, world)
+    return health
+
+
+async def _attempt(claim: Claim, health: Health, world: World) -> Health:
+    entry, settings = claim.entry, world.config.lanes
+    route = await plan(entry.domain, world.resolver, world.config.route, own=world.hostname, draw=world.draw)
+    if not isinstance(route, Route):
+        await _record(claim, route, world)
+        return health
+    made = await attempt(entry, route, lambda: world.queue.content.chunks(entry.content), world.pool)
+    await conclude(claim, made.outcomes, _follow(entry, made.outcomes, world), world)
+    if not made.site_down:
+        return health.reached(settings)
+    why = next((outcome.why for outcome in made.outcomes.values() if isinstance(outcome, Deferred)), "")
+    return health.missed(why, world.monotonic(), settings)
+
+
+async def _record(claim: Claim, outcome: Outcome, world: World) -> None:
+    """The same outcome for every recipient."""
+    outcomes = dict.fromkeys(claim.entry.envelope.recipients, outcome)
+    await conclude(claim, outcomes, _follow(claim.entry, outcomes, world), world)
+
+
+def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -> tuple[Entry, ...]:
+    return settle(entry, outcomes, world.now(), world.config.retry, jitter=world.draw())
+
+
+async def conclude(
+    claim: Claim, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], world: World
+) -> None:
+    """Make the transition, then tell of it."""
+    await world.queue.settle(claim, successors)
+    tell(claim.entry, outcomes, successors, world.now(), world.events)
+
+
+async def _quarantine(claim: Claim, world: World) -> None:
+    reason = f"claimed {claim.times_delivered} times without an outcome"
+    await world.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
+    QUARANTINED.inc()
+    log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)

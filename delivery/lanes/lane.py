@@ -1,0 +1,220 @@
+"""Lanes: one a site, so that a dead or slow destination costs the others nothing.
+
+A lane holds a bounded number of claims and works on a bounded number of them at a time. What comes beyond that is
+parked in the queue, and taken back in order through a consumer of the lane's own.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from delivery.lanes.health import Health
+from delivery.lanes.limits import Admission, LaneSettings, Load, admit
+from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.entry import Site
+from jetpost.queue.queue import Queue
+from jetpost.queue.states import State
+from jetpost.tasks import end
+
+LANES = Gauge("jetpost_delivery_lanes", "Sites that have entries in this process.")
+WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their site.")
+ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
+PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their site was congested.")
+HANDED_BACK = Counter("jetpost_delivery_handed_back_total", "Entries given back to the queue at shutdown.")
+SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a site was left alone because no host answered.")
+
+log = structlog.get_logger(__name__)
+
+Deliver = Callable[[Claim, Health], Awaitable[Health]]
+"""Attempts a claim and settles it; returns what that says about the site."""
+
+
+class Lane:
+    """The claims of one site in this process."""
+
+    def __init__(self, site: Site, settings: LaneSettings) -> None:
+        self.site = site
+        self.waiting: deque[Claim] = deque()
+        self.active: dict[Claim, asyncio.Task[None]] = {}
+        self.health = Health.fresh(settings)
+        self.parked: Consumer | None = None
+        """The consumer that takes parked entries back, while there are any."""
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nothing is lost when the lane is forgotten: no entries, and no trouble to remember."""
+        empty = not self.waiting and not self.active and self.parked is None
+        return empty and (self.health.failures == 0 or self.health.suspended_until < now)
+
+
+class Lanes:
+    """All lanes of a process. Tasks belong to the task group it is given."""
+
+    def __init__(self, queue: Queue, settings: LaneSettings, deliver: Deliver, tasks: asyncio.TaskGroup) -> None:
+        self._queue = queue
+        self._settings = settings
+        self._deliver = deliver
+        self._tasks = tasks
+        self._lanes: dict[Site, Lane] = {}
+        self._held = 0
+        self._draining = False
+        self._drains: set[asyncio.Task[None]] = set()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Every lane that exists now."""
+        return list(self._lanes.values())
+
+    async def offer(self, claim: Claim) -> None:
+        """Take a claim into its site's lane, or park it."""
+        lane = self._lane(claim.entry.site)
+        load = Load(len(lane.active), len(lane.waiting), lane.health.allowed, self._held)
+        if claim.entry.state is State.READY and admit(load, self._settings) is Admission.PARK:
+            self._tasks.create_task(self._park(claim, lane))
+            return
+        self._accept(claim, lane)
+
+    def drain_parked(self, site: Site) -> None:
+        """Begin to take back the parked entries of `site`, unless that is being done."""
+        lane = self._lane(site)
+        if lane.parked is not None or self._draining:
+            return
+        lane.parked = self._queue.consumer(
+            State.PARKED,
+            site=site,
+            max_claims=max(self._settings.connections_per_site * 2, 10),
+            max_bytes=max(self._settings.claimed_bytes // 8, 1024 * 1024),
+        )
+        task = self._tasks.create_task(self._drain(lane, lane.parked))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def close(self, patience_s: float) -> None:
+        """Hand back what has not begun, let what has finish within `patience_s`, then hand that back as well."""
+        self._draining = True
+        for task in list(self._drains):
+            task.cancel()
+        for lane in self.lanes:
+            while lane.waiting:
+                await self._hand_back(lane.waiting.popleft())
+        active = [task for lane in self.lanes for task in lane.active.values()]
+        if active:
+            _, late = await asyncio.wait(active, timeout=patience_s)
+            for task in late:
+                task.cancel()
+
+    def remove(self, claim: Claim) -> bool:
+        """Take a waiting claim out of its lane; False when it is not waiting."""
+        lane = self._lanes.get(claim.entry.site)
+        if lane is None or claim not in lane.waiting:
+            return False
+        lane.waiting.remove(claim)
+        self._held -= 1
+        WAITING.dec()
+        return True
+
+    def sweep(self) -> None:
+        """Forget the lanes that nothing keeps any more."""
+        for lane in self.lanes:
+            self._forget(lane)
+
+    def _lane(self, site: Site) -> Lane:
+        lane = self._lanes.get(site)
+        if lane is None:
+            lane = self._lanes[site] = Lane(site, self._settings)
+            LANES.inc()
+        return lane
+
+    def _accept(self, claim: Claim, lane: Lane) -> None:
+        self._held += 1
+        if len(lane.active) < lane.health.allowed:
+            self._begin(claim, lane)
+        else:
+            lane.waiting.append(claim)
+            WAITING.inc()
+
+    def _begin(self, claim: Claim, lane: Lane) -> None:
+        task = self._tasks.create_task(self._work(claim, lane))
+        lane.active[claim] = task
+        ACTIVE.inc()
+
+    async def _work(self, claim: Claim, lane: Lane) -> None:
+        """One slot of the lane: this claim, then whatever waits."""
+        following: Claim | None = claim
+        while following is not None:
+            claim = following
+            try:
+                was = lane.health
+                lane.health = await self._deliver(claim, was)
+                if lane.health.suspended_until > was.suspended_until:
+                    SUSPENDED.inc()
+                    log.warning("site suspended", site=lane.site, why=lane.health.why)
+            except asyncio.CancelledError:
+                await self._hand_back(claim)
+                self._end(claim, lane)
+                raise
+            except Exception:
+                # A bug must not take the other lanes along; the entry comes back, and is held when it always fails.
+                log.exception("attempt failed", queue_id=claim.entry.queue_id)
+                claim.consumer.release(claim)
+            following = self._next(claim, lane)
+
+    def _next(self, claim: Claim, lane: Lane) -> Claim | None:
+        """The ended claim's slot goes to the next one waiting, if the lane may still have that many."""
+        task = lane.active[claim]
+        self._end(claim, lane)
+        self._held -= 1
+        if self._draining or not lane.waiting or len(lane.active) >= lane.health.allowed:
+            self._forget(lane)
+            return None
+        following = lane.waiting.popleft()
+        WAITING.dec()
+        lane.active[following] = task
+        ACTIVE.inc()
+        while lane.waiting and len(lane.active) < lane.health.allowed:
+            WAITING.dec()
+            self._begin(lane.waiting.popleft(), lane)
+        return following
+
+    def _end(self, claim: Claim, lane: Lane) -> None:
+        del lane.active[claim]
+        ACTIVE.dec()
+
+    def _forget(self, lane: Lane) -> None:
+        if lane.forgettable(time.monotonic()) and self._lanes.get(lane.site) is lane:
+            del self._lanes[lane.site]
+            LANES.dec()
+
+    async def _park(self, claim: Claim, lane: Lane) -> None:
+        try:
+            await self._queue.settle(claim, [claim.entry.moved(State.PARKED)])
+        except asyncio.CancelledError:
+            await self._queue.hand_back(claim)
+            raise
+        PARKED.inc()
+        self.drain_parked(lane.site)
+
+    async def _drain(self, lane: Lane, consumer: Consumer) -> None:
+        """Bring the lane's parked entries back in order until none is left."""
+        try:
+            await consumer.start()
+            taking = asyncio.create_task(self._take(consumer))
+            try:
+                await consumer.exhausted()
+            finally:
+                await end([taking])
+        finally:
+            lane.parked = None
+            await self._queue.retire(consumer)
+            self._forget(lane)
+
+    async def _take(self, consumer: Consumer) -> None:
+        async for claim in consumer:
+            await self.offer(claim)
+
+    async def _hand_back(self, claim: Claim) -> None:
+        HANDED_BACK.inc()
+        await self._queue.hand_back(claim)

@@ -1,0 +1,58 @@
+"""How much of what a lane may hold, and what that means for the next entry. Pure."""
+
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from jetpost.config.section import Section
+
+
+class LaneSettings(Section):
+    """What one delivery process keeps in hand, in all and for each site."""
+
+    connections_per_site: Annotated[int, Field(ge=1)] = 20
+    """Attempts at the same time for one site, once it has shown that it takes mail."""
+    first_connections: Annotated[int, Field(ge=1)] = 5
+    """Attempts at the same time for a site that has not taken a message yet; each success allows one more."""
+    waiting_per_site: Annotated[int, Field(ge=0)] = 200
+    """Entries that may wait in memory for one site; what is beyond is parked in the queue."""
+    claims: Annotated[int, Field(ge=1)] = 5000
+    """Entries in memory in all. From half of it on, nothing waits in memory for a busy site."""
+    claimed_bytes: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
+    """Octets of content in memory in all."""
+    failures_to_suspend: Annotated[int, Field(ge=1)] = 5
+    """Attempts in a row that reach no host of a site before it is left alone for `suspend_s`."""
+    suspend_s: Annotated[float, Field(ge=0)] = 60
+    """How long an unreachable site's entries are deferred without an attempt."""
+
+
+class Load(NamedTuple):
+    """What a lane, and the process, have in hand."""
+
+    active: int
+    """Attempts under way for the site."""
+    waiting: int
+    """Entries waiting in memory for the site."""
+    allowed: int
+    """Attempts the site may have at a time now."""
+    claims: int
+    """Entries in memory in all."""
+
+
+class Admission(StrEnum):
+    """What happens to the next entry of a site."""
+
+    WAIT = "wait"
+    """It stays in memory; at once, when a slot is free."""
+    PARK = "park"
+    """It goes back to the queue as PARKED: the site must not cost the others memory."""
+
+
+def admit(load: Load, settings: LaneSettings) -> Admission:
+    """Whether the next entry of a site may stay in memory."""
+    if load.active + load.waiting < load.allowed:
+        return Admission.WAIT
+    if load.waiting >= settings.waiting_per_site or load.claims * 2 >= settings.claims:
+        return Admission.PARK
+    return Admission.WAIT

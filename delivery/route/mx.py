@@ -1,0 +1,141 @@
+"""Where mail for a domain goes: DNS answers in, ordered hosts out, or why there are none (RFC 5321, 5.1)."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from typing import Literal, NamedTuple
+
+from jetpost.dns.answer import Answer, Failed, Found, MxRecord, NoData, NoDomain
+from jetpost.mail.outcome import Bounced, Deferred
+from jetpost.mail.reply import EnhancedStatus
+
+BAD_DOMAIN = EnhancedStatus(5, 1, 2)
+"""What stands right of the @ leads nowhere: no such domain, or one without MX and address."""
+NULL_MX = EnhancedStatus(5, 1, 10)
+NO_HOST = EnhancedStatus(5, 4, 4)
+"""The domain is there and names its hosts, but they do not exist."""
+LOOP = EnhancedStatus(5, 4, 6)
+DNS_AWAY = EnhancedStatus(4, 4, 3)
+
+Preference = Literal["ipv4", "ipv6", "any"]
+
+# Underscores are no host names (RFC 952), but are met in MX records and do no harm.
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}\Z")
+
+
+class MxHost(NamedTuple):
+    """One host to try, at its addresses in order."""
+
+    name: str
+    addresses: tuple[str, ...]
+    port: int = 25
+
+
+class Route(NamedTuple):
+    """The hosts that take mail for a domain, in the order to try."""
+
+    hosts: tuple[MxHost, ...]
+
+
+class HostAnswers(NamedTuple):
+    """What DNS said about one host."""
+
+    name: str
+    ipv4: Answer[str]
+    ipv6: Answer[str]
+
+
+def exchanges(
+    domain: str, answer: Answer[MxRecord], own: str, draw: Callable[[], float]
+) -> tuple[str, ...] | Deferred | Bounced:
+    """The names of the hosts for `domain` in the order to try, from the answer to its MX question.
+
+    `own` is our own host name; `draw` gives numbers from [0, 1) that shuffle hosts of equal preference.
+    """
+    match answer:
+        case Failed(why=why):
+            return Deferred(DNS_AWAY, f"MX look-up for {domain} failed: {why}")
+        case NoDomain():
+            return Bounced(BAD_DOMAIN, f"domain {domain} does not exist")
+        case NoData():
+            records: Sequence[MxRecord] = (MxRecord(0, domain.lower()),)  # the implicit MX
+        case Found(records=records):
+            if [record.exchange for record in records] == [""]:
+                return Bounced(NULL_MX, f"domain {domain} accepts no mail (null MX)")
+    usable = [record for record in records if is_host_name(record.exchange)]
+    if not usable:
+        return Bounced(NO_HOST, f"the MX records of {domain} name no valid host")
+    ordered = order(usable, own, draw)
+    if not ordered:
+        return Bounced(LOOP, f"mail for {domain} loops back: {own} is its best MX")
+    return ordered
+
+
+def order(records: Sequence[MxRecord], own: str, draw: Callable[[], float]) -> tuple[str, ...]:
+    """Hosts by preference, shuffled among equals by `draw`; each once.
+
+    If our `own` name is among them, it and everything that is not better goes, or mail would circle among the hosts of
+    the domain (RFC 5321, 5.1).
+    """
+    ours = [record.preference for record in records if record.exchange == own.lower()]
+    better = [record for record in records if not ours or record.preference < min(ours)]
+    by_preference = sorted(better, key=lambda record: (record.preference, draw()))
+    return tuple(dict.fromkeys(record.exchange for record in by_preference))
+
+
+def route(
+    domain: str,
+    hosts: Sequence[HostAnswers],
+    *,
+    implicit: bool,
+    prefer: Preference,
+    addresses_max: int,
+    port: int,
+    draw: Callable[[], float],
+) -> Route | Deferred | Bounced:
+    """The hosts that have addresses; without any, an outcome: deferred if one of them may still turn out to have some.
+
+    `implicit`: the only host is the domain itself, which has no MX records.
+    """
+    located = ((host.name, arrange(_found(host.ipv4), _found(host.ipv6), prefer, draw)) for host in hosts)
+    usable = tuple(MxHost(name, addresses[:addresses_max], port) for name, addresses in located if addresses)
+    if usable:
+        return Route(usable)
+    for host in hosts:
+        for answer in (host.ipv4, host.ipv6):
+            if isinstance(answer, Failed):
+                return Deferred(DNS_AWAY, f"address look-up for {host.name} failed: {answer.why}")
+    if implicit:
+        return Bounced(BAD_DOMAIN, f"domain {domain} has neither MX nor address records")
+    return Bounced(NO_HOST, f"no MX host of {domain} has an address: {', '.join(host.name for host in hosts)}")
+
+
+def arrange(ipv4: Sequence[str], ipv6: Sequence[str], prefer: Preference, draw: Callable[[], float]) -> tuple[str, ...]:
+    """A host's addresses in the order to try: each family shuffled, the preferred one first, then by turns.
+
+    By turns, so that a network in which one family does not work costs one attempt and not all of them.
+    """
+    families = [sorted(family, key=lambda _: draw()) for family in (ipv4, ipv6)]
+    if prefer == "ipv6" or (prefer == "any" and draw() < 0.5):
+        families.reverse()
+    return tuple(address for address in chain.from_iterable(zip_longest(*families)) if address)
+
+
+def literal(domain: str) -> Bounced | None:
+    """Why nothing is delivered to `domain` if it is an address and not a name; None if it is a name.
+
+    Mail is routed by MX records, and an address literal (RFC 5321, 4.1.3) has none.
+    """
+    if not is_host_name(domain.lower()):
+        return Bounced(BAD_DOMAIN, f"{domain} is not a domain name; mail to address literals is not delivered")
+    return None
+
+
+def is_host_name(name: str) -> bool:
+    """Whether `name` (lower case, A-labels) can be the name of a host: in its form, and not an address."""
+    return bool(_HOST_NAME.match(name)) and not name.rpartition(".")[2].isdigit()
+
+
+def _found(answer: Answer[str]) -> tuple[str, ...]:
+    return answer.records if isinstance(answer, Found) else ()

@@ -1,0 +1,81 @@
+"""The delivery service: consume, one lane a site, deliver."""
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from delivery.attempt.pool import Pool
+from delivery.config import Delivery
+from delivery.deliver import World, deliver
+from delivery.lanes.health import Health
+from delivery.lanes.lane import Lanes
+from delivery.watchdog import watch
+from jetpost.config.load import Settings
+from jetpost.dns.resolver import Dns, Resolver
+from jetpost.events.publish import Events, EventsSettings
+from jetpost.jetstream import JetStream, Nats
+from jetpost.process.run import Life
+from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.queue import Queue
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.states import State
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, life: Life) -> None:
+    """Deliver until told to stop; then drain."""
+    config = settings.of(Delivery)
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "delivery"))
+    queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
+    events = Events(jetstream, settings.of(EventsSettings), "delivery")
+    pool = Pool(config.attempt, settings.hostname)
+    resolver = Resolver(settings.of(Dns))
+    world = World(
+        config=config,
+        hostname=settings.hostname,
+        queue=queue,
+        resolver=resolver,
+        pool=pool,
+        events=events,
+        now=lambda: datetime.now(UTC),
+        monotonic=time.monotonic,
+        draw=random.random,
+    )
+    life.ready_when("queue", queue.trouble)
+    telling = asyncio.create_task(events.run(), name="events")
+    try:
+        await _deliver_until_stopped(world, life)
+    finally:
+        await queue.close()
+        await pool.aclose()
+        await resolver.aclose()
+        await events.aclose()
+        await asyncio.gather(telling, return_exceptions=True)
+        await jetstream.close()
+
+
+async def _deliver_until_stopped(world: World, life: Life) -> None:
+    config = world.config
+
+    async def work(claim: Claim, health: Health) -> Health:
+        return await deliver(claim, health, world)
+
+    consumer = world.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.claimed_bytes)
+    async with asyncio.TaskGroup() as tasks:
+        lanes = Lanes(world.queue, config.lanes, work, tasks)
+        watching = tasks.create_task(watch(lanes, world, life.stopping))
+        taking = tasks.create_task(_take(await consumer.start(), lanes))
+        await life.stopping.wait()
+        log.info("draining", patience_s=config.drain_s)
+        await consumer.stop()
+        await asyncio.gather(watching, taking)
+        await lanes.close(config.drain_s)
+
+
+async def _take(consumer: Consumer, lanes: Lanes) -> None:
+    async for claim in consumer:
+        await lanes.offer(claim)

@@ -1,0 +1,84 @@
+"""What follows from an attempt: the entries that take the place of the one attempted."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from delivery.retry import RetryPolicy, backoff
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
+from jetpost.mail.reply import EnhancedStatus
+from jetpost.queue.entry import Entry
+from jetpost.queue.states import State
+
+UNTRIED = Deferred(EnhancedStatus(4, 4, 7), "it was never tried")
+"""4.4.7, delivery time expired, is the status only where no attempt gave a better one (RFC 3463, 3.5)."""
+
+
+def settle(
+    entry: Entry, outcomes: Mapping[Recipient, Outcome], now: datetime, policy: RetryPolicy, *, jitter: float
+) -> tuple[Entry, ...]:
+    """The successors of `entry` after an attempt that ended at `now`; none when everybody has the message.
+
+    Deferred recipients are tried again while the entry lives, the last time when its lifetime ends; after that they
+    have failed. A recipient without an outcome counts as deferred: nobody may be lost.
+    """
+    attempts = entry.attempts + 1
+    deferred: list[tuple[Recipient, Deferred]] = []
+    failed: list[tuple[Recipient, Outcome]] = []
+    for recipient in entry.envelope.recipients:
+        match outcomes.get(recipient, UNTRIED):
+            case Delivered():
+                pass  # nothing follows
+            case Deferred() as outcome if now < entry.expires:
+                deferred.append((recipient, outcome))
+            case Deferred() as outcome:
+                failed.append((recipient, _expired(outcome, now - entry.arrived)))
+            case Bounced() as outcome:
+                failed.append((recipient, outcome))
+            case unknown:
+                assert_never(unknown)
+    successors = []
+    if deferred:
+        due = min(now + backoff(attempts, policy, jitter=jitter), entry.expires)
+        again = entry.for_recipients(tuple(recipient for recipient, _ in deferred))
+        successors.append(again.moved(State.RETRY, attempts=attempts, attempted=now, due=due, last=deferred[-1][1]))
+    if failed:
+        # A key never has two live entries: beside a retry, the bounce is a part with an id of its own.
+        bounced = entry.part(f"b{attempts}") if deferred else entry
+        successors.append(_bounce(bounced, failed, attempts, now))
+    return tuple(successors)
+
+
+def expire(entry: Entry, now: datetime) -> tuple[Entry, ...]:
+    """The successor of an entry whose lifetime ended while it waited: every recipient has failed, for the last reason.
+
+    For the watchdog: an attempt that is due at `entry.expires` is the entry's last and deserves some grace before.
+    ValueError while the entry still lives.
+    """
+    if now < entry.expires:
+        raise ValueError(f"{entry.queue_id} lives until {entry.expires}")
+    last = entry.last if isinstance(entry.last, Deferred) else UNTRIED
+    outcome = _expired(last, now - entry.arrived)
+    last_try = entry.attempted or now
+    return (
+        _bounce(entry, [(recipient, outcome) for recipient in entry.envelope.recipients], entry.attempts, last_try),
+    )
+
+
+def _bounce(entry: Entry, failed: list[tuple[Recipient, Outcome]], attempts: int, attempted: datetime) -> Entry:
+    some = entry.for_recipients(tuple(recipient for recipient, _ in failed))
+    return some.moved(State.BOUNCE, attempts=attempts, attempted=attempted, due=None, failures=tuple(failed))
+
+
+def _expired(last: Deferred, after: timedelta) -> Bounced:
+    """The end of patience. The status stays that of the actual problem, as RFC 3463, 3.5 asks under X.4.7."""
+    return Bounced(last.status, f"gave up after {_rounded(after)}: {last.why}", last.reply, last.host, expired=True)
+
+
+def _rounded(span: timedelta) -> str:
+    for unit, seconds in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = round(span.total_seconds() / seconds)
+        if count > 1:
+            return f"{count} {unit}s"
+    return f"{span.total_seconds():.0f} seconds"

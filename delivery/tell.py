@@ -1,0 +1,69 @@
+"""What an attempt came to, for people and machines: events, metrics, log lines."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from jetpost.events.publish import Events
+from jetpost.events.record import attempted
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
+from jetpost.queue.entry import Entry
+from jetpost.queue.states import State
+
+RECIPIENTS = Counter(
+    "jetpost_delivery_recipients_total",
+    "Recipients attempted, by what became of them. Labels: `outcome` is delivered, deferred, bounced or expired.",
+    ["outcome"],
+)
+SECONDS = Histogram(
+    "jetpost_delivery_seconds",
+    "Time from acceptance to delivery of a recipient.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400, 432000),
+)
+
+log = structlog.get_logger(__name__)
+
+
+def tell(
+    entry: Entry, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], now: datetime, events: Events
+) -> None:
+    """Count, log and publish what became of each recipient of `entry`."""
+    for recipient, outcome in final(outcomes, successors):
+        events.tell(attempted(entry, recipient, outcome, now))
+        kind, why = _described(outcome)
+        RECIPIENTS.labels(kind).inc()
+        if isinstance(outcome, Delivered):
+            SECONDS.observe(max((now - entry.arrived).total_seconds(), 0))
+        log.info(
+            kind,
+            queue_id=entry.queue_id,
+            recipient=recipient.address,
+            reverse_path=entry.envelope.reverse_path,
+            attempt=entry.attempts + 1,
+            host=outcome.host,
+            why=why,
+        )
+
+
+def final(outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...]) -> Iterator[tuple[Recipient, Outcome]]:
+    """Each recipient's outcome as it was settled: a deferral whose time is up has become a bounce."""
+    bounced = dict(failure for entry in successors if entry.state is State.BOUNCE for failure in entry.failures)
+    for recipient, outcome in outcomes.items():
+        if recipient not in bounced:
+            yield recipient, outcome
+    yield from bounced.items()
+
+
+def _described(outcome: Outcome) -> tuple[str, str]:
+    match outcome:
+        case Delivered(reply=reply):
+            return "delivered", str(reply)
+        case Deferred(why=why):
+            return "deferred", why
+        case Bounced(why=why, expired=True):
+            return "expired", why
+        case Bounced(why=why):
+            return "bounced", why

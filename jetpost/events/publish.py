@@ -1,0 +1,124 @@
+"""Publishes events without ever slowing mail.
+
+Many events travel in one NATS message, as JSON lines: with fsync on every publish, a message for each event would cost
+more than the mail it speaks of. What the stream cannot take in time is dropped and counted.
+"""
+
+import asyncio
+from collections import deque
+from typing import Annotated
+
+import structlog
+from prometheus_client import Counter
+from pydantic import Field
+
+from jetpost.config.section import Section
+from jetpost.events.record import Event, encode
+from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
+
+TOLD = Counter("jetpost_events_total", "Events told.")
+DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the stream could not take them in time.")
+
+STREAM = "EVENTS"
+_MOST_A_MESSAGE = 500
+_NOT_FOUND = 10059
+
+log = structlog.get_logger(__name__)
+
+
+class EventsSettings(Section):
+    """The stream of events: what happened to every message."""
+
+    enabled: bool = True
+    """Whether events are published."""
+    flush_s: Annotated[float, Field(gt=0)] = 0.2
+    """How long events are gathered before they are published together."""
+    buffer: Annotated[int, Field(ge=_MOST_A_MESSAGE)] = 50_000
+    """Events that wait in memory while the stream cannot be reached; the oldest beyond that are dropped."""
+    max_age_s: Annotated[float, Field(gt=0)] = 7 * 86400
+    """How long events are kept."""
+    max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 1024 * 1024 * 1024
+    """Octets of events that are kept; the oldest go first."""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Servers that keep the events."""
+
+
+class Events:
+    """What a process has to tell. `run` publishes it."""
+
+    def __init__(self, jetstream: JetStream, settings: EventsSettings, service: str) -> None:
+        self._jetstream = jetstream
+        self._settings = settings
+        self._subject = f"events.{service}"
+        self._waiting: deque[Event] = deque()
+        self._closing = asyncio.Event()
+
+    def tell(self, event: Event) -> None:
+        """Take an event; never waits."""
+        if not self._settings.enabled:
+            return
+        TOLD.inc()
+        self._waiting.append(event)
+        if len(self._waiting) > self._settings.buffer:
+            self._waiting.popleft()
+            DROPPED.inc()
+
+    async def run(self) -> None:
+        """Publish what is told until closed; what is told by then still goes out."""
+        if not self._settings.enabled:
+            return
+        while not self._closing.is_set():
+            try:
+                async with asyncio.timeout(self._settings.flush_s):
+                    await self._closing.wait()
+            except TimeoutError:
+                pass
+            try:
+                await self._flush()
+            except (Unreachable, ApiError) as error:
+                log.warning("events wait", error=str(error), waiting=len(self._waiting))
+
+    async def aclose(self) -> None:
+        """Let `run` publish the rest and end."""
+        self._closing.set()
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), _MOST_A_MESSAGE)
+            events = [self._waiting[number] for number in range(count)]
+            await self._publish(b"\n".join(encode(event) for event in events))
+            # A flush that failed half-way is repeated: an event is told at least once.
+            for event in events:
+                if self._waiting and self._waiting[0] is event:
+                    self._waiting.popleft()
+
+    async def _publish(self, lines: bytes) -> None:
+        try:
+            answer_of((await self._jetstream.request(self._subject, lines)).data)
+        except Unreachable:
+            await provision(self._jetstream, self._settings)
+            raise
+
+
+async def provision(jetstream: JetStream, settings: EventsSettings) -> None:
+    """Make the stream, or bring it to the settings. Repeatable."""
+    wanted = {
+        "name": STREAM,
+        "subjects": ["events.*"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": settings.replicas,
+        "max_age": int(settings.max_age_s * 1e9),
+        "max_bytes": settings.max_bytes,
+        "allow_direct": True,
+    }
+    try:
+        existing = (await jetstream.api(f"STREAM.INFO.{STREAM}"))["config"]
+    except ApiError as error:
+        if error.err_code != _NOT_FOUND:
+            raise
+        await jetstream.api(f"STREAM.CREATE.{STREAM}", wanted)
+        return
+    if {**existing, **wanted} != existing:
+        await jetstream.api(f"STREAM.UPDATE.{STREAM}", {**existing, **wanted})

@@ -1,0 +1,137 @@
+"""What can happen to a message: one union of records, as JSON lines.
+
+A new field needs a default, a new kind a new tag: whoever follows the stream may be older than who writes it.
+"""
+
+from datetime import datetime
+from typing import Any, assert_never
+
+import msgspec
+
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Bounced as BouncedOutcome
+from jetpost.mail.outcome import Deferred as DeferredOutcome
+from jetpost.mail.outcome import Delivered as DeliveredOutcome
+from jetpost.mail.outcome import Outcome
+from jetpost.queue.entry import Entry
+
+
+class _About(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """What every event says."""
+
+    time: datetime
+    queue_id: str
+    domain: str
+    reverse_path: str
+
+
+class Received(_About, frozen=True, kw_only=True, tag="received"):
+    """A message was accepted for one domain: it is on disk."""
+
+    recipients: tuple[str, ...]
+    size: int
+    """Octets of the content."""
+    client_address: str = ""
+    identity: str = ""
+    listener: str = ""
+
+
+class Delivered(_About, frozen=True, kw_only=True, tag="delivered"):
+    """The next host took the message for a recipient."""
+
+    recipient: str
+    host: str
+    reply: str
+    attempts: int
+    seconds: float
+    """Since the message was accepted."""
+
+
+class Deferred(_About, frozen=True, kw_only=True, tag="deferred"):
+    """Not now; it will be tried again."""
+
+    recipient: str
+    status: str
+    why: str
+    attempts: int
+    host: str = ""
+
+
+class Bounced(_About, frozen=True, kw_only=True, tag="bounced"):
+    """Never: the recipient or the message was refused for good."""
+
+    recipient: str
+    status: str
+    why: str
+    attempts: int
+    host: str = ""
+
+
+class Expired(_About, frozen=True, kw_only=True, tag="expired"):
+    """It was deferred until its lifetime ended."""
+
+    recipient: str
+    status: str
+    why: str
+    attempts: int
+    host: str = ""
+
+
+Event = Received | Delivered | Deferred | Bounced | Expired
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line of JSON, without the line's end."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes) -> Event | None:
+    """The event of a line; None when it is of a kind that this version does not know."""
+    try:
+        event: Event = _decoder.decode(line)
+    except msgspec.MsgspecError:
+        return None
+    return event
+
+
+def received(entry: Entry) -> Received:
+    """The event of an acceptance."""
+    origin = entry.envelope.origin
+    return Received(
+        time=entry.arrived,
+        queue_id=entry.queue_id,
+        domain=entry.domain,
+        reverse_path=entry.envelope.reverse_path,
+        recipients=tuple(recipient.address for recipient in entry.envelope.recipients),
+        size=entry.size,
+        client_address=origin.client_address,
+        identity=origin.identity,
+        listener=origin.listener,
+    )
+
+
+def attempted(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime) -> Event:
+    """The event of what an attempt at `entry` came to for one of its recipients."""
+    about: dict[str, Any] = {
+        "time": now,
+        "queue_id": entry.queue_id,
+        "domain": entry.domain,
+        "reverse_path": entry.envelope.reverse_path,
+        "recipient": recipient.address,
+        "attempts": entry.attempts + 1,
+        "host": outcome.host,
+    }
+    match outcome:
+        case DeliveredOutcome(reply=reply):
+            return Delivered(**about, reply=str(reply), seconds=max((now - entry.arrived).total_seconds(), 0))
+        case DeferredOutcome(status=status, why=why):
+            return Deferred(**about, status=str(status), why=why)
+        case BouncedOutcome(status=status, why=why, expired=True):
+            return Expired(**about, status=str(status), why=why)
+        case BouncedOutcome(status=status, why=why):
+            return Bounced(**about, status=str(status), why=why)
+        case unknown:
+            assert_never(unknown)

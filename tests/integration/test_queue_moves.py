@@ -1,0 +1,175 @@
+"""The queue's promises about moves, against a real nats-server."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jetpost.queue.commit import Refused
+from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.listing import depth, entries, show
+from jetpost.queue.queue import Committed, Queue
+from jetpost.queue.states import State
+from jetpost.queue.transition import publication, succession
+from tests.fixtures.eventually import eventually_asked
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.queue import ACK_WAIT_S, PLENTY, fresh, opened
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as server:
+        yield server
+
+
+async def consuming(queue: Queue, state: State = State.READY) -> Consumer:
+    return await queue.consumer(state, max_claims=1000, max_bytes=PLENTY).start()
+
+
+async def claimed(queue: Queue, state: State = State.READY) -> Claim:
+    """The next entry of `state`, by a consumer of its own that takes no other."""
+    consumer = await consuming(queue, state)
+    claim = await anext(consumer)
+    await consumer.stop()
+    return claim
+
+
+async def test_all_entries_of_a_message_are_stored_or_none(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        first = fresh()
+        other = msgspec.structs.replace(fresh("other.test"), queue_id=first.queue_id)
+        assert await queue.enqueue([first, other]) == Committed()
+        assert [found.entry for _, found in await show(queue, first.queue_id)] == [first, other]
+
+
+async def test_an_enqueue_in_doubt_can_be_repeated_even_when_the_entry_is_finished(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        entry = fresh()
+        await queue.enqueue([entry])
+        assert await queue.enqueue([entry]) == Committed()
+        await queue.settle(await claimed(queue), [])
+        await eventually_asked(lambda: _is_empty(queue), "the entry has gone")
+        assert await queue.enqueue([entry]) == Committed()
+        assert await _is_empty(queue)
+
+
+async def test_a_deferred_entry_comes_back_when_it_is_due_with_its_history(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        consumer = await consuming(queue)
+        claim = await anext(consumer)
+        due = datetime.now(UTC) + timedelta(seconds=1)
+        await queue.settle(claim, [claim.entry.moved(State.RETRY, attempts=1, due=due)])
+        await eventually_asked(lambda: _holds(queue, {State.RETRY: 1}), "it waits for its time")
+        again = await anext(consumer)
+        assert datetime.now(UTC) >= due
+        assert (again.entry.queue_id, again.entry.attempts) == (claim.entry.queue_id, 1)
+        assert again.entry.content == claim.entry.content
+
+
+async def test_a_move_repeated_after_a_crash_is_refused(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        retry = claim.entry.moved(State.RETRY, attempts=1, due=datetime.now(UTC) + timedelta(hours=1))
+        bounce = claim.entry.part("b1").moved(State.BOUNCE)
+        unit = succession(claim.shard, claim.entry, claim.sequence, [retry, bounce])
+        await queue.settle(claim, [retry, bounce])
+        assert await queue._committers[0].commit(unit) == Refused()
+        await eventually_asked(lambda: _holds(queue, {State.RETRY: 1, State.BOUNCE: 1}), "each successor stands once")
+
+
+async def test_one_refused_unit_does_not_take_the_others_of_its_batch_along(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        taken = fresh()
+        await queue.enqueue([taken])
+        shard = queue.shards[0]
+        repeated = (publication(shard, taken, 0), publication(shard, fresh("other.test"), 0))
+        fine = (publication(shard, fresh(), 0), publication(shard, fresh(), 0))
+        committer = queue._committers[0]
+        first = committer.commit(repeated)
+        answers = [await answer for answer in [first, committer.commit(fine)]]
+        assert isinstance(answers[0], Refused)
+        assert not isinstance(answers[1], Refused)
+
+
+async def test_a_report_is_queued_once_though_the_bounce_comes_back_after_it_was_delivered(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        await queue.settle(claim, [claim.entry.moved(State.BOUNCE)])
+        bounce = await claimed(queue, State.BOUNCE)
+        report = msgspec.structs.replace(fresh("home.test"), queue_id=bounce.entry.report_id())
+        # The bouncer dies between batch and ack …
+        unit = succession(bounce.shard, bounce.entry, bounce.sequence, [report])
+        await queue._committers[0].commit(unit)
+        await queue.settle(await claimed(queue), [])
+        await eventually_asked(lambda: _holds(queue, {State.BOUNCE: 1}), "the report has been delivered")
+        # … and another one repeats its move.
+        await queue.settle(bounce, [report])
+        await eventually_asked(lambda: _is_empty(queue), "there is no second report")
+
+
+async def test_an_entry_whose_holder_died_after_the_move_is_acknowledged_and_not_attempted(server: NatsServer) -> None:
+    async with opened(server) as dying:
+        await dying.enqueue([fresh()])
+        claim = await claimed(dying)
+        parked = claim.entry.moved(State.PARKED)
+        await dying._committers[0].commit(succession(claim.shard, claim.entry, claim.sequence, [parked]))
+    async with opened(server) as living:
+        consumer = await consuming(living)
+        await eventually_asked(lambda: _holds(living, {State.PARKED: 1}), "the predecessor is acknowledged")
+        assert consumer.claims == []
+
+
+async def test_a_claim_is_kept_alive_for_as_long_as_the_work_takes(server: NatsServer) -> None:
+    async with opened(server) as queue, opened(server) as other:
+        await queue.enqueue([fresh(), fresh("other.test")][:1])
+        claim = await claimed(queue)
+        rival = await consuming(other)
+        deadline = datetime.now(UTC) + timedelta(seconds=3 * ACK_WAIT_S)
+        await eventually_asked(lambda: _passed(deadline), "three times ack_wait have passed")
+        assert rival.claims == []
+        await queue.settle(claim, [])
+
+
+async def test_what_a_dead_process_held_goes_to_another_one(server: NatsServer) -> None:
+    async with opened(server) as dying:
+        await dying.enqueue([fresh()])
+        await claimed(dying)
+    async with opened(server) as living:
+        claim = await claimed(living)
+        assert claim.times_delivered > 1
+
+
+async def test_what_is_handed_back_is_taken_by_another_one_at_once(server: NatsServer) -> None:
+    async with opened(server, ack_wait_s=600) as leaving, opened(server, ack_wait_s=600) as staying:
+        await leaving.enqueue([fresh()])
+        claim = await claimed(leaving)
+        rival = await consuming(staying)
+        await leaving.hand_back(claim)
+        assert (await anext(rival)).entry == claim.entry
+
+
+async def test_an_unclaimed_entry_is_moved_under_the_same_guard(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        ((_, found),) = await entries(queue)
+        held = found.entry.moved(State.HELD, reason="by hand")
+        assert await queue.move(queue.shards[0], found, [held])
+        assert not await queue.move(queue.shards[0], found, [held])
+        assert (await depth(queue)).by_state == {State.HELD: 1}
+
+
+async def _is_empty(queue: Queue) -> bool:
+    return await _holds(queue, {})
+
+
+async def _holds(queue: Queue, expected: dict[State, int]) -> bool:
+    return (await depth(queue)).by_state == expected
+
+
+async def _passed(deadline: datetime) -> bool:
+    return datetime.now(UTC) >= deadline
