@@ -15,9 +15,9 @@ class LaneSettings(Section):
     """Attempts at the same time for one site, once it has shown that it takes mail."""
     first_connections: Annotated[int, Field(ge=1)] = 5
     """Attempts at the same time for a site that has not taken a message yet; each success allows one more."""
-    waiting_per_site: Annotated[int, Field(ge=0)] = 200
+    waiting_per_site: Annotated[int, Field(ge=0)] = 1000
     """Entries that may wait in memory for one site; what is beyond is parked in the queue."""
-    claims: Annotated[int, Field(ge=1)] = 5000
+    claims: Annotated[int, Field(ge=1)] = 10_000
     """Entries in memory in all. From half of it on, nothing waits in memory for a busy site."""
     claimed_bytes: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
     """Octets of content in memory in all."""

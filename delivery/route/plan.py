@@ -40,11 +40,16 @@ async def plan(
     names = mx.exchanges(domain, answer, own, draw)
     if isinstance(names, Deferred | Bounced):
         return names
-    async with asyncio.TaskGroup() as tasks:
-        asking = [tasks.create_task(_locate(name, resolver)) for name in names[: routing.hosts_max]]
+    names = names[: routing.hosts_max]
+    if len(names) == 1:
+        located = [await _locate(names[0], resolver)]
+    else:
+        async with asyncio.TaskGroup() as tasks:
+            asking = [tasks.create_task(_locate(name, resolver)) for name in names]
+        located = [asked.result() for asked in asking]
     return mx.route(
         domain,
-        [asked.result() for asked in asking],
+        located,
         implicit=isinstance(answer, NoData),
         prefer=routing.prefer,
         addresses_max=routing.addresses_max,
@@ -54,6 +59,5 @@ async def plan(
 
 
 async def _locate(name: str, resolver: Resolver) -> HostAnswers:
-    async with asyncio.TaskGroup() as tasks:
-        ipv4, ipv6 = tasks.create_task(resolver.a(name)), tasks.create_task(resolver.aaaa(name))
-    return HostAnswers(name, ipv4.result(), ipv6.result())
+    ipv4, ipv6 = await resolver.addresses(name)
+    return HostAnswers(name, ipv4, ipv6)

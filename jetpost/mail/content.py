@@ -23,3 +23,25 @@ class Reference(NamedTuple):
 
 
 Content = Inline | Reference
+
+
+class DotStuffer:
+    """Doubles the dots that begin lines, chunk by chunk, and ends the message (RFC 5321, 4.5.2 and 4.1.1.4).
+
+    The same octets come out however the content is cut into chunks.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"  # the last two octets so far: at the beginning, a line begins
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The octets to send for the next chunk."""
+        joined = self._tail + chunk
+        stuffed = joined.replace(b"\r\n.", b"\r\n..") if b"\n." in joined else joined
+        sent = stuffed[len(self._tail) :]
+        self._tail = joined[-2:]
+        return sent
+
+    def end(self) -> bytes:
+        """The octets after the last chunk: a missing CRLF, and the final dot."""
+        return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"

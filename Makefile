@@ -1,0 +1,51 @@
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKED := requirements/runtime.txt requirements/dev.txt
+
+.PHONY: help demo test crash lint generate chart lock clean
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/installed ## Send three messages through the whole system on this machine, and look
+	@$(BIN)/python -m demo
+
+test: .venv/installed ## Unit and integration tests, against real processes on loopback
+	$(BIN)/python -m pytest
+
+crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes)
+	$(BIN)/python -m pytest tests/crash --timeout 1800 -s
+
+lint: .venv/installed ## Style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+generate: .venv/installed ## Write again what is made from the code
+	$(BIN)/python -m docs.generate
+
+chart: ## Check and render the Helm chart (needs helm)
+	helm lint deploy/helm/jetpost -f deploy/helm/jetpost/ci/minimal.yaml
+	helm template jetpost deploy/helm/jetpost -f deploy/helm/jetpost/ci/minimal.yaml --kube-version 1.30.0
+
+lock: ## Renew requirements/ from pyproject.toml
+	rm -rf build/lock && mkdir -p requirements && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --no-input .
+	echo '# What Jetpost runs with, at the versions it was tested with. Renewed by `make lock`.' > requirements/runtime.txt
+	build/lock/bin/pip freeze --exclude jetpost >> requirements/runtime.txt
+	build/lock/bin/pip install --quiet --no-input '.[dev]'
+	printf '%s\n' '# What builds and tests Jetpost, beside what it runs with. Renewed by `make lock`.' '-r runtime.txt' > requirements/dev.txt
+	build/lock/bin/pip freeze --exclude jetpost | grep -vxFf requirements/runtime.txt >> requirements/dev.txt
+	rm -rf build/lock
+
+clean: ## Remove what make made
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/installed: $(LOCKED) pyproject.toml
+	@echo 'setting up .venv, once …'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --no-input -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --no-input --no-deps --editable .
+	@touch $@

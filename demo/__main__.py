@@ -1,0 +1,8 @@
+"""`python -m demo`: exit status 0 when everything that is shown really happened."""
+
+import asyncio
+import sys
+
+from demo.demo import demo
+
+sys.exit(asyncio.run(demo()))

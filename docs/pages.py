@@ -1,0 +1,223 @@
+"""The generated pages, each made from the code it is about."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, get_args
+
+import msgspec
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+from typer.core import TyperGroup
+
+from delivery.attempt.classify import RULES
+from jetpost.cli.main import COMMANDS, app
+from jetpost.config.load import configuration_model
+from jetpost.config.reference import reference
+from jetpost.events.publish import STREAM as EVENTS_STREAM
+from jetpost.events.record import Event
+from jetpost.mail.reply import Reply
+from jetpost.queue.entry import ENVELOPE_HEADER
+from jetpost.queue.large import CHUNK_BYTES
+from jetpost.queue.states import MOVES, State
+from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.queue.transition import TOMBSTONE_TTL_S
+
+PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
+
+_TO_COME = "nobody yet: for an operator's command to come"
+WHO: dict[tuple[State, State], str] = {
+    (State.READY, State.PARKED): "delivery: the site's lane is full",
+    (State.READY, State.RETRY): "delivery: recipients are deferred",
+    (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
+    (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome",
+    (State.READY, State.DONE): _TO_COME,
+    (State.PARKED, State.READY): _TO_COME,
+    (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
+    (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
+    (State.PARKED, State.HELD): "delivery: as from `ready`",
+    (State.PARKED, State.DONE): _TO_COME,
+    (State.RETRY, State.READY): "nats-server, at the time in `Nats-Schedule`",
+    (State.RETRY, State.HELD): _TO_COME,
+    (State.RETRY, State.BOUNCE): _TO_COME,
+    (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, or it was claimed too often without an outcome",
+    (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender",
+    (State.HELD, State.READY): _TO_COME,
+    (State.HELD, State.BOUNCE): _TO_COME,
+    (State.HELD, State.DONE): _TO_COME,
+}
+"""Who makes each legal move."""
+
+
+def states() -> str:
+    """The states with their subjects, and every legal move with who makes it."""
+    about = _attribute_docs(State)
+    subjects = [(f"`mail.{state.value}.<site>.<queue-id>`", about[state.name]) for state in State]
+    moves = [
+        (f"`{state.value}`", f"`{following.value}`", WHO[state, following])
+        for state in State
+        for following in State
+        if following in MOVES[state]
+    ]
+    return _table(("subject", "what it means"), *subjects) + "\n" + _table(("from", "to", "who"), *moves)
+
+
+def configuration() -> str:
+    """Every value of the configuration."""
+    return reference(configuration_model())
+
+
+def metrics() -> str:
+    """Every metric, with the file that moves it."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for module in _modules():
+        source = inspect.getsource(module)
+        for metric in (it for it in vars(module).values() if isinstance(it, MetricWrapperBase)):
+            described = next(iter(metric.describe()))
+            name = described.name + ("_total" if described.type == "counter" else "")
+            if f'"{name}"' in source:
+                rows[name] = (f"`{name}`", described.type, described.documentation, f"`{module.__name__}`")
+    intro = """\
+Each process serves its own at `/metrics`. A metric is declared beside the code that moves it; a process shows those of
+the rooms it uses. The `process_…` and `python_…` metrics of the Prometheus client stand beside them."""
+    return _head("the metrics in the code", "Metrics", intro) + _table(
+        ("metric", "type", "what it says", "moved in"), *(rows[name] for name in sorted(rows))
+    )
+
+
+def events() -> str:
+    """Every kind of event, with its fields."""
+    intro = f"""\
+What happens to a message is published to the stream {EVENTS_STREAM}, subject `events.<service>`: many events in one
+NATS message, a line of JSON each. `jetpost events` follows it. Events never slow mail: one may come twice (its
+publication was repeated), and one may be missing (its process was killed before it was published, or the stream could
+not keep up). New fields and new kinds may come: leave alone what you do not know."""
+    text = _head("`jetpost/events/record.py`", "Events", intro)
+    for kind in get_args(Event):
+        fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]
+        ours = [base for base in reversed(kind.__mro__) if base.__module__ == kind.__module__]
+        about = {name: sentence for base in ours for name, sentence in _attribute_docs(base).items()}
+        rows = [(f"`{it.name}`", _type_name(it.type), about.get(it.name, "")) for it in fields]
+        text += f"## `{kind.__struct_config__.tag}`\n\n{inspect.getdoc(kind)}\n\n"
+        text += _table(("field", "type", "what it says"), *rows) + "\n"
+    return text.rstrip() + "\n"
+
+
+def subjects() -> str:
+    """The streams and every subject in them."""
+    shown = ", ".join(f"`{state.value}`" for state in State)
+    rows = [
+        (
+            "`MAIL`, `MAIL-<k>`",
+            "`mail.<state>.<site>.<queue-id>`, `mail-<k>.…`",
+            f"An entry; its state is one of {shown}",
+        ),
+        (f"`{CONTENT_STREAM}`", "`content.<content-id>.chunk.<n>`", f"Large content, {CHUNK_BYTES // 1024} KiB each"),
+        (f"`{CONTENT_STREAM}`", "`content.<content-id>.ref.<site>-<queue-id>`", "An entry that needs this content"),
+        (f"`{EVENTS_STREAM}`", "`events.<service>`", "Events of a service, JSON lines"),
+    ]
+    headers = [
+        (f"`{ENVELOPE_HEADER}`", "one line of JSON: everything about the entry but its content"),
+        (
+            "`Nats-Expected-Last-Subject-Sequence`, `…-Subject`",
+            "the guard: what must be the latest under the entry's key",
+        ),
+        ("`Nats-Schedule`, `Nats-Schedule-Target`", "of `retry`: when, and the `ready` subject it then goes to"),
+        ("`Nats-TTL`", f"of `done`: {TOMBSTONE_TTL_S} s, then it is gone"),
+        ("`Nats-Msg-Id`", "of fresh entries: their subject"),
+    ]
+    intro = """\
+`<site>` is the recipient domain as one token: lower case, dots as `_`, other characters than letters, digits and `-` as
+`=` and their number in hexadecimal. Durable consumers of a `MAIL` stream: `ready` and `bounce`, shared by all
+processes, and `parked-<site>` while a site is congested. What the states mean and who moves them:
+[states.md](../states.md)."""
+    head = _head("the constants of `jetpost/queue/` and `jetpost/events/`", "Streams, subjects and headers", intro)
+    return head + _table(("stream", "subject", "is"), *rows) + "\n" + _table(("header of an entry", "says"), *headers)
+
+
+def replies() -> str:
+    """What a remote host's answer leads to, and what clients hear from us."""
+    intro = """\
+What an unwelcome answer means in each phase of an attempt. *next host*: the next MX host is tried, and the recipients
+are deferred when none is left. 421 counts as a broken connection of the host, in every phase; 552 to RCPT counts as
+452. A code outside 200–599 is heard as 451. Whom it concerns: all of the host's recipients, the message's, or one."""
+    rows = [
+        (phase.value, rule.scope.value, rule.on_4yz.value, rule.on_5yz.value, rule.on_break.value)
+        for phase, rule in RULES.items()
+    ]
+    head = _head("`delivery/attempt/classify.py` and the replies in the code", "Replies", "## What we hear\n\n" + intro)
+    ours = {
+        reply: module.__name__
+        for module in _modules()
+        for name, value in vars(module).items()
+        for reply in [value if isinstance(value, Reply) else getattr(value, "reply", None)]
+        if isinstance(reply, Reply)
+        if f"\n{name} = " in inspect.getsource(module)
+    }
+    said = [(f"`{reply}`", f"`{ours[reply]}`") for reply in sorted(ours, key=lambda it: (it.code, str(it)))]
+    told = _table(("phase", "whom it concerns", "4yz", "5yz", "connection broke"), *rows)
+    return head + told + "\n## What clients hear\n\n" + _table(("reply", "said in"), *said)
+
+
+def commands() -> str:
+    """The command line."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    context = typer.Context(root, info_name="jetpost")
+    text = _head("the commands in `jetpost/cli/`", "The command line", "`jetpost COMMAND --help` says the same.")
+    for name, command in COMMANDS.items():
+        _, found, _ = root.resolve_command(context, [name])
+        text += _command(f"jetpost {name}", found, command.does)
+    return text.rstrip() + "\n"
+
+
+def _command(name: str, command: Any, does: str = "") -> str:
+    """What `--help` says, for a command and those below it."""
+    context = typer.Context(command, info_name=name)
+    usage = " ".join(command.collect_usage_pieces(context))
+    text = f"## `{name} {usage}`\n\n{inspect.cleandoc(command.help or does)}\n\n"
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    options = [f"- `{record[0]}`: {record[1]}\n" for record in records if record and "--help" not in record[0]]
+    text += "".join(options) + "\n" * bool(options)
+    if isinstance(command, TyperGroup):
+        for below in command.list_commands(context):
+            text += _command(f"{name} {below}", command.get_command(context, below))
+    return text
+
+
+def _modules() -> Iterator[ModuleType]:
+    """Every module of Jetpost."""
+    for package in PACKAGES:
+        for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not found.ispkg and not found.name.endswith("__main__"):
+                yield importlib.import_module(found.name)
+
+
+def _attribute_docs(described: type[Any]) -> dict[str, str]:
+    """The sentence under each attribute of a class, by the attribute's name."""
+    body = ast.parse(inspect.getsource(described)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for before, after in zip(body.body, body.body[1:], strict=False):
+        target = before.targets[0] if isinstance(before, ast.Assign) else getattr(before, "target", None)
+        text = getattr(after, "value", None)
+        if isinstance(target, ast.Name) and isinstance(text, ast.Constant) and isinstance(text.value, str):
+            found[target.id] = " ".join(text.value.split())
+    return found
+
+
+def _head(source: str, title: str, intro: str) -> str:
+    return f"<!-- Generated by `make generate` from {source}: change it there. -->\n\n# {title}\n\n{intro}\n\n"
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    """A Markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"

@@ -1,0 +1,106 @@
+"""The backend `users_file`: names and argon2 hashes in a file, what was right remembered for a while."""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ingress.auth.exchange import Credentials
+from jetpost.config.section import ReadableFile, Section
+from jetpost.process.log import logger
+from jetpost.users import is_right, read_users
+
+# A user who is unknown takes as long as one whose password is wrong: names cannot be found by the clock.
+_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$SmV0cG9zdCBub2JvZHk$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+_MOST_REMEMBERED = 10_000
+
+log = logger(__name__)
+
+
+class UsersFileSettings(Section):
+    """Users in a file that `jetpost user add` writes."""
+
+    kind: Literal["users_file"]
+    path: ReadableFile
+    """The file. A changed file counts from the next AUTH on."""
+    cache_s: Annotated[float, Field(ge=0)] = 60
+    """How long a password that was right is remembered (as a keyed hash, in memory), so that a client that connects
+    for every message does not cost an argon2 computation for every message. 0: not at all."""
+    at_once: Annotated[int, Field(ge=1, le=64)] = 2
+    """Argon2 computations at the same time; each takes a thread and 64 MiB."""
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Self:
+        read_users(self.path)
+        return self
+
+    def backend(self) -> "UsersFile":
+        """The backend with these settings."""
+        return UsersFile(self)
+
+
+class UsersFile:
+    """Checks credentials against the file."""
+
+    def __init__(self, settings: UsersFileSettings) -> None:
+        self._settings = settings
+        self._turn = asyncio.Semaphore(settings.at_once)
+        self._stamp: tuple[int, int, int] | None = None
+        self._users: dict[str, str] = {}
+        self._remembered = Remembered(settings.cache_s)
+
+    async def identify(self, credentials: Credentials) -> str | None:
+        """The identity that the credentials prove, or None. The event loop goes on meanwhile."""
+        self._refresh(self._settings.path)
+        if self._remembered.knows(credentials):
+            return credentials.user
+        remembered = self._remembered
+        hashed = self._users.get(credentials.user)
+        async with self._turn:
+            right = await asyncio.to_thread(is_right, hashed or _NOBODY, credentials.password)
+        if not right or hashed is None:
+            return None
+        remembered.add(credentials)  # of the file as it was read: a change forgets it
+        return credentials.user
+
+    def _refresh(self, file: Path) -> None:
+        try:
+            found = file.stat()
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if stamp == self._stamp:
+                return
+            self._users, self._stamp = read_users(file), stamp
+        except (OSError, ValueError) as error:
+            log.warning("users file not read, the users of before still count", error=str(error))
+            return
+        self._remembered = Remembered(self._settings.cache_s)
+
+
+class Remembered:
+    """Credentials that were right lately, as hashes under a key that dies with the process."""
+
+    def __init__(self, for_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._for_s = for_s
+        self._clock = clock
+        self._key = os.urandom(32)
+        self._until: dict[bytes, float] = {}
+
+    def knows(self, credentials: Credentials) -> bool:
+        """Whether they were added less than `for_s` ago."""
+        return self._until.get(self._hash(credentials), 0) > self._clock()
+
+    def add(self, credentials: Credentials) -> None:
+        """Remember them."""
+        if len(self._until) >= _MOST_REMEMBERED:
+            self._until.clear()
+        self._until[self._hash(credentials)] = self._clock() + self._for_s
+
+    def _hash(self, credentials: Credentials) -> bytes:
+        user = credentials.user.encode()
+        told = len(user).to_bytes(4, "big") + user + credentials.password.encode()
+        return hashlib.blake2b(told, key=self._key, digest_size=32).digest()

@@ -1,0 +1,57 @@
+"""A content on its way in: in memory while it is small, into the queue's large content while it arrives."""
+
+from jetpost.jetstream import ApiError, Unreachable
+from jetpost.mail.content import Content, Inline
+from jetpost.queue.commit import QUEUE_AWAY, Unavailable
+from jetpost.queue.large import LargeContent, Writer
+
+
+class Intake:
+    """Takes one message's content, piece by piece. `finish` or `abandon` ends it."""
+
+    def __init__(self, large: LargeContent, content_id: str, *, inline_bytes: int, most_bytes: int) -> None:
+        self._large = large
+        self._content_id = content_id
+        self._inline_bytes = inline_bytes
+        self._most_bytes = most_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._writer: Writer | None = None
+        self._trouble: Unavailable | None = None
+
+    async def take(self, octets: bytes) -> None:
+        """Take a piece; waits while the queue is slower than the client. What cannot be kept is let go."""
+        self._size += len(octets)
+        if self._trouble is not None or self._size > self._most_bytes:
+            self._pieces.clear()
+            return
+        self._pieces.append(octets)
+        if self._size > self._inline_bytes:
+            await self._write()
+
+    async def finish(self) -> Content | Unavailable:
+        """The whole content, on disk when it is a reference; or why there is none."""
+        if self._trouble is not None:
+            return self._trouble
+        if self._writer is None:
+            return Inline(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        try:
+            return await self._writer.finish()
+        except (Unreachable, ApiError) as error:
+            return Unavailable(QUEUE_AWAY, str(error))
+
+    async def abandon(self) -> None:
+        """The message will not be accepted: leave nothing behind."""
+        self._pieces.clear()
+        if self._writer is not None:
+            await self._writer.abandon()
+
+    async def _write(self) -> None:
+        if self._writer is None:
+            self._writer = self._large.writer(self._content_id)
+        pieces, self._pieces = self._pieces, []
+        try:
+            for piece in pieces:
+                await self._writer.write(piece)
+        except (Unreachable, ApiError) as error:
+            self._trouble = Unavailable(QUEUE_AWAY, str(error))

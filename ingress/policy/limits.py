@@ -1,0 +1,37 @@
+"""How much of everything is enough (RFC 5321, 4.5.3)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jetpost.config.section import Section
+
+
+class Limits(Section):
+    """What one client, and all of them together, may ask for. Beside each limit, what a client hears beyond it."""
+
+    message_bytes: Annotated[int, Field(ge=65_536)] = 64 * 1024 * 1024
+    """Largest content, announced with SIZE (552 5.3.4)."""
+    recipients: Annotated[int, Field(ge=100, le=1000)] = 1000
+    """Recipients of a message (452 4.5.3: the client sends the rest in another transaction). RFC 5321, 4.5.3.1.8 asks
+    for 100 at least; more than 1000 destinations do not fit into one commit."""
+    hops: Annotated[int, Field(ge=30)] = 100
+    """`Received` fields of a message; more than that is a loop (554 5.4.6; RFC 5321, 6.3)."""
+    command_line_bytes: Annotated[int, Field(ge=512, le=12_288)] = 2048
+    """Longest command line, CRLF included (500 5.5.2). AUTH has the 12 288 octets of RFC 4954."""
+    text_line_bytes: Annotated[int, Field(ge=1000)] = 8000
+    """Longest line of a content, CRLF included (550 5.6.0). RFC 5322 allows 1 000; real mail is not so strict."""
+    connections: Annotated[int, Field(ge=1)] = 1000
+    """Open connections of one process (421 4.3.2)."""
+    connections_per_client: Annotated[int, Field(ge=1)] = 50
+    """Open connections of one process from one IP address (421 4.7.0)."""
+    command_errors: Annotated[int, Field(ge=1)] = 20
+    """Refused commands in one session (421 4.7.0)."""
+    auth_failures: Annotated[int, Field(ge=1)] = 5
+    """Failed AUTH exchanges in one session (421 4.7.0)."""
+    idle_s: Annotated[float, Field(gt=0)] = 300
+    """How long a session may say nothing (421 4.4.2; RFC 5321, 4.5.3.2.7 asks for 5 minutes)."""
+    session_s: Annotated[float, Field(gt=0)] = 3600
+    """How long a session may last in all (421 4.4.2)."""
+    handshake_s: Annotated[float, Field(gt=0)] = 30
+    """How long a TLS handshake may take; the connection is closed, as there is no way to say anything."""

@@ -1,0 +1,35 @@
+"""To whom a client may send: never an open relay."""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from ingress.policy.verdict import Asked, Refuse, Verdict
+from jetpost.mail.reply import EnhancedStatus, Reply
+
+Network = IPv4Network | IPv6Network
+
+_DENIED = Refuse(Reply(550, EnhancedStatus(5, 7, 1), ("Relaying denied",)), "relay")
+_LITERAL = Refuse(Reply(550, EnhancedStatus(5, 1, 2), ("No mail to address literals",)), "literal")
+
+
+def no_literal(asked: Asked) -> Verdict:
+    """An address instead of a domain goes around DNS, and so around every policy about domains."""
+    assert asked.destination is not None
+    return _LITERAL if asked.destination.domain.startswith("[") else None
+
+
+def permitted(asked: Asked) -> Verdict:
+    """Anywhere for who is authenticated or of a listed network; else only to the listener's own domains."""
+    assert asked.destination is not None
+    if asked.session.identity or asked.destination.is_ours or asked.destination.domain in asked.terms.domains:
+        return None
+    return None if is_in(asked.session.client_address, asked.terms.relay_networks) else _DENIED
+
+
+@lru_cache(maxsize=4096)
+def is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether the IP `address` is in one of `networks`; an IPv4 address mapped into IPv6 is what it stands for."""
+    parsed = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks)

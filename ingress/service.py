@@ -1,0 +1,97 @@
+"""The ingress service: listen, talk, accept; when told to stop, drain."""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from ingress.accept import Desk
+from ingress.auth.backend import Backend
+from ingress.config import Ingress
+from ingress.connections import Connections
+from ingress.conversation import House
+from ingress.listener import listen
+from ingress.smtp import Smtp
+from jetpost.config.load import Settings
+from jetpost.events.publish import Events, EventsSettings
+from jetpost.jetstream import JetStream, Nats
+from jetpost.process.log import logger
+from jetpost.process.run import Life
+from jetpost.process.tls import Reloading
+from jetpost.queue.queue import Queue
+from jetpost.queue.settings import QueueSettings
+from jetpost.tasks import end
+
+log = logger(__name__)
+
+
+async def serve(settings: Settings, life: Life) -> None:
+    """Accept mail until told to stop; then drain."""
+    config = settings.of(Ingress)
+    async with _edges(settings) as (queue, events):
+        desk = Desk(
+            queue=queue,
+            events=events,
+            hostname=settings.hostname,
+            limits=config.limits,
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+            entropy=lambda: random.getrandbits(42),
+        )
+        connections = Connections(config.limits)
+        async with _open_doors(config, desk, connections):
+            life.ready_when("queue", queue.trouble)
+            await life.stopping.wait()
+        log.info("draining", connections=connections.count, patience_s=config.drain_s)
+        await connections.drain(config.drain_s)
+
+
+@asynccontextmanager
+async def _edges(settings: Settings) -> AsyncIterator[tuple[Queue, Events]]:
+    """The queue and the events, while the block runs."""
+    jetstream = await JetStream.connect(settings.of(Nats), "ingress")
+    events = Events(jetstream, settings.of(EventsSettings), "ingress")
+    try:
+        queue = await Queue.open(jetstream, settings.of(QueueSettings))
+        telling = asyncio.create_task(events.run(), name="events")
+        try:
+            yield queue, events
+        finally:
+            await events.aclose()
+            await asyncio.gather(telling, return_exceptions=True)
+            await queue.close()
+    finally:
+        await jetstream.close()
+
+
+@asynccontextmanager
+async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> AsyncIterator[None]:
+    """Listen everywhere while the block runs; afterwards nobody new gets in, and who is in may stay."""
+    backends: list[Backend] = [settings.backend() for settings in config.auth.backends]
+    async with AsyncExitStack() as open_doors:
+        tls = None
+        if config.tls is not None:
+            reloading = Reloading(config.tls)
+            watching = asyncio.create_task(reloading.run(), name="certificate")
+            open_doors.push_async_callback(end, [watching])
+            tls = reloading.context
+        for listener in config.listeners:
+            house = House(listener, desk, backends)
+            server = await _open_door(config, house, connections, tls)
+            open_doors.callback(server.close)
+        yield
+
+
+async def _open_door(
+    config: Ingress, house: House, connections: Connections, tls: ssl.SSLContext | None
+) -> asyncio.Server:
+    return await listen(
+        house.listener,
+        lambda: Smtp(house, connections, tls),
+        tls,
+        reuse_port=config.reuse_port,
+        handshake_s=config.limits.handshake_s,
+    )

@@ -1,0 +1,81 @@
+"""What is known of a session and of its mail transaction so far."""
+
+from dataclasses import dataclass, field
+
+from ingress.session.command import Destination, Sender
+from ingress.session.phase import Phase
+from jetpost.mail.envelope import Envelope, Origin
+from jetpost.mail.trace import protocol
+
+
+@dataclass(slots=True)
+class Transaction:
+    """From MAIL to the final dot."""
+
+    sender: Sender
+    destinations: list[Destination] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection."""
+
+    client_address: str
+    """The peer's IP address."""
+    tls: str = ""
+    """TLS version and cipher; empty on a plain connection."""
+    phase: Phase = Phase.CONNECTED
+    client_name: str = ""
+    """What the client called itself."""
+    extended: bool = False
+    """Whether it said EHLO rather than HELO."""
+    identity: str = ""
+    """The authenticated user; empty when nobody authenticated."""
+    transaction: Transaction | None = None
+    errors: int = 0
+    """Commands refused so far."""
+    auth_failures: int = 0
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to `phase`; what the new phase does not know of is forgotten."""
+        self.phase = phase
+        if phase not in {Phase.SENDER, Phase.RECIPIENTS}:
+            self.transaction = None
+        if phase is Phase.CONNECTED:
+            self.client_name, self.extended, self.identity = "", False, ""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether MAIL was accepted and nothing has ended it."""
+        return self.transaction is not None
+
+
+def origin_of(session: Session, listener: str, *, smtputf8: bool) -> Origin:
+    """Who hands the message in, whence and how protected."""
+    return Origin(
+        client_address=session.client_address,
+        client_name=session.client_name,
+        protocol=protocol(
+            extended=session.extended,
+            tls=bool(session.tls),
+            authenticated=bool(session.identity),
+            smtputf8=smtputf8,
+        ),
+        tls=session.tls,
+        identity=session.identity,
+        listener=listener,
+    )
+
+
+def envelope_of(transaction: Transaction, origin: Origin) -> Envelope:
+    """The transaction as an envelope. A recipient named twice gets one copy."""
+    parameters = transaction.sender.parameters
+    return Envelope(
+        reverse_path=transaction.sender.address,
+        recipients=tuple(dict.fromkeys(destination.recipient for destination in transaction.destinations)),
+        origin=origin,
+        body=parameters.body,
+        smtputf8=parameters.smtputf8,
+        envid=parameters.envid,
+        ret=parameters.ret,
+    )

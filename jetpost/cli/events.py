@@ -1,0 +1,86 @@
+"""`jetpost events`: follow what happens to messages."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
+from jetpost.events.follow import follow
+from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, encode
+from jetpost.jetstream import Nats
+
+_SPAN = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_STYLES: dict[type, tuple[str, str]] = {
+    Received: ("received", "cyan"),
+    Delivered: ("delivered", "green"),
+    Deferred: ("deferred", "yellow"),
+    Bounced: ("bounced", "red"),
+    Expired: ("expired", "red"),
+}
+
+
+def span(text: str) -> timedelta:
+    """`90s`, `15m`, `2h` or `7d` as a time span; anything else is refused."""
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter("expected a number with s, m, h or d, such as 15m")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def events(
+    config: ConfigOption = None,
+    data: DataOption = DATA,
+    since: Annotated[
+        timedelta | None, typer.Option(parser=span, metavar="SPAN", help="Begin that long ago, such as 15m or 2h.")
+    ] = None,
+    kind: Annotated[str, typer.Option("--event", help="Only this kind: received, delivered, deferred, …")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Follow what happens to messages, until interrupted."""
+    names = [name for name, _ in _STYLES.values()]
+    if kind and kind not in names:
+        raise typer.BadParameter(f"there are {', '.join(names)}", param_hint="--event")
+    try:
+        finish(_follow(config, data, since, kind, as_json=as_json))
+    except KeyboardInterrupt:
+        return
+
+
+async def _follow(config: Path | None, data: Path, since: timedelta | None, kind: str, *, as_json: bool) -> None:
+    settings = settings_for(config, data, "nats")
+    console = Console()
+    start = None if since is None else datetime.now(UTC) - since
+    async with jetstream(settings.of(Nats)) as connected:
+        try:
+            async for event in follow(connected, start):
+                if kind and _STYLES[type(event)][0] != kind:
+                    continue
+                if as_json:
+                    typer.echo(encode(event))
+                else:
+                    console.print(_line(event))
+        except asyncio.CancelledError:
+            return
+
+
+def _line(event: Event) -> Text:
+    """The event for people: time, kind, queue id, who, what."""
+    name, style = _STYLES[type(event)]
+    line = Text(f"{event.time.astimezone():%H:%M:%S} ")
+    line.append(f"{name:<10}", style=style)
+    line.append(f"{event.queue_id}  ", style="dim")
+    match event:
+        case Received(recipients=recipients, size=size):
+            line.append(f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} octets")
+        case Delivered(recipient=recipient, host=host, seconds=seconds):
+            line.append(f"{recipient} at {host} after {seconds:.2f} s")
+        case Deferred() | Bounced() | Expired():
+            line.append(f"{event.recipient} ({event.status}) {event.why}")
+    return line

@@ -1,0 +1,128 @@
+"""`jetpost queue`: what is queued, by state and site, entry by entry, or one message in full."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jetpost.cli import queue_view as view
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
+from jetpost.config.load import Settings
+from jetpost.jetstream import Nats
+from jetpost.mail.content import Content
+from jetpost.queue import listing
+from jetpost.queue.entry import Site, site_of
+from jetpost.queue.queue import Queue
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.shard import Shard
+from jetpost.queue.states import State
+
+_FIRST_ENTRIES = 20
+
+queue_app = typer.Typer(invoke_without_command=True, add_completion=False)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@queue_app.callback()
+def overview(context: typer.Context, config: ConfigOption = None, data: DataOption = DATA) -> None:
+    """Show what is queued: depth by state and site, and the first entries."""
+    context.obj = settings_for(config, data, "nats", "queue")
+    if context.invoked_subcommand is not None:
+        return
+
+    async def ask() -> None:
+        async with _queue(context.obj) as queue:
+            deep = await listing.depth(queue)
+            first = await listing.entries(queue, limit=_FIRST_ENTRIES)
+        console = Console()
+        console.print(view.depth_table(deep))
+        if first:
+            console.print(view.entries_table(first, datetime.now(UTC)))
+
+    finish(ask())
+
+
+@queue_app.command()
+def depth(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Count the entries of every state and site."""
+
+    async def ask() -> listing.Depth:
+        async with _queue(context.obj) as queue:
+            return await listing.depth(queue)
+
+    found = finish(ask())
+    if as_json:
+        typer.echo(json.dumps(view.depth_record(found)))
+    else:
+        Console().print(view.depth_table(found))
+
+
+@queue_app.command("list")
+def list_entries(
+    context: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Only entries in this state.")] = None,
+    domain: Annotated[str | None, typer.Option("--domain", "--site", help="Only entries for this domain.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List entries in the order of the queue."""
+
+    async def ask() -> view.Entries:
+        async with _queue(context.obj) as queue:
+            return await listing.entries(queue, state=state, site=_site(domain), limit=limit)
+
+    found = finish(ask())
+    if as_json:
+        typer.echo(json.dumps([view.entry_record(lying) for _, lying in found], indent=2))
+    else:
+        Console().print(view.entries_table(found, datetime.now(UTC)))
+
+
+@queue_app.command()
+def show(
+    context: typer.Context,
+    queue_id: Annotated[str, typer.Argument(metavar="QUEUE_ID", help="As the 250 reply and every log line has it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show every entry of one message: envelope, state, last failure, header. Never the body."""
+
+    async def ask() -> list[view.Shown]:
+        async with _queue(context.obj) as queue:
+            found = await listing.show(queue, queue_id)
+            return [view.Shown(lying, await _header(queue, lying.entry.content)) for _, lying in found]
+
+    found = finish(ask())
+    if not found:
+        typer.echo(f"{queue_id} is not in the queue: delivered, reported, or never accepted here", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps([{**view.entry_record(it.lying), "header": it.header} for it in found], indent=2))
+        return
+    for it in found:
+        Console(soft_wrap=True).print(view.full_text(it))
+
+
+@asynccontextmanager
+async def _queue(settings: Settings) -> AsyncIterator[Queue]:
+    """The queue to look at: nothing is made, changed or consumed."""
+    async with jetstream(settings.of(Nats)) as connected:
+        wanted = settings.of(QueueSettings)
+        yield Queue(connected, wanted, [Shard(number, connected) for number in range(wanted.shards)])
+
+
+async def _header(queue: Queue, content: Content) -> str:
+    """The header of the message: all before the first empty line, at most one chunk of it."""
+    async for chunk in queue.content.chunks(content):
+        return chunk.partition(b"\r\n\r\n")[0].decode(errors="replace")
+    return ""
+
+
+def _site(domain: str | None) -> Site | None:
+    """The site of a domain; a site token as the queue shows it is taken as it is."""
+    if domain is None:
+        return None
+    return site_of(domain) if "." in domain else Site(domain)

@@ -1,0 +1,149 @@
+"""How the queue looks on a screen, and as JSON. Pure: entries in, tables and records out."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from jetpost.mail.outcome import Outcome
+from jetpost.queue.entry import Entry, Site, domain_of
+from jetpost.queue.listing import Depth
+from jetpost.queue.shard import Lying
+from jetpost.queue.states import State
+
+Entries = list[tuple[int, Lying]]
+"""Entries with the number of the shard they lie in."""
+
+_LIVE = tuple(state for state in State if state is not State.DONE)
+_MOST_RECIPIENTS = 3
+
+
+class Shown(NamedTuple):
+    """An entry with the header of its message."""
+
+    lying: Lying
+    header: str
+
+
+def depth_table(depth: Depth) -> Table:
+    """Sites by states, the deepest first, with sums."""
+    table = Table("domain", title="Queue", title_justify="left")
+    for state in _LIVE:
+        table.add_column(state.value, justify="right")
+    sites: dict[Site, int] = {}
+    for (_, site), number in depth.by_state_and_site.items():
+        sites[site] = sites.get(site, 0) + number
+    for site in sorted(sites, key=lambda site: (-sites[site], site)):
+        counts = [depth.by_state_and_site.get((state, site), 0) for state in _LIVE]
+        table.add_row(_plain(domain_of(site)), *(str(count or "·") for count in counts))
+    table.add_section()
+    table.add_row("all", *(str(depth.by_state.get(state, 0)) for state in _LIVE), style="bold")
+    return table
+
+
+def depth_record(depth: Depth) -> dict[str, Any]:
+    """The same for programs."""
+    sites: dict[str, dict[str, int]] = {}
+    for (state, site), number in sorted(depth.by_state_and_site.items()):
+        sites.setdefault(domain_of(site), {})[state.value] = number
+    return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": sites}
+
+
+def entries_table(entries: Entries, now: datetime) -> Table:
+    """A line for each entry."""
+    table = Table("queue id", "state", "age", "tries", "next", "size", "from", "to", "last failure")
+    for _, (_, entry) in entries:
+        envelope = entry.envelope
+        first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
+        more = len(envelope.recipients) - _MOST_RECIPIENTS
+        table.add_row(
+            _plain(entry.queue_id),
+            entry.state.value,
+            _age(now - entry.arrived),
+            str(entry.attempts),
+            _age(entry.due - now) if entry.due else "",
+            _size(entry.size),
+            _plain(envelope.reverse_path or "<>"),
+            _plain(first + (f" and {more} more" if more > 0 else "")),
+            _plain(_failure(entry)),
+        )
+    return table
+
+
+def entry_record(lying: Lying) -> dict[str, Any]:
+    """An entry for programs, without its content."""
+    entry = lying.entry
+    return {
+        "queue_id": entry.queue_id,
+        "state": entry.state.value,
+        "domain": entry.domain,
+        "sequence": lying.sequence,
+        "size": entry.size,
+        "arrived": entry.arrived.isoformat(),
+        "expires": entry.expires.isoformat(),
+        "due": entry.due.isoformat() if entry.due else None,
+        "attempts": entry.attempts,
+        "envelope": msgspec.to_builtins(entry.envelope),
+        "last": msgspec.to_builtins(entry.last),
+        "failures": msgspec.to_builtins(entry.failures),
+        "reason": entry.reason,
+    }
+
+
+def full_text(shown: Shown) -> Text:
+    """Everything about one entry but the body of its message."""
+    sequence, entry = shown.lying
+    origin = entry.envelope.origin
+    facts = [
+        ("queue id", entry.queue_id),
+        ("state", f"{entry.state.value} (sequence {sequence})" + (f": {entry.reason}" if entry.reason else "")),
+        ("domain", entry.domain),
+        ("from", entry.envelope.reverse_path or "<>"),
+        *(("to", recipient.address) for recipient in entry.envelope.recipients),
+        ("arrived", f"{entry.arrived:%Y-%m-%d %H:%M:%S} UTC, expires {entry.expires:%Y-%m-%d %H:%M:%S} UTC"),
+        ("client", f"{origin.client_name} [{origin.client_address}] with {origin.protocol} {origin.identity}".rstrip()),
+        ("attempts", str(entry.attempts) + (f", next {entry.due:%Y-%m-%d %H:%M:%S} UTC" if entry.due else "")),
+        ("size", f"{entry.size} octets"),
+        *([("last failure", _outcome(entry.last))] if entry.last else []),
+        *(("failed", f"{recipient.address}: {_outcome(outcome)}") for recipient, outcome in entry.failures),
+    ]
+    text = Text()
+    for name, value in facts:
+        text.append(f"{name:>12}  ", style="dim").append_text(_plain(value)).append("\n")
+    text.append("\n")
+    for line in (entry.trace + shown.header).replace("\r\n", "\n").split("\n"):
+        text.append_text(_plain(line.expandtabs())).append("\n")
+    return text
+
+
+def _failure(entry: Entry) -> str:
+    if entry.failures:
+        return _outcome(entry.failures[0][1])
+    return _outcome(entry.last) if entry.last else entry.reason
+
+
+def _outcome(outcome: Outcome) -> str:
+    said = str(outcome.reply) if outcome.reply else getattr(outcome, "why", "")
+    return f"{said} ({outcome.host})" if outcome.host else said
+
+
+def _plain(text: str) -> Text:
+    """Text from the outside: no markup, no control sequence for the terminal."""
+    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+
+
+def _age(duration: timedelta) -> str:
+    seconds = int(duration.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds} s"
+
+
+def _size(octets: int) -> str:
+    for size, unit in ((10**6, "MB"), (10**3, "kB")):
+        if octets >= size:
+            return f"{octets / size:.1f} {unit}"
+    return f"{octets} B"

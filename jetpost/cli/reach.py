@@ -1,0 +1,68 @@
+"""How a command reaches the system it is about: a configuration, or the data folder of `jetpost up`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from jetpost.config.load import ConfigurationError, Settings, load
+from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
+from jetpost.process.log import Log, configure
+from jetpost.up import state
+
+DATA = Path("data")
+"""The data folder when none is named."""
+EXIT_CONFIGURATION = 78
+EXIT_UNREACHABLE = 69
+"""EX_UNAVAILABLE of sysexits.h."""
+_CONNECT_S = 5
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration (YAML).")]
+DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="Data folder of a system under `jetpost up`.")]
+R = TypeVar("R")
+
+
+def settings_for(config: Path | None, data: Path, *sections: str) -> Settings:
+    """The configuration FILE, else that of the system in the folder `data`, else the defaults; with the environment.
+
+    Mistakes are printed and end the command with status 78.
+    """
+    running = state.read(data) if config is None else None
+    environ = {**(running.environment() if running else {}), **os.environ}
+    try:
+        return load(Path(running.config) if running and running.config else config, environ, sections=sections)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from None
+
+
+@asynccontextmanager
+async def jetstream(settings: Nats) -> AsyncIterator[JetStream]:
+    """A connection for the length of one command; Unreachable when nobody answers within seconds."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            connected = await JetStream.connect(settings, "jetpost command")
+    except (TimeoutError, OSError) as error:
+        raise Unreachable(f"no NATS server answers at {', '.join(settings.servers)}") from error
+    try:
+        yield connected
+    finally:
+        await connected.close()
+
+
+def finish(asking: Coroutine[Any, Any, R]) -> R:
+    """Run one command to its end, with its answer as its only output.
+
+    A queue that cannot be asked is a sentence and status 69, not a traceback.
+    """
+    configure("jetpost", Log(level="error"))
+    try:
+        return asyncio.run(asking)
+    except (Unreachable, ApiError) as error:
+        typer.echo(f"the queue cannot be asked: {error}", err=True)
+        raise typer.Exit(EXIT_UNREACHABLE) from None

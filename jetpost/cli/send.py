@@ -1,0 +1,109 @@
+"""`jetpost send`: submit a message like a mail client."""
+
+import asyncio
+import ssl
+import sys
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import aiosmtplib
+import typer
+
+_TIMEOUT_S = 60
+
+
+class Tls(StrEnum):
+    """How the connection is protected."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+
+def send(  # noqa: PLR0913, PLR0917 — the options of a command
+    to: Annotated[list[str], typer.Option("--to", metavar="ADDRESS", help="A recipient; may be given again.")],
+    sender: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="The sender.")],
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The submission service.")] = "127.0.0.1:2465",
+    tls: Annotated[Tls, typer.Option(help="How the connection is protected.")] = Tls.IMPLICIT,
+    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificates (PEM) to trust.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Do not check the server's certificate.")] = False,
+    user: Annotated[str, typer.Option(help="The user to authenticate as.")] = "",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    subject: Annotated[str, typer.Option(help="The subject.")] = "Hello from Jetpost",
+    body: Annotated[str, typer.Option(help="The text.")] = "It works.",
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="A whole message (.eml) instead.")] = None,
+) -> None:
+    """Submit a message like a mail client; exit status 0 when it was accepted for every recipient."""
+    password = _password(user, from_stdin=password_stdin)
+    content = file.read_bytes() if file is not None else _written(sender, to, subject, body)
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter("expected HOST:PORT", param_hint="--server")
+    client = aiosmtplib.SMTP(
+        hostname=host,
+        port=int(port),
+        use_tls=tls is Tls.IMPLICIT,
+        start_tls=tls is Tls.STARTTLS,
+        tls_context=None if tls is Tls.NONE else _context(ca, insecure=insecure),
+        timeout=_TIMEOUT_S,
+    )
+    try:
+        said = asyncio.run(_submit(client, sender, to, content, user, password))
+    except (aiosmtplib.SMTPException, OSError) as error:
+        typer.echo(_explained(error, server), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(said)
+
+
+async def _submit(client: aiosmtplib.SMTP, sender: str, to: list[str], content: bytes, user: str, password: str) -> str:
+    async with client:
+        if user:
+            await client.login(user, password)
+        refused, said = await client.sendmail(sender, to, content)
+    if refused:
+        raise aiosmtplib.SMTPRecipientsRefused(
+            [aiosmtplib.SMTPRecipientRefused(code, text, who) for who, (code, text) in refused.items()]
+        )
+    return said
+
+
+def _password(user: str, *, from_stdin: bool) -> str:
+    if not user:
+        return ""
+    return sys.stdin.readline().rstrip("\r\n") if from_stdin else str(typer.prompt("Password", hide_input=True))
+
+
+def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _written(sender: str, to: list[str], subject: str, body: str) -> bytes:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, ", ".join(to), subject
+    message["Date"], message["Message-ID"] = formatdate(localtime=True), make_msgid(domain=sender.rpartition("@")[2])
+    message.set_content(body)
+    return message.as_bytes()
+
+
+def _explained(error: Exception, server: str) -> str:
+    """What went wrong, in a sentence that says what to do."""
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused(recipients=recipients):
+            return "\n".join(f"{one.recipient} was refused: {one.code} {one.message}" for one in recipients)
+        case aiosmtplib.SMTPAuthenticationError(code=code, message=message):
+            return f"{server} refused the user or the password: {code} {message}"
+        case aiosmtplib.SMTPResponseException(code=code, message=message):
+            return f"{server} refused the message: {code} {message}"
+        case _:
+            pass
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of {server} is not trusted ({cause.verify_message}): name its CA with --ca"
+    return f"cannot submit to {server}: {error}"

@@ -1,0 +1,69 @@
+"""`jetpost up`: the whole system on this machine."""
+
+import asyncio
+import fcntl
+import os
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from jetpost.cli.reach import DATA, ConfigOption, settings_for
+from jetpost.config.load import SECTIONS
+from jetpost.process.log import Log, configure
+from jetpost.up import first_start
+from jetpost.up.settings import Up
+from jetpost.up.system import System
+
+
+def up(
+    config: ConfigOption = None,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder for everything that must last.")] = DATA,
+    ingress: Annotated[int | None, typer.Option(min=1, help="Ingress processes.")] = None,
+    delivery: Annotated[int | None, typer.Option(min=1, help="Delivery processes.")] = None,
+) -> None:
+    """Run nats-server, ingress, delivery and bouncer as processes of this machine, until Ctrl-C or SIGTERM.
+
+    Everything that must last is in the folder DIR. Without --config, DIR/jetpost.yaml is used, and made for a first
+    try when it does not exist.
+    """
+    data = data.resolve()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone_in(data):
+        if config is None:
+            config = data / first_start.CONFIGURATION
+            if not config.exists():
+                typer.echo(first_start.prepare(data))
+        settings = settings_for(config, data, *SECTIONS)
+        configure("up", settings.of(Log))
+        counts = {name: count for name, count in (("ingress", ingress), ("delivery", delivery)) if count is not None}
+        wanted = settings.of(Up).model_copy(update=counts)
+        typer.echo(f"Jetpost at {settings.hostname}, configuration {config}, data {data}")
+        for listener in settings.of(pkgutil.resolve_name(SECTIONS["ingress"])).listeners:
+            typer.echo(f"  {listener.name:<12} {listener.host}:{listener.port}, tls: {listener.tls}")
+        try:
+            system = System(data, config.resolve(), wanted, typer.echo)
+        except OSError as error:
+            typer.echo(f"cannot start: {error}", err=True)
+            raise typer.Exit(1) from None
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(system.run())
+
+
+@contextmanager
+def _alone_in(data: Path) -> Iterator[None]:
+    """Hold the data folder: two systems in one folder would share a queue's files."""
+    lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        typer.echo(f"another `jetpost up` runs in {data}", err=True)
+        raise typer.Exit(1) from None
+    try:
+        yield
+    finally:
+        os.close(lock)

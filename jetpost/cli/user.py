@@ -1,0 +1,63 @@
+"""`jetpost user`: who may submit mail."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from jetpost.users import read_users, remove_user, set_password
+
+user_app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+UsersFile = Annotated[Path, typer.Argument(help="The users file.")]
+Name = Annotated[str, typer.Argument(help="What the user says in AUTH.")]
+
+
+@user_app.command()
+def add(
+    file: UsersFile,
+    name: Name,
+    *,
+    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
+) -> None:
+    """Add NAME to FILE, or change the password. A running ingress sees it at once."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not password:
+        _fail("an empty password protects nothing")
+    try:
+        is_new = set_password(file, name, password)
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+    typer.echo(f"{name}: {'added' if is_new else 'password changed'}")
+
+
+@user_app.command("list")
+def list_users(file: UsersFile) -> None:
+    """Print the names in FILE."""
+    try:
+        names = sorted(read_users(file))
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+    for name in names:
+        typer.echo(name)
+
+
+@user_app.command()
+def remove(file: UsersFile, name: Name) -> None:
+    """Remove NAME from FILE."""
+    try:
+        found = remove_user(file, name)
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+    if not found:
+        _fail(f"no user {name} in {file}")
+    typer.echo(f"{name}: removed")
+
+
+def _fail(why: str) -> NoReturn:
+    typer.echo(why, err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,109 @@
+"""Mistakes in the configuration, in words an operator can act on: what is wrong, and what is allowed."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from jetpost.config.document import Path
+from jetpost.config.shape import is_secret, kinds, models, options_at
+from jetpost.config.units import in_base_units, unit_of
+
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+_NUMBERS = {"int_parsing", "int_type", "int_from_float", "float_parsing", "float_type"}
+
+
+def path_of(error: ErrorDetails, data: Any) -> Path:
+    """Where in `data` the mistake is: the error's location without the union tags that pydantic puts into it."""
+    path: list[str | int] = []
+    last = len(error["loc"]) - 1
+    for number, element in enumerate(error["loc"]):
+        known = element in data if isinstance(data, dict) else isinstance(data, list) and isinstance(element, int)
+        if known:
+            path.append(element)
+            data = data[element]
+        elif number == last and error["type"] == "missing":
+            path.append(element)
+    return tuple(path)
+
+
+def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -> str:
+    """One sentence about one mistake that validation of `data` against `root` found at `path`."""
+    options = options_at(root, path, data)
+    match error["type"]:
+        case "extra_forbidden":
+            fields = [name for model in models(options_at(root, path[:-1], data)) for name in model.model_fields]
+            return f"unknown key{did_you_mean(str(path[-1]), fields)}; allowed here: {_listed(fields)}"
+        case "missing":
+            return "is required"
+        case "union_tag_invalid":
+            tag, tags = str(error["ctx"]["tag"]), _tags(options)
+            return f"`kind` must be one of {_listed(tags)}, got `{tag}`{did_you_mean(tag, tags)}"
+        case "union_tag_not_found":
+            return f"needs a `kind`, one of {_listed(_tags(options))}"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            return _allowed(error, path) + ("" if is_secret(options) else _got(error["input"])) + _hint(error, path)
+
+
+def _allowed(error: ErrorDetails, path: Path) -> str:
+    """What the value must be."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be a mapping"
+        case "literal_error" | "enum":
+            return f"must be {context['expected']}"
+        case kind if kind in _NUMBERS:
+            unit = unit_of(_field(path))
+            return f"must be a {'whole ' if kind.startswith('int') else ''}number{f' of {unit.name}' if unit else ''}"
+        case kind if kind in _BOUNDS:
+            words, bound = _BOUNDS[kind]
+            return f"must be {words} {_plain(context[bound])}"
+        case _:
+            return error["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
+
+
+def _hint(error: ErrorDetails, path: Path) -> str:
+    """What was probably meant; empty when nobody can know."""
+    if error["type"] in {"literal_error", "enum"}:
+        return did_you_mean(str(error["input"]), re.findall(r"'(.*?)'", error["ctx"]["expected"]))
+    unit = unit_of(_field(path)) if error["type"] in _NUMBERS else None
+    number = in_base_units(error["input"], unit) if unit and isinstance(error["input"], str) else None
+    return f"; write {number}" if number else ""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`, did you mean …?` with the nearest of `allowed`; empty when none is near."""
+    nearest = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f", did you mean `{nearest[0]}`?" if nearest else ""
+
+
+def _field(path: Path) -> str:
+    """The name of the field at `path`, or of the list that contains it."""
+    return next((element for element in reversed(path) if isinstance(element, str)), "")
+
+
+def _plain(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+
+
+def _got(given: Any) -> str:
+    return f", got `{str(given)[:80]}`" if isinstance(given, str | int | float) else ""
+
+
+def _tags(options: list[Any]) -> list[str]:
+    return [tag for model in models(options) for tag in kinds(model)]
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

@@ -1,0 +1,54 @@
+"""The header lines we put above the untouched content: the trace field, and what a submission lacked."""
+
+from datetime import datetime
+from ipaddress import ip_address
+
+from jetpost.mail.envelope import Origin
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def received(origin: Origin, *, by: str, queue_id: str, recipient: str, now: datetime) -> str:
+    """The `Received` field, folded, CRLFs included (RFC 5321, 4.4; RFC 3848; RFC 6531, 4.3).
+
+    `recipient` is empty when there are several: naming one would tell it about the others (RFC 5321, 7.6).
+    """
+    comment = f" ({origin.tls})" if origin.tls else ""
+    meant_for = f" for <{recipient}>" if recipient else ""
+    return (
+        f"Received: from {origin.client_name} ({address_literal(origin.client_address)})\r\n"
+        f"\tby {by} with {origin.protocol}{comment}\r\n"
+        f"\tid {queue_id}{meant_for};\r\n"
+        f"\t{date_time(now)}\r\n"
+    )
+
+
+def protocol(*, extended: bool, tls: bool, authenticated: bool, smtputf8: bool) -> str:
+    """The `with` keyword: SMTP, ESMTP, ESMTPSA … (RFC 3848), UTF8SMTP … (RFC 6531, 4.3)."""
+    if not extended:
+        return "SMTP"
+    return f"{'UTF8SMTP' if smtputf8 else 'ESMTP'}{'S' if tls else ''}{'A' if authenticated else ''}"
+
+
+def fix_ups(*, date: bool, message_id: bool, by: str, queue_id: str, now: datetime) -> str:
+    """The fields a submitted message lacks: `Date`, `Message-ID` (RFC 6409, 8.1 and 8.2); never for a relayed one."""
+    missing_date = f"Date: {date_time(now)}\r\n" if date else ""
+    return missing_date + (f"Message-ID: <{queue_id}@{by}>\r\n" if message_id else "")
+
+
+def date_time(now: datetime) -> str:
+    """`now` (with its zone) as RFC 5322, 3.3 writes it, whatever the locale."""
+    offset = int((now.utcoffset() or now - now).total_seconds()) // 60
+    zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}{abs(offset) % 60:02}"
+    clock = f"{now.hour:02}:{now.minute:02}:{now.second:02}"
+    return f"{_DAYS[now.weekday()]}, {now.day:02} {_MONTHS[now.month - 1]} {now.year:04} {clock} {zone}"
+
+
+def address_literal(address: str) -> str:
+    """An IP `address` as an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]` (RFC 5321, 4.1.3)."""
+    if ":" not in address:
+        return f"[{address}]"
+    parsed = ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return f"[{mapped}]" if mapped else f"[IPv6:{parsed}]"

@@ -1,0 +1,106 @@
+"""A process from start to exit: configuration, logs, health, signals, exit status."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+
+from jetpost.config.load import SHARED, ConfigurationError, Settings, load
+from jetpost.process import http
+from jetpost.process.log import Log, configure, logger
+from jetpost.process.signals import obey_signals
+from jetpost.tasks import end
+
+EXIT_CRASHED = 1
+EXIT_CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: starting again unchanged is pointless."""
+
+log = logger(__name__)
+T = TypeVar("T")
+
+
+class Stopped(Exception):  # noqa: N818 — an order obeyed, not an error
+    """The process was told to stop before it had begun to serve."""
+
+
+class Life:
+    """The life of a process: whether it is ready, and when it must end."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        """Set by the first SIGTERM or SIGINT: finish what has begun, then return."""
+        self._checks: dict[str, Callable[[], str | None]] = {}
+
+    def ready_when(self, name: str, check: Callable[[], str | None]) -> None:
+        """Count the process as ready only while `check()` is None; otherwise it says why not.
+
+        A process with no check yet is starting, and so not ready.
+        """
+        self._checks[name] = check
+
+    def obstacles(self) -> dict[str, str]:
+        """Why the process should get no work now, by the name of the check; empty: it is ready."""
+        if self.stopping.is_set():
+            return {"process": "stopping"}
+        if not self._checks:
+            return {"process": "starting"}
+        return {name: reason for name, check in self._checks.items() if (reason := check()) is not None}
+
+    async def unless_stopping(self, starting: Coroutine[Any, Any, T]) -> T:
+        """What `starting` comes to. Stopped when the process is told to stop before, however long it would wait."""
+        task = asyncio.ensure_future(starting)
+        stopping = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await end([stopping])
+        if task.done():
+            return task.result()
+        await end([task])
+        raise Stopped
+
+
+Serve = Callable[[Settings, Life], Awaitable[None]]
+"""A service: works until `life.stopping` is set, then returns when it has drained."""
+
+
+def run(service: str, serve: Serve) -> NoReturn:
+    """Run `serve` as the whole of this process, configured by `--config FILE` and the environment; then exit.
+
+    Exit status: 0 drained and stopped as told, 1 crashed, 78 the configuration has mistakes (all are printed).
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {service}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (YAML)")
+    arguments = parser.parse_args()
+    try:
+        settings = load(arguments.config, os.environ, sections=(*SHARED, service))
+    except ConfigurationError as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        sys.exit(EXIT_CONFIGURATION)
+    configure(service, settings.of(Log))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sys.exit(runner.run(_live(serve, settings)))
+
+
+async def _live(serve: Serve, settings: Settings) -> int:
+    """Serve until told to stop; the exit status."""
+    life = Life()
+    obey_signals(life.stopping, at_once=lambda: os._exit(EXIT_CRASHED))
+    log.info("starting", pid=os.getpid(), hostname=settings.hostname)
+    try:
+        async with http.serving(settings.of(http.Http), life.obstacles):
+            await serve(settings, life)
+    except Stopped:
+        log.info("stopped")
+        return 0
+    except Exception:
+        log.exception("crashed")
+        return EXIT_CRASHED
+    if not life.stopping.is_set():
+        log.error("ended without being told to")
+        return EXIT_CRASHED
+    log.info("stopped")
+    return 0

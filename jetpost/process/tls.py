@@ -1,0 +1,86 @@
+"""Server side TLS, with certificates that may be renewed while the process runs."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Annotated, NoReturn, Self
+
+from pydantic import Field, model_validator
+
+from jetpost.config.section import ReadableFile, Section
+from jetpost.process.log import logger
+
+log = logger(__name__)
+
+
+class Tls(Section):
+    """A certificate and its key."""
+
+    certificate: ReadableFile
+    """The certificate chain (PEM), the server's own first."""
+    key: ReadableFile
+    """The private key (PEM), without a passphrase."""
+    reload_s: Annotated[float, Field(gt=0)] = 10
+    """How often the files are looked at; renewed ones are taken without a restart."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        try:
+            server_context(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"{self.certificate} and {self.key} cannot be used together: {error}") from error
+        return self
+
+
+class Reloading:
+    """A server context whose certificate follows its files."""
+
+    def __init__(self, settings: Tls) -> None:
+        self.context = server_context(settings.certificate, settings.key)
+        self._settings = settings
+        self._seen = self._state()
+
+    async def run(self) -> None:
+        """Look at the files for ever."""
+        while True:
+            await asyncio.sleep(self._settings.reload_s)
+            self.refresh()
+
+    def refresh(self) -> bool:
+        """Take renewed files for the handshakes to come; True when there were any. Unusable ones are logged."""
+        state = self._state()
+        if state == self._seen:
+            return False
+        try:
+            # On trial first: half a renewal must not leave the living context with a key that does not fit.
+            server_context(self._settings.certificate, self._settings.key)
+            self.context.load_cert_chain(self._settings.certificate, self._settings.key, _no_passphrase)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("cannot use the renewed certificate", file=str(self._settings.certificate), error=str(error))
+            return False
+        self._seen = state
+        log.info("certificate renewed", file=str(self._settings.certificate))
+        return True
+
+    def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return _stamp(self._settings.certificate), _stamp(self._settings.key)
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A context for servers: TLS 1.2 or newer (RFC 8996). OSError or ssl.SSLError when the files are of no use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key, _no_passphrase)
+    return context
+
+
+def _no_passphrase() -> NoReturn:
+    raise ssl.SSLError("the key has a passphrase; nobody is there to type it")
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,46 @@
+"""Asking a process of this machine over HTTP how it is."""
+
+import asyncio
+import random
+import socket
+from typing import NamedTuple
+
+_SERVER_PORTS = range(10_000, 32_000)
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: str
+
+
+async def get(port: int, path: str, *, within_s: float = 2) -> Answer | None:
+    """GET `path` from loopback; None when nobody answers within `within_s` seconds."""
+    try:
+        async with asyncio.timeout(within_s):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                head, _, body = (await reader.read()).decode(errors="replace").partition("\r\n\r\n")
+            finally:
+                writer.close()
+        return Answer(int(head.split(" ", 2)[1]), body)
+    except (OSError, TimeoutError, ValueError, IndexError):
+        return None
+
+
+def free_port(wanted: int = 0) -> int:
+    """`wanted` when it is free on loopback, else a port that is. OSError when none was found.
+
+    Below the range from which the kernel gives outgoing connections theirs, so that it is still free at a restart.
+    """
+    for port in filter(None, (wanted, *random.sample(_SERVER_PORTS, 100))):
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no free port on loopback")

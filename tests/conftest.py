@@ -1,0 +1,99 @@
+"""Running things for tests: a zone, MXs, systems. All on loopback, all on free ports."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from jetpost.up.probe import free_port
+from tests.fixtures.addresses import loopback_address
+from tests.fixtures.certificates import Certificates
+from tests.fixtures.configuration import Surroundings
+from tests.fixtures.mx import Mx
+from tests.fixtures.mx_script import Script
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.system import System
+from tests.fixtures.users import write_users
+from tests.fixtures.zone import ServedZone, served
+
+MakeMx = Callable[..., Awaitable[Mx]]
+MakeSystem = Callable[..., Awaitable[System]]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A CA and a certificate for localhost."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def names() -> AsyncIterator[ServedZone]:
+    """The zone that every system of the run asks."""
+    async with served() as zone:
+        yield zone
+
+
+@pytest.fixture(scope="session")
+def surroundings(
+    names: ServedZone, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Surroundings:
+    """What every system of the run shares."""
+    users_file = write_users(tmp_path_factory.mktemp("users") / "users")
+    return Surroundings(names.address, certificates, free_port(), users_file)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """One system for all tests that leave it as they found it."""
+    folder = tmp_path_factory.mktemp("system")
+    system = System(folder, surroundings, [NatsServer(folder)], {})
+    try:
+        yield await system.start()
+    finally:
+        await system.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def make_system(surroundings: Surroundings, tmp_path: Path) -> AsyncIterator[MakeSystem]:
+    """Makes systems of a test's own, to be broken at will.
+
+    `await make_system({"queue.shards": 2}, delivery=2)`; the values of the configuration have their dotted paths.
+    """
+    systems: list[System] = []
+
+    async def make(changes: dict[str, Any] | None = None, *, ingress: int = 1, delivery: int = 1) -> System:
+        folder = tmp_path / f"system-{len(systems)}"
+        folder.mkdir()
+        system = System(folder, surroundings, [NatsServer(folder)], changes or {}, ingress=ingress, delivery=delivery)
+        systems.append(system)
+        return await system.start()
+
+    yield make
+    for system in systems:
+        await system.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mx(names: ServedZone, surroundings: Surroundings) -> AsyncIterator[MakeMx]:
+    """Makes running MXs of a domain, published in the zone.
+
+    `await mx("dest.test", preference=20, replies={…})`, with the fields of Script. Called again for the same domain it
+    adds a host.
+    """
+    records: dict[str, list[tuple[int, str]]] = {}
+    async with AsyncExitStack() as running:
+
+        async def make(domain: str, *, preference: int = 10, **script: Any) -> Mx:
+            hosts = records.setdefault(domain, [])
+            host = f"mx{len(hosts) + 1}.{domain}"
+            server = Mx(host, loopback_address(), surroundings.mx_port, Script(**script))
+            await running.enter_async_context(server)
+            hosts.append((preference, host))
+            names.add(host, a=[server.address])
+            names.add(domain, mx=hosts)
+            return server
+
+        yield make

@@ -1,0 +1,36 @@
+"""50 MB pass through, octet for octet, and cost no process more than a few chunks."""
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import MakeMx, MakeSystem
+from tests.fixtures.letters import LETTER
+
+SIZE = 50 * 1024 * 1024
+LINE = b"." + b"0123456789" * 7 + b"\r\n"
+ALLOWED_BYTES = 32 * 1024 * 1024
+"""What a process may grow by. The message is larger, so nobody can hold it."""
+
+
+@pytest.mark.slow
+async def test_fifty_megabytes_arrive_octet_for_octet_in_bounded_memory(
+    make_system: MakeSystem, mx: MakeMx, record_property: Callable[[str, object], None]
+) -> None:
+    system = await make_system()
+    dest = await mx("large.test")
+    content = LETTER + LINE * (SIZE // len(LINE))
+    before = {service.name: service.memory_peak_bytes() for service in system.services}
+
+    reply = await system.submit("ann@home.test", ["bob@large.test", "carl@elsewhere-large.test"], content)
+
+    assert reply.code == 250
+    message = await dest.received("bob@large.test", within_s=60)
+    assert hashlib.sha256(message.below_trace).digest() == hashlib.sha256(content).digest()
+    for service in [*system.services, *system.servers]:
+        peak = service.memory_peak_bytes()
+        record_property(f"peak_bytes_{service.name}", peak)
+        print(f"{service.name}: peak {peak / 1e6:.0f} MB")  # noqa: T201 — a measurement to report
+    for service in system.services:
+        assert service.memory_peak_bytes() - before[service.name] < ALLOWED_BYTES, service.name

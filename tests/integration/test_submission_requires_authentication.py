@@ -1,0 +1,78 @@
+"""AUTH over TLS opens the submission ports; nothing else does (RFC 6409, RFC 8314, RFC 4954)."""
+
+import base64
+
+from tests.conftest import MakeMx
+from tests.fixtures.client import RawClient, dialled
+from tests.fixtures.letters import LETTER
+from tests.fixtures.system import System
+from tests.fixtures.users import PASSWORD, USER
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+async def _cannot_send(client: RawClient) -> None:
+    reply = await client.transact("ann@home.test", ["bob@dest.test"], LETTER)
+    assert reply.code == 530
+    assert str(reply.status) == "5.7.0"
+
+
+async def test_465_takes_mail_after_auth(system: System, mx: MakeMx) -> None:
+    dest = await mx("via-465.test")
+    context = system.surroundings.certificates.client()
+
+    async with dialled("127.0.0.1", system.ports.submissions, context) as client:
+        ehlo = await client.say("EHLO client.test")
+        assert any(line.startswith("AUTH PLAIN LOGIN") for line in ehlo.text)
+        await _cannot_send(client)
+        assert (await client.authenticate(USER, PASSWORD)).code == 235
+        assert (await client.transact("ann@home.test", ["bob@via-465.test"], LETTER)).code == 250
+
+    assert "with ESMTPSA" in (await dest.received("bob@via-465.test")).fields("Received")[0]
+
+
+async def test_587_takes_mail_after_starttls_and_auth(system: System, mx: MakeMx) -> None:
+    dest = await mx("via-587.test")
+
+    async with dialled("127.0.0.1", system.ports.submission) as client:
+        ehlo = await client.say("EHLO client.test")
+        assert not any(line.startswith("AUTH") for line in ehlo.text)
+        assert (await client.authenticate(USER, PASSWORD)).code == 538
+        await client.starttls(system.surroundings.certificates.client())
+        await client.say("EHLO client.test")
+        await _cannot_send(client)
+        assert (await client.authenticate(USER, PASSWORD)).code == 235
+        assert (await client.transact("ann@home.test", ["bob@via-587.test"], LETTER)).code == 250
+
+    assert "with ESMTPSA" in (await dest.received("bob@via-587.test")).fields("Received")[0]
+
+
+async def test_auth_login_works_too(system: System) -> None:
+    context = system.surroundings.certificates.client()
+    async with dialled("127.0.0.1", system.ports.submissions, context) as client:
+        await client.say("EHLO client.test")
+        assert (await client.say("AUTH LOGIN")).code == 334
+        assert (await client.say(_base64(USER))).code == 334
+        assert (await client.say(_base64(PASSWORD))).code == 235
+        assert (await client.say("AUTH LOGIN")).code == 503  # once a session (RFC 4954, 4)
+
+
+async def test_a_wrong_password_is_refused_and_changes_nothing(system: System) -> None:
+    context = system.surroundings.certificates.client()
+    async with dialled("127.0.0.1", system.ports.submissions, context) as client:
+        await client.say("EHLO client.test")
+        for user, password in ((USER, "wrong"), ("nobody", PASSWORD), (USER, "")):
+            reply = await client.authenticate(user, password)
+            assert (reply.code, str(reply.status)) == (535, "5.7.8")
+        await _cannot_send(client)
+
+
+async def test_an_exchange_can_be_cancelled(system: System) -> None:
+    context = system.surroundings.certificates.client()
+    async with dialled("127.0.0.1", system.ports.submissions, context) as client:
+        await client.say("EHLO client.test")
+        await client.say("AUTH PLAIN")
+        assert (await client.say("*")).code == 501
+        assert (await client.authenticate(USER, PASSWORD)).code == 235

@@ -1,0 +1,107 @@
+"""How the queue looks on a screen and as JSON."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+
+from jetpost.cli import queue_view as view
+from jetpost.mail.content import Inline
+from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.mail.outcome import Bounced, Deferred
+from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.entry import Entry, QueueId, Site, site_of
+from jetpost.queue.listing import Depth
+from jetpost.queue.shard import Lying
+from jetpost.queue.states import State
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+LATER = Deferred(EnhancedStatus(4, 7, 1), "greylisted", Reply(451, EnhancedStatus(4, 7, 1), ("later",)), "mx.dest.test")
+NEVER = Bounced(EnhancedStatus(5, 4, 4), "the domain accepts no mail")
+
+
+def entry(*addresses: str, state: State = State.READY, reverse_path: str = "me@home.test", **changes: Any) -> Lying:
+    fresh = Entry.fresh(
+        queue_id=QueueId("q1"),
+        site=site_of("dest.test"),
+        envelope=Envelope(
+            reverse_path=reverse_path,
+            recipients=tuple(Recipient(address) for address in addresses),
+            origin=Origin("192.0.2.1", "client.test", "ESMTPSA", identity="me"),
+        ),
+        content=Inline(b"Subject: hi\r\n\r\nsecret body\r\n"),
+        trace="Received: from client.test\r\n",
+        now=NOW - timedelta(minutes=90),
+        lifetime=timedelta(days=5),
+    )
+    return Lying(7, fresh if state is State.READY else fresh.moved(state, **changes))
+
+
+def shown(renderable: Any) -> str:
+    screen = io.StringIO()
+    Console(width=200, file=screen).print(renderable)
+    return screen.getvalue()
+
+
+def test_depth_is_a_line_for_each_domain_the_deepest_first() -> None:
+    sites = {(State.READY, Site("a_test")): 1, (State.RETRY, Site("b_test")): 5, (State.READY, Site("b_test")): 2}
+    depth = Depth({State.READY: 3, State.RETRY: 5}, sites)
+
+    lines = [line.split() for line in shown(view.depth_table(depth)).splitlines() if "test" in line or "all" in line]
+
+    assert [[word for word in line if word not in "│┃"] for line in lines] == [
+        ["b.test", "2", "·", "5", "·", "·"],
+        ["a.test", "1", "·", "·", "·", "·"],
+        ["all", "3", "0", "5", "0", "0"],
+    ]
+    assert view.depth_record(depth) == {
+        "states": {"ready": 3, "parked": 0, "retry": 5, "bounce": 0, "held": 0},
+        "domains": {"a.test": {"ready": 1}, "b.test": {"ready": 2, "retry": 5}},
+    }
+
+
+def test_an_entry_is_a_line_with_its_last_failure() -> None:
+    retry = entry("ann@dest.test", state=State.RETRY, attempts=2, due=NOW + timedelta(minutes=5), last=LATER)
+
+    text = shown(view.entries_table([(0, retry)], NOW))
+
+    for words in ("q1", "retry", "1.5 h", "5.0 min", "28 B", "me@home.test", "ann@dest.test", "451 4.7.1 later"):
+        assert words in text
+
+
+def test_many_recipients_are_counted_and_the_null_reverse_path_is_seen() -> None:
+    text = shown(view.entries_table([(0, entry(*"abcde", reverse_path=""))], NOW))
+
+    assert "a, b, c and 2 more" in text
+    assert "<>" in text
+
+
+def test_what_a_stranger_wrote_cannot_control_the_terminal() -> None:
+    text = shown(view.entries_table([(0, entry("\x1b[2Jann@[red]dest.test"))], NOW))
+
+    assert "\x1b" not in text
+    assert "ann@[red]dest.test" in text
+
+
+def test_a_message_is_shown_with_its_header_and_without_its_body() -> None:
+    failures = ((Recipient("bob@dest.test"), NEVER),)
+    text = shown(
+        view.full_text(view.Shown(entry("bob@dest.test", state=State.BOUNCE, failures=failures), "Subject: hi"))
+    )
+
+    assert "bounce (sequence 7)" in text
+    assert "client.test [192.0.2.1] with ESMTPSA me" in text
+    assert "bob@dest.test: the domain accepts no mail" in text
+    assert "Received: from client.test\nSubject: hi\n" in text
+    assert "secret body" not in text
+
+
+def test_a_record_is_for_programs_and_has_no_content() -> None:
+    record = view.entry_record(entry("ann@dest.test", state=State.HELD, reason="by hand"))
+
+    assert record["state"] == "held"
+    assert record["reason"] == "by hand"
+    assert record["domain"] == "dest.test"
+    assert record["envelope"]["recipients"] == ({"address": "ann@dest.test"},)
+    assert "secret" not in str(record)

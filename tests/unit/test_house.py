@@ -1,0 +1,114 @@
+"""The house rules that a linter does not know: sizes, names, empty packages, documented entrances."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("jetpost", "ingress", "delivery", "bouncer")
+CODE = sorted(path for package in SERVICES for path in (ROOT / package).rglob("*.py"))
+ALERTS = sorted((ROOT / "deploy/helm/jetpost/alerts").glob("*.yaml"))
+RUNBOOKS = sorted((ROOT / "docs/runbooks").glob("*.md"))
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 50
+SAYS_NOTHING = re.compile(r"(utils?|helpers?|common|misc|types|base|managers?)(\.py)?")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, Function):
+            yield node
+
+
+def length(function: Function) -> int:
+    """Lines of the function, its docstring apart."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def public(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
+    """The public functions and classes of a module, and the public methods of those classes."""
+    for node in body:
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body)
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_a_file_has_one_reason_to_exist(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+    assert {
+        function.name: length(function) for function in functions(path) if length(function) > MOST_LINES_OF_A_FUNCTION
+    } == {}
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_what_is_public_is_documented_and_typed(path: Path) -> None:
+    for node in public(ast.parse(path.read_text()).body):
+        assert ast.get_docstring(node), f"{node.name} has no docstring"
+        if isinstance(node, Function):
+            assert node.returns is not None, f"{node.name} does not say what it returns"
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            untyped = [it.arg for it in arguments if it.annotation is None and it.arg not in {"self", "cls"}]
+            assert untyped == [], f"{node.name} has untyped arguments"
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if path.name == "__init__.py"], ids=name)
+def test_a_package_is_empty_but_for_a_docstring(path: Path) -> None:
+    assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+
+
+def test_a_room_is_named_after_what_it_decides_or_keeps() -> None:
+    parts = {part for path in CODE for part in path.relative_to(ROOT).parts}
+
+    assert sorted(part for part in parts if SAYS_NOTHING.fullmatch(part)) == []
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_the_licence_of_a_rule_is_a_reason(path: Path) -> None:
+    """Every `noqa` and `type: ignore` names its rule."""
+    for line in path.read_text().splitlines():
+        assert not re.search(r"#\s*noqa(?!:\s*[A-Z]+\d)", line)
+        assert not re.search(r"#\s*type:\s*ignore(?!\[)", line)
+
+
+def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:
+    assert [alert.stem for alert in ALERTS] == [runbook.stem for runbook in RUNBOOKS if runbook.stem != "README"]
+
+
+@pytest.mark.parametrize("path", ALERTS, ids=name)
+def test_an_alert_links_its_runbook(path: Path) -> None:
+    assert f"docs/runbooks/{path.stem}.md" in path.read_text()
+
+
+def test_each_feature_of_the_readme_names_a_test_that_exists() -> None:
+    tests = re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "README.md").read_text())
+
+    assert tests, "the README's feature table names no test"
+    assert [test for test in tests if not (ROOT / test).is_file()] == []
+
+
+def test_the_chart_is_yaml_and_every_value_has_a_comment() -> None:
+    lines = (ROOT / "deploy/helm/jetpost/values.yaml").read_text().splitlines()
+    undocumented = [
+        line
+        for before, line in zip(["", *lines], lines, strict=False)
+        if re.match(r"\w+:", line) and not before.startswith("#")
+    ]
+
+    assert isinstance(yaml.safe_load("\n".join(lines)), dict)
+    assert undocumented == []

@@ -1,0 +1,41 @@
+"""One envelope for each destination."""
+
+from ingress.session.command import Destination, Sender
+from ingress.session.transaction import Transaction, envelope_of
+from ingress.split import by_site
+from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.mail.parameters import MailParameters
+
+ORIGIN = Origin("192.0.2.1", "client.test", "ESMTP")
+
+
+def envelope(*addresses: str) -> Envelope:
+    return Envelope(
+        reverse_path="ann@home.test", recipients=tuple(Recipient(address) for address in addresses), origin=ORIGIN
+    )
+
+
+def test_recipients_of_one_domain_stay_together_however_it_is_written() -> None:
+    parts = by_site(envelope("a@Grün.test", "b@there.test", "c@xn--grn-ioa.TEST"))
+
+    assert {site: [recipient.address for recipient in part.recipients] for site, part in parts.items()} == {
+        "xn--grn-ioa_test": ["a@Grün.test", "c@xn--grn-ioa.TEST"],
+        "there_test": ["b@there.test"],
+    }
+    assert {part.reverse_path for part in parts.values()} == {"ann@home.test"}
+
+
+def test_an_envelope_for_one_site_is_left_as_it_is() -> None:
+    whole = envelope("a@here.test", "b@here.test")
+
+    assert by_site(whole) == {"here_test": whole}
+
+
+def test_a_recipient_named_twice_gets_one_copy() -> None:
+    transaction = Transaction(Sender("", MailParameters(smtputf8=True, envid="Aa")))
+    transaction.destinations.extend([Destination(Recipient("a@here.test"), "here.test")] * 2)
+
+    made = envelope_of(transaction, ORIGIN)
+
+    assert made.recipients == (Recipient("a@here.test"),)
+    assert (made.reverse_path, made.smtputf8, made.envid) == ("", True, "Aa")
