@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := requirements/runtime.txt requirements/dev.txt
 
-.PHONY: help demo test crash lint generate chart lock clean
+.PHONY: help demo test crash end-to-end bench lint generate chart lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -16,6 +16,12 @@ test: .venv/installed ## Unit and integration tests, against real processes on l
 
 crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes)
 	$(BIN)/python -m pytest tests/crash --timeout 1800 -s
+
+end-to-end: .venv/installed ## Real peers from Debian: needs packages postfix, swaks, libnet-ssleay-perl, prometheus
+	$(BIN)/python -m pytest tests/end_to_end
+
+bench: .venv/installed ## Throughput beside Postfix: needs the Debian package postfix; options in BENCH='…'
+	@$(BIN)/python -m bench $(BENCH)
 
 lint: .venv/installed ## Style, types, import rules
 	$(BIN)/ruff check .
@@ -44,6 +50,7 @@ clean: ## Remove what make made
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: $(LOCKED) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@echo 'setting up .venv, once …'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --no-input -r requirements/dev.txt

@@ -62,12 +62,13 @@ async def _report_until_stopped(desk: "Desk", life: Life) -> None:
         await life.stopping.wait()
         await consumer.stop()
         await taking
+        await desk.finish(desk.config.drain_s)
 
 
 async def _take(consumer: Consumer, desk: "Desk", tasks: asyncio.TaskGroup) -> None:
     # The consumer yields no more than `concurrency` claims at a time: that bounds the tasks.
     async for claim in consumer:
-        tasks.create_task(desk.handle(claim))
+        desk.begin(claim, tasks)
 
 
 class Desk:
@@ -78,6 +79,19 @@ class Desk:
         self.config = config
         self._events = events
         self._hostname = hostname
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, claim: Claim, tasks: asyncio.TaskGroup) -> None:
+        """Deal with a bounce in a task of its own."""
+        task = tasks.create_task(self.handle(claim))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self, patience_s: float) -> None:
+        """Let what has begun come to its end; what does not within `patience_s` comes again elsewhere."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=patience_s)
+            await end(late)
 
     async def handle(self, claim: Claim) -> None:
         """Report a failure, or be silent about it; a bounce that cannot be dealt with is held, never dropped."""

@@ -1,6 +1,7 @@
 """What the demo shows, readable at a glance."""
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
@@ -9,7 +10,8 @@ from rich.text import Text
 from demo.stage import Samples
 from tests.fixtures.message import Message
 
-console = Console(width=min(Console().width, 120))
+_terminal = Console()
+console = Console(width=min(_terminal.width, 120) if _terminal.is_terminal else 100)
 
 
 def scene(number: int, happened: str, *told: RenderableType) -> None:
@@ -23,7 +25,7 @@ def facts(**named: str) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, fact in named.items():
-        table.add_row(name.replace("_", " "), Text(fact))
+        table.add_row(name.replace("_", " "), Text(" ".join(fact.split())))
     return table
 
 
@@ -42,11 +44,12 @@ def report(message: Message, recipient: str) -> Group:
 def moved(before: Samples, after: Samples) -> Table:
     """The counters that moved."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("process", "metric", "labels"):
-        table.add_column(title, overflow="fold")
+    table.add_column("process")
+    table.add_column("metric", overflow="fold")
     for title in ("before", "after"):
         table.add_column(title, justify="right")
-    for key, value in sorted(after.items()):
-        if value != (earlier := before.get(key, 0)):
-            table.add_row(*key, f"{earlier:g}", f"[bold]{value:g}")
+    for (service, metric, labels), value in sorted(after.items()):
+        earlier = before.get((service, metric, labels), 0)
+        if value != earlier:
+            table.add_row(service, f"{metric} [dim]{escape(labels)}", f"{earlier:g}", f"[bold]{value:g}")
     return table

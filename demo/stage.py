@@ -56,7 +56,7 @@ class Stage:
         for process, where in (running.processes if running else {}).items():
             for name, labels, value in await samples(where.http_port) if where.http_port else ():
                 if name.endswith("_total") and name.startswith("jetpost_"):
-                    told = ", ".join(labels.values())
+                    told = ", ".join(f"{label}={labels[label]}" for label in sorted(labels))
                     found[process.partition("-")[0], name, told] = value
         return found
 
@@ -99,5 +99,8 @@ async def stage() -> AsyncIterator[Stage]:
         running.push_async_callback(up.stop)
         up.launch()
         built = Stage(folder, zone, certificates, dest, grey, home, up, ports.submissions)
-        await built.ready()
-        yield built
+        try:
+            await built.ready()
+            yield built
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n\nThe last lines of its log:\n{up.log_tail()}") from None

@@ -14,7 +14,7 @@ from nats.errors import NoRespondersError
 from prometheus_client import Counter, Gauge
 from pydantic import Field, SecretStr, model_validator
 
-from jetpost.config.section import Section
+from jetpost.config.section import ReadableFile, Section
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
@@ -33,7 +33,7 @@ class Nats(Section):
     """User name; empty for none."""
     password: SecretStr = SecretStr("")
     """Password of `user`."""
-    credentials_file: Path | None = None
+    credentials_file: ReadableFile | None = None
     """A NATS credentials file (JWT and seed)."""
     ca_file: Path | None = None
     """CA certificates (PEM) that must have signed the servers' certificates."""
@@ -47,8 +47,6 @@ class Nats(Section):
     @model_validator(mode="after")
     def _files_are_readable(self) -> Self:
         self.tls_context()
-        if self.credentials_file is not None:
-            self.credentials_file.read_bytes()
         return self
 
     def tls_context(self) -> ssl.SSLContext | None:
@@ -92,6 +90,7 @@ class JetStream:
     def __init__(self, nc: Client, settings: Nats) -> None:
         self.nc = nc
         self.settings = settings
+        self._closing = False
         self.generation = 0
         """Grows at each reconnect: what was asked of an earlier connection will not be answered."""
 
@@ -159,6 +158,7 @@ class JetStream:
 
     async def close(self) -> None:
         """Send what is buffered and close."""
+        self._closing = True
         try:
             if self.connected:
                 await asyncio.wait_for(self.nc.flush(), 2)
@@ -172,7 +172,8 @@ class JetStream:
         _log.log(logging.WARNING if self.connected else logging.DEBUG, "nats: %s", error or type(error).__name__)
 
     async def _on_disconnect(self) -> None:
-        _log.warning("disconnected from NATS")
+        if not self._closing:
+            _log.warning("disconnected from NATS")
         CONNECTED.set(0)
 
     async def _on_reconnect(self) -> None:

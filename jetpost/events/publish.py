@@ -67,6 +67,7 @@ class Events:
         """Publish what is told until closed; what is told by then still goes out."""
         if not self._settings.enabled:
             return
+        await self._provision()
         while not self._closing.is_set():
             try:
                 async with asyncio.timeout(self._settings.flush_s):
@@ -82,6 +83,13 @@ class Events:
         """Let `run` publish the rest and end."""
         self._closing.set()
 
+    async def _provision(self) -> None:
+        """The stream is there before the first event, so that it can be followed from the beginning."""
+        try:
+            await provision(self._jetstream, self._settings)
+        except (Unreachable, ApiError) as error:
+            log.warning("no stream for events yet", error=str(error))
+
     async def _flush(self) -> None:
         while self._waiting:
             count = min(len(self._waiting), _MOST_A_MESSAGE)
@@ -96,7 +104,7 @@ class Events:
         try:
             answer_of((await self._jetstream.request(self._subject, lines)).data)
         except Unreachable:
-            await provision(self._jetstream, self._settings)
+            await self._provision()  # somebody may have deleted it
             raise
 
 

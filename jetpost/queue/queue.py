@@ -148,13 +148,28 @@ class Queue:
                 case Stored():
                     return
                 case Refused():
-                    # A later sequence stands under the key: this move was made already, or an operator made another.
-                    log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+                    await self._look_who_moved(claim, successors)
                     return
                 case Unavailable(cause=cause):
                     log.warning("cannot move", queue_id=claim.entry.queue_id, error=cause)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5)
+
+    async def _look_who_moved(self, claim: Claim, successors: Sequence[Entry]) -> None:
+        """A later sequence stands under the key: our own successor (a repeated move), or another hand was quicker.
+
+        Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
+        case is worth an operator's eye: recipients of ours may have the message while the other hand's entry names them.
+        """
+        try:
+            found = await claim.shard.latest(claim.entry.key)
+        except Unreachable:
+            return
+        ours = {successor.state for successor in successors if successor.key == claim.entry.key}
+        if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
+            log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+            return
+        log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
 
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.

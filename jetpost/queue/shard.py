@@ -52,6 +52,10 @@ class Shard(NamedTuple):
             return 0
         return int((message.headers or {})["Nats-Sequence"])
 
+    async def latest(self, key: str) -> Lying | None:
+        """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
+        return stored(await self.direct({"last_by_subj": self.subject(key)}))
+
     async def direct(self, question: dict[str, Any]) -> Msg:
         """One direct get, served by any replica. Unreachable when nobody answers."""
         return await self.jetstream.request(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode())

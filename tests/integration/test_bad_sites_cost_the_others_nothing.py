@@ -4,6 +4,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -16,6 +17,16 @@ from tests.fixtures.zone import ServedZone
 
 HEALTHY = 300
 BAD_EACH = 300
+NOISE_S = 0.25
+"""What a machine that is busy with other things may add; a site that blocked the others would cost seconds."""
+
+
+class Times(NamedTuple):
+    """Of deliveries."""
+
+    median_s: float
+    most_s: float
+    """95 % were faster."""
 
 
 @pytest.mark.slow
@@ -28,23 +39,25 @@ async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
     for number in range(HEALTHY):
         names.add(f"h{number}.test", mx=[(10, healthy.name)])
 
-    alone = await _median_delivery_s(system, healthy, "alone")
+    await _delivery_times(system, healthy, "warm-up")
+    alone = await _delivery_times(system, healthy, "alone")
     async with system.submitting() as client:
         for number in range(BAD_EACH):
             for site in ("silent.test", "slow.test"):
                 await client.transact("ann@home.test", [f"u{number}@{site}"], LETTER)
-    beside = await _median_delivery_s(system, healthy, "beside")
+    beside = await _delivery_times(system, healthy, "beside")
 
     assert silent.connections
     assert slow.connections
-    record_property("median_s_alone", alone)
-    record_property("median_s_beside", beside)
-    print(f"median delivery time: {alone:.3f} s alone, {beside:.3f} s beside bad sites")  # noqa: T201 — a measurement
-    assert beside < 2 * alone + 0.25
+    for name, times in (("alone", alone), ("beside", beside)):
+        record_property(f"delivery_s_{name}", times)
+        print(f"{name}: median {times.median_s:.3f} s, 95 % within {times.most_s:.3f} s")  # noqa: T201 — a measurement
+    assert beside.median_s < 2 * alone.median_s + NOISE_S
+    assert beside.most_s < 2 * alone.most_s + NOISE_S
 
 
-async def _median_delivery_s(system: System, healthy: Mx, run: str) -> float:
-    """The median time from submission to delivery over one message for each healthy site."""
+async def _delivery_times(system: System, healthy: Mx, run: str) -> Times:
+    """The time from submission to delivery of one message for each healthy site."""
     loop = asyncio.get_running_loop()
     handed_in: dict[str, float] = {}
     started = time.monotonic()
@@ -55,4 +68,5 @@ async def _median_delivery_s(system: System, healthy: Mx, run: str) -> float:
             assert (await client.transact("ann@home.test", [address], LETTER)).code == 250
     for address in handed_in:
         await healthy.received(address, within_s=max(60 - (time.monotonic() - started), 1))
-    return statistics.median(healthy.to(address)[0].at - sent for address, sent in handed_in.items())
+    times = sorted(healthy.to(address)[0].at - sent for address, sent in handed_in.items())
+    return Times(statistics.median(times), times[int(len(times) * 0.95)])

@@ -1,0 +1,67 @@
+"""Jetpost: the processes that `jetpost up` starts, and a name server that names the sink as MX."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import flames
+from bench.load import Sink
+from bench.side import Phase
+from tests.fixtures.certificates import Certificates
+from tests.fixtures.configuration import Surroundings
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.system import System
+from tests.fixtures.users import write_users
+from tests.fixtures.zone import served
+
+
+class JetpostSystem:
+    """A running Jetpost and its processes."""
+
+    def __init__(self, system: System) -> None:
+        self.host = "127.0.0.1"
+        self.port = system.ports.relay
+        self._system = system
+
+    def processes(self) -> dict[int, str]:
+        """nats-server and the services, by their names."""
+        servers = {server.pid: "nats-server" for server in self._system.servers}
+        return servers | {service.pid: service.name.partition("-")[0] for service in self._system.services}
+
+    async def queued(self) -> int:
+        """Live entries in the stream."""
+        return sum((await self._system.depth()).values())
+
+
+class JetpostSide(NamedTuple):
+    """How many processes there are, and whether to look into them."""
+
+    ingress: int
+    delivery: int
+    profile: Path | None
+
+    @asynccontextmanager
+    async def run(self, folder: Path, phase: Phase, sink: Sink) -> AsyncIterator[JetpostSystem]:
+        """Jetpost, to which the sink is the MX of dest.test. While acceptance is measured no delivery process runs."""
+        certificates, users_file = Certificates(folder), write_users(folder / "users")
+        delivery = self.delivery if phase is Phase.RELAY else 0
+        async with served() as zone:
+            zone.add("dest.test", mx=[(10, "mx.dest.test")], ttl=3600)
+            zone.add("mx.dest.test", a=[sink.host], ttl=3600)
+            surroundings = Surroundings(zone.address, certificates, sink.port, users_file)
+            # Jetpost's defaults, instead of the impatience of tests.
+            changes = {
+                "queue": {},
+                "dns": {"nameservers": [zone.address]},
+                "delivery": {"route": {"port": sink.port}},
+            }
+            system = System(
+                folder, surroundings, [NatsServer(folder)], changes, ingress=self.ingress, delivery=delivery
+            )
+            try:
+                await system.start()
+                async with flames.of([*system.ingress, *system.delivery], phase, self.profile):
+                    yield JetpostSystem(system)
+            finally:
+                await system.stop()

@@ -1,0 +1,110 @@
+"""Real peers from Debian beside a real Jetpost: a Postfix as destination, swaks as mail client, Prometheus."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pytest_asyncio import is_async_test
+
+from bench.postfix import Postfix
+from tests.fixtures.addresses import loopback_address
+from tests.fixtures.configuration import Surroundings
+from tests.fixtures.system import System
+from tests.fixtures.users import PASSWORD, USER
+from tests.fixtures.zone import ServedZone
+
+Swaks = Callable[..., Awaitable[str]]
+_PATIENCE_S = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder; they share one event loop, in which the zone lives."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.end_to_end)
+            if is_async_test(item):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def needs(program: str) -> str:
+    """The path of a program from Debian; the test is skipped when it is not installed."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if path is None:
+        pytest.skip(f"{program} is not installed; .ci/run says which packages are needed")
+    return path
+
+
+class Mailboxes:
+    """A Postfix that keeps mail for some users of some domains, and refuses everybody else. It insists on TLS."""
+
+    def __init__(self, folder: Path, surroundings: Surroundings, *users: str) -> None:
+        keeper = pwd.getpwnam("nobody")
+        self.address = loopback_address()
+        self._folder = folder / "mail"
+        self._folder.mkdir()
+        os.chown(self._folder, keeper.pw_uid, keeper.pw_gid)
+        parameters = {
+            "virtual_mailbox_domains": ", ".join({user.partition("@")[2] for user in users}),
+            "virtual_mailbox_base": str(self._folder),
+            "virtual_mailbox_maps": "inline:{" + ", ".join(f"{{{user} = {user}/}}" for user in users) + "}",
+            "virtual_uid_maps": f"static:{keeper.pw_uid}",
+            "virtual_gid_maps": f"static:{keeper.pw_gid}",
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_cert_file": str(surroundings.certificates.certificate_file),
+            "smtpd_tls_key_file": str(surroundings.certificates.key_file),
+            "smtpd_tls_received_header": "yes",
+        }
+        self.postfix = Postfix(folder, parameters, host=self.address, port=surroundings.mx_port)
+
+    def of(self, user: str) -> list[bytes]:
+        """The messages in a user's maildir; files end their lines with LF."""
+        return [file.read_bytes() for file in (self._folder / user / "new").glob("*")]
+
+
+@pytest.fixture(scope="session")
+def mailboxes(surroundings: Surroundings, names: ServedZone) -> Iterator[Mailboxes]:
+    """A real Postfix with mailboxes for bob@postfix.test and ann@author.test, published in the zone as their MX."""
+    needs("postfix")
+    if os.geteuid() != 0:
+        pytest.skip("Postfix must be started by root")
+    # Not below pytest's own folder: that is closed to the users as whom Postfix's programs run.
+    folder = Path(tempfile.mkdtemp(prefix="jetpost-postfix-"))
+    folder.chmod(0o755)
+    try:
+        mailboxes = Mailboxes(folder, surroundings, "bob@postfix.test", "ann@author.test")
+        names.add("mx.postfix.test", a=[mailboxes.address])
+        for domain in ("postfix.test", "author.test"):
+            names.add(domain, mx=[(10, "mx.postfix.test")])
+        with mailboxes.postfix:
+            yield mailboxes
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def swaks(system: System) -> Swaks:
+    """Submit a message with swaks, over STARTTLS and with AUTH; what it printed."""
+    program = needs("swaks")
+
+    async def submit(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(program, "--server", f"localhost:{system.ports.submission}", "--helo", "client.test"),
+            *("--tls", "--tls-verify", "--tls-ca-path", str(system.surroundings.certificates.ca_file)),
+            *("--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD),
+            *arguments,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        async with asyncio.timeout(_PATIENCE_S):
+            printed, _ = await process.communicate()
+        assert process.returncode == 0, printed.decode()
+        return printed.decode()
+
+    return submit
