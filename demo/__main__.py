@@ -5,4 +5,7 @@ import sys
 
 from demo.demo import demo
 
-sys.exit(asyncio.run(demo()))
+try:
+    sys.exit(asyncio.run(demo()))
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -143,7 +143,8 @@ class Conversation:
             listener=self._house.listener.name,
         )
         self._wire.say(refusal.reply)
-        session.errors += 1
+        # "Later" is nobody's mistake: beyond the limit of recipients a client may hear it many times in a row.
+        session.errors += refusal.reply.is_permanent
         if session.errors >= limits.command_errors:
             self._wire.hang_up(_TOO_MANY_ERRORS)
         elif session.auth_failures >= limits.auth_failures:

@@ -9,14 +9,15 @@ from typing import Self
 
 from tests.fixtures.client import RawClient
 from tests.fixtures.eventually import eventually
-from tests.fixtures.mx import Mx, greylist
+from tests.fixtures.mx import Mx
+from tests.fixtures.mx_script import greylist
 from tests.fixtures.system import System
 
 DEST, HOME = "crash-dest.test", "crash-home.test"
 SESSIONS = 10
 _PACE_S = 0.03
 """Between two messages of a session: the load goes on for as long as the kills do, at some hundreds a second."""
-WINDOW_S = 2.0
+WINDOW_S = 5.0
 """At most this long before a kill lies the first copy of a duplicate: the host's 250 was on its way to the queue."""
 
 

@@ -42,7 +42,7 @@ async def test_any_server_may_be_killed(
     cluster: NatsCluster, system: System, mx: MakeMx, record_property: Callable[[str, Any], None]
 ) -> None:
     dest, home = await mx(DEST), await mx(HOME)
-    async with Load([system.relay_port], dest, home) as load:
+    async with Load([system.ports.relay], dest, home) as load:
         for _ in range(KILLS):
             await load.progress(random.randint(20, 100))
             load.killed()
@@ -59,7 +59,7 @@ async def test_any_server_may_be_cut_off_and_come_back(
     cluster: NatsCluster, system: System, mx: MakeMx, record_property: Callable[[str, Any], None]
 ) -> None:
     dest, home = await mx(DEST), await mx(HOME)
-    async with Load([system.relay_port], dest, home) as load:
+    async with Load([system.ports.relay], dest, home) as load:
         for number in range(CUTS):
             await load.progress(random.randint(20, 100))
             load.killed()

@@ -47,7 +47,7 @@ async def test_what_got_a_250_arrives_or_is_bounced_exactly_once(
 ) -> None:
     dest, home = await mx(DEST), await mx(HOME)
     system = await make_system({"queue.commit_timeout_s": 5}, ingress=1, delivery=2)
-    async with Load([system.relay_port], dest, home) as load:
+    async with Load([system.ports.relay], dest, home) as load:
         for _ in range(KILLS):
             await load.progress(random.randint(20, 120))
             load.killed()

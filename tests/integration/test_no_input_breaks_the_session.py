@@ -33,7 +33,7 @@ text = st.lists(
 
 async def test_any_octets_get_nothing_but_smtp_replies(system: System) -> None:
     for octets in examples(sessions, 150):
-        async with dialled("127.0.0.1", system.relay_port) as client:
+        async with dialled("127.0.0.1", system.ports.relay) as client:
             await client.send(octets + b"\r\n.\r\nQUIT\r\n")
             said = await client.rest()
         assert said.endswith(b"\r\n")

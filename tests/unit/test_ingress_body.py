@@ -1,12 +1,13 @@
 """Where a message ends, and what it is; whatever the pieces it arrives in."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.session.body import MOST_HEADER_OCTETS, Body, Facts
 from tests.fixtures.client import stuffed
-import itertools
 
 ALPHABET = st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\r\n.\r", b"a", b"\0", b"Date: x", b"Received:"])
 STREAMS = st.lists(ALPHABET, max_size=40).map(b"".join)
