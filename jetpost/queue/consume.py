@@ -5,6 +5,7 @@ deleted or the pull falls silent, it is asked again (and the consumer made again
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
@@ -235,6 +236,7 @@ class _Pull:
         self._generation = -1
         self._suspect = 0
         self._inbox = ""
+        self._subscription: Subscription | None = None
         self._wake = asyncio.Event()
         self._gone = False
         self.found_nothing = False
@@ -246,26 +248,24 @@ class _Pull:
 
     async def run(self) -> None:
         """Keep one pull open whenever there is room, until cancelled."""
-        subscription: Subscription | None = None
         try:
             while True:
                 try:
-                    if self._generation != self._jetstream.generation or self._gone or subscription is None:
-                        subscription = await self._begin(subscription)
+                    if self._subscription is None or self._gone or self._generation != self._jetstream.generation:
+                        await self._begin()
                     await self._pull_once()
                 except (Unreachable, ApiError, NatsError, OSError) as error:
                     log.warning("cannot pull", consumer=self._consumer.name, error=str(error))
                     self._gone = True
                     await asyncio.sleep(0.5)
         finally:
-            if subscription is not None and not self._jetstream.nc.is_closed:
-                await subscription.unsubscribe()
+            await self._unsubscribe()
 
-    async def _begin(self, old: Subscription | None) -> Subscription:
+    async def _begin(self) -> None:
         """(Re-)make the durable consumer and the inbox."""
-        if old is not None:
+        if self._subscription is not None:
             PULLS_RESTARTED.inc()
-            await old.unsubscribe()
+            await self._unsubscribe()
         generation = self._jetstream.generation
         shard, name = self._shard, self._consumer.name
         configuration = self._consumer.configuration(shard)
@@ -273,12 +273,18 @@ class _Pull:
             f"CONSUMER.CREATE.{shard.stream}.{name}.{configuration['filter_subject']}",
             {"stream_name": shard.stream, "config": configuration, "action": ""},
         )
-        self._inbox = self._jetstream.nc.new_inbox()
-        subscription = await self._jetstream.nc.subscribe(self._inbox, cb=self._on_message)
         info = await self._jetstream.api(f"STREAM.INFO.{shard.stream}")
         self._suspect = int(info["state"]["last_seq"])
+        self._inbox = self._jetstream.nc.new_inbox()
+        self._subscription = await self._jetstream.nc.subscribe(self._inbox, cb=self._on_message)
         self._generation, self._gone, self._wanted = generation, False, 0
-        return subscription
+
+    async def _unsubscribe(self) -> None:
+        """Forget the inbox. It may be gone already: with the connection, or by an earlier try."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(NatsError, OSError):
+                await subscription.unsubscribe()
 
     async def _pull_once(self) -> None:
         """Ask for as much as there is room for, or wait until there is; look after an open pull."""

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -17,8 +18,9 @@ DEST, HOME = "crash-dest.test", "crash-home.test"
 SESSIONS = 10
 _PACE_S = 0.03
 """Between two messages of a session: the load goes on for as long as the kills do, at some hundreds a second."""
-WINDOW_S = 5.0
-"""At most this long before a kill lies the first copy of a duplicate: the host's 250 was on its way to the queue."""
+WINDOW_S = 3.0
+"""The first copy of a duplicate lies at most this far from an outage (from the kill until all is ready again): the
+host's 250 was on its way to the queue as a durable acknowledgement. Generous, since the machine is overloaded then."""
 
 
 @dataclass
@@ -28,8 +30,8 @@ class Ledger:
     accepted: list[int] = field(default_factory=list)
     in_doubt: list[int] = field(default_factory=list)
     """No 250 came: the client keeps the message; whether the queue has it nobody knows."""
-    kills: list[float] = field(default_factory=list)
-    """On the loop's clock, as the MXs' time stamps are."""
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    """From when until when something was away, on the loop's clock, as the MXs' time stamps are."""
 
 
 @dataclass
@@ -39,12 +41,12 @@ class Account:
     accepted: int
     lost: list[str]
     duplicates: dict[str, float]
-    """Address → seconds from its first copy to the next kill."""
+    """Address → seconds between its first copy and the nearest outage; 0 when it came during one."""
     outside: dict[str, float]
-    """The duplicates whose first copy is not within the window before a kill."""
+    """The duplicates whose first copy is not within the window around an outage."""
 
     def __str__(self) -> str:
-        late = f", at most {max(self.duplicates.values()):.2f} s before a kill" if self.duplicates else ""
+        late = f", at most {max(self.duplicates.values()):.2f} s from an outage" if self.duplicates else ""
         return f"{self.accepted} accepted, {len(self.lost)} lost, {len(self.duplicates)} duplicates{late}"
 
 
@@ -73,9 +75,15 @@ class Load:
         enough = len(self.ledger.accepted) + messages
         await eventually(lambda: len(self.ledger.accepted) >= enough, f"{messages} more accepted", within_s=within_s)
 
-    def killed(self) -> None:
-        """Note that something was killed just now."""
-        self.ledger.kills.append(asyncio.get_running_loop().time())
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Note that something is away while the block runs."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            yield
+        finally:
+            self.ledger.outages.append((begun, clock()))
 
     def recipient(self, number: int) -> str:
         """Whom a message is for."""
@@ -119,8 +127,11 @@ class Load:
         return reply.code == 250
 
     async def settled(self, system: System, within_s: float = 180) -> Account:
-        """Wait until the queue is empty, then count."""
-        await system.empty(within_s=within_s)
+        """Wait until the queue is empty, then count. AssertionError with the count so far when it does not empty."""
+        try:
+            await system.empty(within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"still queued: {await system.depth()}; {self._account()}") from error
         return self._account()
 
     def _account(self) -> Account:
@@ -129,7 +140,7 @@ class Load:
             for address in message.recipients:
                 arrivals.setdefault(address, []).append(message.at)
         expected = Counter(self._expected(number) for number in self.ledger.accepted)
-        duplicates = {address: self._until_kill(min(at)) for address, at in arrivals.items() if len(at) > 1}
+        duplicates = {address: self._from_outage(min(at)) for address, at in arrivals.items() if len(at) > 1}
         return Account(
             accepted=len(self.ledger.accepted),
             lost=[address for address in expected if address not in arrivals],
@@ -142,5 +153,5 @@ class Load:
         recipient = self.recipient(number)
         return f"sender{number}@{HOME}" if recipient.startswith("nobody") else recipient
 
-    def _until_kill(self, at: float) -> float:
-        return min((kill - at for kill in self.ledger.kills if kill >= at), default=float("inf"))
+    def _from_outage(self, at: float) -> float:
+        return min((max(begun - at, at - ended, 0) for begun, ended in self.ledger.outages), default=float("inf"))

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from tests.conftest import MakeMx
 from tests.crash.load import DEST, HOME, Load
+from tests.fixtures.configuration import Surroundings
 from tests.fixtures.nats import NatsCluster
-from tests.fixtures.system import Surroundings, System
+from tests.fixtures.system import System
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
@@ -45,8 +46,8 @@ async def test_any_server_may_be_killed(
     async with Load([system.ports.relay], dest, home) as load:
         for _ in range(KILLS):
             await load.progress(random.randint(20, 100))
-            load.killed()
-            await random.choice(cluster.servers).restart()
+            async with load.outage():
+                await random.choice(cluster.servers).restart()
         await load.progress(50)
     account = await load.settled(system)
     record_property("account", str(account))
@@ -62,11 +63,10 @@ async def test_any_server_may_be_cut_off_and_come_back(
     async with Load([system.ports.relay], dest, home) as load:
         for number in range(CUTS):
             await load.progress(random.randint(20, 100))
-            load.killed()
-            cluster.cut(number % 3)
-            await load.progress(100, within_s=120)
-            load.killed()
-            cluster.heal()
+            async with load.outage():
+                cluster.cut(number % 3)
+                await load.progress(100, within_s=120)
+                cluster.heal()
         await load.progress(50)
     account = await load.settled(system)
     record_property("account", str(account))

@@ -50,8 +50,8 @@ async def test_what_got_a_250_arrives_or_is_bounced_exactly_once(
     async with Load([system.ports.relay], dest, home) as load:
         for _ in range(KILLS):
             await load.progress(random.randint(20, 120))
-            load.killed()
-            await kill(system)
+            async with load.outage():
+                await kill(system)
         await load.progress(50)
     account = await load.settled(system)
     record_property("account", str(account))
