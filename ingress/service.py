@@ -31,7 +31,7 @@ log = logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Accept mail until told to stop; then drain."""
     config = settings.of(Ingress)
-    async with _edges(settings) as (queue, events):
+    async with _edges(settings, life) as (queue, events):
         desk = Desk(
             queue=queue,
             events=events,
@@ -50,12 +50,12 @@ async def serve(settings: Settings, life: Life) -> None:
 
 
 @asynccontextmanager
-async def _edges(settings: Settings) -> AsyncIterator[tuple[Queue, Events]]:
+async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, Events]]:
     """The queue and the events, while the block runs."""
-    jetstream = await JetStream.connect(settings.of(Nats), "ingress")
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "ingress"))
     events = Events(jetstream, settings.of(EventsSettings), "ingress")
     try:
-        queue = await Queue.open(jetstream, settings.of(QueueSettings))
+        queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
         telling = asyncio.create_task(events.run(), name="events")
         try:
             yield queue, events

@@ -159,7 +159,7 @@ class Queue:
         """A later sequence stands under the key: our own successor (a repeated move), or another hand was quicker.
 
         Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
-        case is worth an operator's eye: recipients of ours may have the message while the other hand's entry names them.
+        case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
         """
         try:
             found = await claim.shard.latest(claim.entry.key)

@@ -16,10 +16,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 _LEAKS = (b"Traceback", b"Error:", b"Exception", b"asyncio", b"/jetpost/")
 
 words = st.sampled_from(
-    [b"EHLO x", b"HELO", b"MAIL FROM:<a@b.test>", b"MAIL FROM:<>", b"RCPT TO:<c@fuzz.test>", b"RCPT TO:<", b"DATA"]
-    + [b"RSET", b"NOOP", b"VRFY x", b"AUTH PLAIN AGEAYg==", b"AUTH LOGIN", b"*", b"STARTTLS", b"BDAT 5", b"."]
-    + [b"MAIL FROM:<a@b.test> SIZE=99999999999999", b"MAIL FROM:<a@b> BODY=NINE", b"RCPT TO:<@a,@b:c@fuzz.test>"]
-    + [b"RCPT TO:<c@fuzz.test> NOTIFY=NEVER,SUCCESS", b"RCPT TO:<c@[127.0.0.1]>", b"MAIL FROM:<\xc3\xa4@b.test> SMTPUTF8"]
+    [
+        *(
+            b"EHLO x",
+            b"HELO",
+            b"MAIL FROM:<a@b.test>",
+            b"MAIL FROM:<>",
+            b"RCPT TO:<c@fuzz.test>",
+            b"RCPT TO:<",
+            b"DATA",
+        ),
+        *(b"RSET", b"NOOP", b"VRFY x", b"AUTH PLAIN AGEAYg==", b"AUTH LOGIN", b"*", b"STARTTLS", b"BDAT 5", b"."),
+        *(b"MAIL FROM:<a@b.test> SIZE=99999999999999", b"MAIL FROM:<a@b> BODY=NINE", b"RCPT TO:<@a,@b:c@fuzz.test>"),
+        *(b"RCPT TO:<c@fuzz.test> NOTIFY=NEVER,SUCCESS", b"RCPT TO:<c@[127.0.0.1]>"),
+        "MAIL FROM:<ä@b.test> SMTPUTF8".encode(),
+    ]
 )
 ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b"\0\r\n", b""])
 lines = st.tuples(words | st.binary(max_size=60), ends).map(b"".join)

@@ -111,8 +111,8 @@ async def test_provisioning_is_repeatable(server: NatsServer) -> None:
 
 async def test_a_stream_that_would_drop_mail_is_refused(server: NatsServer) -> None:
     jetstream = await JetStream.connect(Nats(servers=(server.url,)), "test")
-    lossy = {"name": "MAIL", "subjects": ["mail.*.*.*"], "retention": "workqueue", "storage": "file", "max_bytes": 10**6}
-    await jetstream.api("STREAM.CREATE.MAIL", lossy)
+    ours = {"name": "MAIL", "subjects": ["mail.*.*.*"], "retention": "workqueue", "storage": "file"}
+    await jetstream.api("STREAM.CREATE.MAIL", {**ours, "max_bytes": 10**6})
     await jetstream.close()
     with pytest.raises(Unsafe, match="max_bytes"):
         async with opened(server):
