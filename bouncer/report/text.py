@@ -27,6 +27,8 @@ MEANINGS = {
     (7, 5): "No connection with the required encryption could be made.",
 }
 """Subject and detail of an enhanced status code (RFC 3463) → a sentence for people."""
+_LONGEST = 500
+"""Characters of what a server said: a line of mail has an end (RFC 5322, 2.1.1)."""
 _SUBJECTS = {
     1: "There is a problem with the address.",
     2: "There is a problem with the recipient's mailbox.",
@@ -80,4 +82,4 @@ def _reasons(outcome: Bounced) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.split())[:_LONGEST]

@@ -1,0 +1,137 @@
+"""Who is told of a failure, and the report's form (RFC 3464)."""
+
+import email
+from datetime import UTC, datetime
+from email.message import Message
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bouncer.decide import NOT_WANTED, NULL_SENDER, Report, decide
+from bouncer.report.dsn import Reporter, build, header_block
+from jetpost.mail.content import Inline
+from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.mail.outcome import Bounced
+from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.entry import Entry, QueueId, Site
+from jetpost.queue.states import State
+
+REPORTER = Reporter("jetpost.test", "Mail Delivery System", "Ask help@home.test.")
+ARRIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+TRIED = datetime(2026, 3, 4, 6, 0, 0, tzinfo=UTC)
+ORIGINAL = b"Received: from x\r\nSubject: hi\r\nMessage-ID: <1@home.test>\r\n\r\nbody\r\n"
+
+
+def bounced(
+    text: str = "no such user", *, recipient: Recipient | None = None, sender: str = "me@home.test", **envelope: str
+) -> Entry:
+    recipient = recipient or Recipient("bob@dest.test")
+    reply = Reply(550, EnhancedStatus(5, 1, 1), (text,))
+    return Entry(
+        queue_id=QueueId("q1"),
+        site=Site("dest_test"),
+        state=State.BOUNCE,
+        envelope=Envelope(
+            reverse_path=sender,
+            recipients=(recipient,),
+            origin=Origin("127.0.0.1", "client.test", "ESMTP"),
+            **envelope,  # type: ignore[arg-type] # envid and ret alone
+        ),
+        content=Inline(ORIGINAL),
+        arrived=ARRIVED,
+        expires=ARRIVED,
+        attempted=TRIED,
+        failures=((recipient, Bounced(EnhancedStatus(5, 1, 1), "refused", reply, "mx.dest.test")),),
+    )
+
+
+def built(entry: Entry, *, whole: bool = True) -> bytes:
+    decision = decide(entry)
+    assert isinstance(decision, Report)
+    return build(entry, decision, ORIGINAL if whole else header_block(ORIGINAL), whole=whole, reporter=REPORTER)
+
+
+def status_groups(octets: bytes) -> list[Message]:
+    parts = [part for part in email.message_from_bytes(octets).walk() if "delivery-status" in part.get_content_type()]
+    (status,) = parts
+    groups = status.get_payload()
+    assert isinstance(groups, list)
+    return [group for group in groups if isinstance(group, Message)]
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"),
+    [((), True), (("FAILURE",), True), (("SUCCESS", "FAILURE"), True), (("NEVER",), False), (("DELAY",), False)],
+)
+def test_the_sender_is_told_unless_it_was_not_wanted(notify: tuple[str, ...], told: bool) -> None:
+    decision = decide(bounced(recipient=Recipient("bob@dest.test", notify=notify)))
+    assert isinstance(decision, Report) if told else decision == NOT_WANTED
+
+
+def test_a_bounce_of_a_bounce_is_never_reported() -> None:
+    assert decide(bounced(sender="")) == NULL_SENDER
+
+
+def test_the_report_has_the_form_and_the_fields_of_the_rfcs() -> None:
+    message = email.message_from_bytes(built(bounced(envid="id+1")))
+    assert message.get_content_type() == "multipart/report"
+    assert message.get_param("report-type") == "delivery-status"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["To"] == "<me@home.test>"
+    assert message["In-Reply-To"] == "<1@home.test>"
+    assert str(message["Message-ID"]).count("<") == 1
+    about, one = status_groups(built(bounced(envid="id+1", recipient=Recipient("bob@dest.test", orcpt="rfc822;B@x"))))
+    assert about["Reporting-MTA"] == "dns; jetpost.test"
+    assert about["Original-Envelope-Id"] == "id+2B1"
+    assert about["Arrival-Date"] == "Wed, 04 Mar 2026 05:06:07 +0000"
+    assert one["Original-Recipient"] == "rfc822;B@x"
+    assert one["Final-Recipient"] == "rfc822; bob@dest.test"
+    assert one["Action"] == "failed"
+    assert one["Status"] == "5.1.1"
+    assert one["Remote-MTA"] == "dns; mx.dest.test"
+    assert one["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+    assert one["Last-Attempt-Date"] == "Wed, 04 Mar 2026 06:00:00 +0000"
+
+
+def test_the_message_or_its_header_is_returned() -> None:
+    assert b"message/rfc822" in built(bounced())
+    assert ORIGINAL in built(bounced())
+    headers = built(bounced(), whole=False)
+    assert b"text/rfc822-headers" in headers
+    assert b"body\r\n" not in headers
+
+
+def test_the_same_entry_makes_the_same_report() -> None:
+    assert built(bounced()) == built(bounced())
+
+
+def test_a_person_reads_who_said_what_and_what_it_means() -> None:
+    text = built(bounced()).decode()
+    assert "This address does not exist there" in text
+    assert "mx.dest.test said: 550 5.1.1 no such user" in text
+    assert "Ask help@home.test." in text
+
+
+def test_an_internationalized_recipient_is_reported_as_one() -> None:
+    octets = built(bounced(recipient=Recipient("jörg@dest.test")))
+    assert b"message/global-delivery-status" in octets
+    assert "Final-Recipient: utf-8; jörg@dest.test".encode() in octets
+
+
+@given(st.text())
+def test_what_a_hostile_server_says_never_becomes_a_field(text: str) -> None:
+    octets = built(bounced(text))
+    about, one = status_groups(octets)
+    assert set(one.keys()) == {
+        *("Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date")
+    }
+    assert set(about.keys()) == {"Reporting-MTA", "Arrival-Date", "X-Jetpost-Queue-Id"}
+    assert all(len(line) <= 998 for line in octets.split(b"\r\n"))
+
+
+def test_a_part_of_a_message_has_a_report_of_its_own() -> None:
+    other = msgspec.structs.replace(bounced(), site=Site("other_test"))
+    assert bounced().report_id() != other.report_id()
+    assert bounced().report_id() != bounced().part("b1").report_id()
