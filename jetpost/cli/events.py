@@ -65,7 +65,7 @@ async def _follow(config: Path | None, data: Path, since: timedelta | None, kind
                 if as_json:
                     typer.echo(encode(event))
                 else:
-                    console.print(_line(event))
+                    console.print(_line(event), soft_wrap=True)
         except asyncio.CancelledError:
             return
 

@@ -1,41 +1,27 @@
-"""Claims: entries taken from the queue that stay ours until we say what became of them.
-
-A supervised pull: at any moment at most one pull request is open a shard; when the server goes away, the consumer is
-deleted or the pull falls silent, it is asked again (and the consumer made again).
-"""
+"""Claims: entries taken from the queue that stay ours until we say what became of them."""
 
 import asyncio
-import contextlib
-import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self
 
 import structlog
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.entry import ENVELOPE_HEADER, Entry, Site
+from jetpost.queue.pull import Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
 from jetpost.tasks import end
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
-PULLS_RESTARTED = Counter(
-    "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
-)
 RESUMED = Counter(
     "jetpost_queue_resumed_total",
     "Redelivered entries that had been finished already. Labels: `by` is self or other.",
     ["by"],
 )
 
-_PULL_S = 30
-_HEARTBEAT_S = 5
-_MOST_A_PULL = 256
 _REMEMBERED = 200_000
 _IDLE_PARKED_S = 300
 
@@ -98,7 +84,7 @@ class Consumer:
         self._live: dict[tuple[int, int], Claim] = {}
         self._bytes = 0
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
-        self._pulls = [_Pull(self, shard) for shard in shards]
+        self._pulls = [Pull(self, shard) for shard in shards]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._quiet = asyncio.Event()
@@ -222,113 +208,3 @@ class Consumer:
             self._ready.put_nowait(None)
             raise StopAsyncIteration
         return claim
-
-
-class _Pull:
-    """The open pull request of one consumer on one shard."""
-
-    def __init__(self, consumer: Consumer, shard: Shard) -> None:
-        self._consumer = consumer
-        self._shard = shard
-        self._jetstream: JetStream = shard.jetstream
-        self._wanted = 0
-        self._heard = 0.0
-        self._generation = -1
-        self._suspect = 0
-        self._inbox = ""
-        self._subscription: Subscription | None = None
-        self._wake = asyncio.Event()
-        self._gone = False
-        self.found_nothing = False
-
-    def room_changed(self) -> None:
-        """A claim ended: maybe more are welcome."""
-        if self._wanted == 0:
-            self._wake.set()
-
-    async def run(self) -> None:
-        """Keep one pull open whenever there is room, until cancelled."""
-        try:
-            while True:
-                try:
-                    if self._subscription is None or self._gone or self._generation != self._jetstream.generation:
-                        await self._begin()
-                    await self._pull_once()
-                except (Unreachable, ApiError, NatsError, OSError) as error:
-                    log.warning("cannot pull", consumer=self._consumer.name, error=str(error))
-                    self._gone = True
-                    await asyncio.sleep(0.5)
-        finally:
-            await self._unsubscribe()
-
-    async def _begin(self) -> None:
-        """(Re-)make the durable consumer and the inbox."""
-        if self._subscription is not None:
-            PULLS_RESTARTED.inc()
-            await self._unsubscribe()
-        generation = self._jetstream.generation
-        shard, name = self._shard, self._consumer.name
-        configuration = self._consumer.configuration(shard)
-        await self._jetstream.api(
-            f"CONSUMER.CREATE.{shard.stream}.{name}.{configuration['filter_subject']}",
-            {"stream_name": shard.stream, "config": configuration, "action": ""},
-        )
-        info = await self._jetstream.api(f"STREAM.INFO.{shard.stream}")
-        self._suspect = int(info["state"]["last_seq"])
-        self._inbox = self._jetstream.nc.new_inbox()
-        self._subscription = await self._jetstream.nc.subscribe(self._inbox, cb=self._on_message)
-        self._generation, self._gone, self._wanted = generation, False, 0
-
-    async def _unsubscribe(self) -> None:
-        """Forget the inbox. It may be gone already: with the connection, or by an earlier try."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(NatsError, OSError):
-                await subscription.unsubscribe()
-
-    async def _pull_once(self) -> None:
-        """Ask for as much as there is room for, or wait until there is; look after an open pull."""
-        loop = asyncio.get_running_loop()
-        if self._wanted == 0 and (room := self._consumer.room()) > 0:
-            self._wanted = min(room, _MOST_A_PULL)
-            self._heard = loop.time()
-            request = {
-                "batch": self._wanted,
-                "expires": int(_PULL_S * 1e9),
-                "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
-            }
-            await self._jetstream.nc.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{self._shard.stream}.{self._consumer.name}",
-                json.dumps(request).encode(),
-                reply=self._inbox,
-            )
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(1):
-                await self._wake.wait()
-        except TimeoutError:
-            if self._wanted and loop.time() - self._heard > 3 * _HEARTBEAT_S:
-                raise Unreachable("no heartbeat") from None
-
-    async def _on_message(self, message: Msg) -> None:
-        self._heard = asyncio.get_running_loop().time()
-        status = (message.headers or {}).get("Status")
-        if status is None or message.reply.startswith("$JS.ACK"):
-            self.found_nothing = False
-            self._wanted = max(self._wanted - 1, 0)
-            if self._wanted == 0:
-                self._wake.set()
-            try:
-                await self._consumer.take(self._shard, message, self._suspect)
-            except (Unreachable, ApiError, NatsError, OSError) as error:
-                # It comes again after ack_wait.
-                log.warning("cannot take an entry", subject=message.subject, error=str(error))
-            return
-        if status == "100":
-            return
-        # 404/408: the pull ended. 409: consumer deleted, leadership changed, … 503: nobody there.
-        self.found_nothing = status in {"404", "408"}
-        self._gone = status not in {"404", "408"} and "Exceeded" not in str(message.headers)
-        self._wanted = 0
-        self._wake.set()
-        self._consumer.look_quiet()

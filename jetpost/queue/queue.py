@@ -8,7 +8,16 @@ import structlog
 from prometheus_client import Counter
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
-from jetpost.queue.commit import QUEUE_AWAY, QUEUE_FULL, GroupCommit, Refused, Stored, Unavailable
+from jetpost.queue.commit import (
+    QUEUE_AWAY,
+    QUEUE_FULL,
+    Answer,
+    GroupCommit,
+    Publication,
+    Refused,
+    Stored,
+    Unavailable,
+)
 from jetpost.queue.consume import Claim, Consumer, Settled
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
@@ -91,7 +100,10 @@ class Queue:
         except (Unreachable, ApiError) as error:
             return Unavailable(QUEUE_AWAY, str(error))
         shard = self.shards[number]
-        answer = await self._committers[number].commit(tuple(publication(shard, entry, 0) for entry in entries))
+        unit = tuple(publication(shard, entry, 0) for entry in entries)
+        answer = await self._committers[number].commit(unit)
+        if isinstance(answer, Refused) and len(unit) > 1:
+            answer = await self._complete(number, unit)
         if isinstance(answer, Unavailable):
             return answer
         # Refused means that an earlier, unanswered try of this very commit was stored.
@@ -134,42 +146,57 @@ class Queue:
             await self._drop_content(claim.entry)
 
     async def _store(self, claim: Claim, successors: Sequence[Entry]) -> None:
-        unit = succession(claim.shard, claim.entry, claim.sequence, successors)
         pause_s = 0.1
         while True:
             try:
-                for successor in successors:
-                    if successor.key != claim.entry.key:
-                        await self.content.refer(successor)
-                answer = await self._committers[claim.shard.number].commit(unit)
+                answer = await self._try_to_store(claim, successors)
             except (Unreachable, ApiError) as error:
                 answer = Unavailable(QUEUE_AWAY, str(error))
-            match answer:
-                case Stored():
-                    return
-                case Refused():
-                    await self._look_who_moved(claim, successors)
-                    return
-                case Unavailable(cause=cause):
-                    log.warning("cannot move", queue_id=claim.entry.queue_id, error=cause)
+            if not isinstance(answer, Unavailable):
+                return
+            log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5)
 
-    async def _look_who_moved(self, claim: Claim, successors: Sequence[Entry]) -> None:
-        """A later sequence stands under the key: our own successor (a repeated move), or another hand was quicker.
+    async def _try_to_store(self, claim: Claim, successors: Sequence[Entry]) -> Answer:
+        for successor in successors:
+            if successor.key != claim.entry.key:
+                await self.content.refer(successor)
+        unit = succession(claim.shard, claim.entry, claim.sequence, successors)
+        answer = await self._committers[claim.shard.number].commit(unit)
+        if isinstance(answer, Refused) and not await self._has_moved(claim, successors):
+            return await self._complete(claim.shard.number, unit)
+        return answer
+
+    async def _complete(self, number: int, unit: tuple[Publication, ...]) -> Answer:
+        """Store what is missing of a unit of which a part is there already.
+
+        A batch is all or nothing, but for a server that is killed (-9) between two writes of one: what it had written
+        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing.
+        """
+        for one in unit:
+            answer = await self._committers[number].commit((one,))
+            if isinstance(answer, Unavailable):
+                return answer
+        return Stored()
+
+    async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
+        """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
 
         Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
         case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
+        Unreachable when nobody answers.
         """
-        try:
-            found = await claim.shard.latest(claim.entry.key)
-        except Unreachable:
-            return
+        last = await claim.shard.last(claim.entry.key)
+        if last == claim.sequence:
+            return False
+        found = await claim.shard.latest(claim.entry.key)
         ours = {successor.state for successor in successors if successor.key == claim.entry.key}
         if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
             log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
-            return
-        log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
+        else:
+            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
+        return True
 
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.

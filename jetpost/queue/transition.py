@@ -41,9 +41,11 @@ def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[E
     keeping = [successor for successor in successors if successor.key == entry.key]
     if len(keeping) > 1:
         raise ValueError(f"{entry.key} would have {len(keeping)} live entries")
-    publications = [
-        publication(shard, successor, sequence if successor.key == entry.key else 0) for successor in successors
-    ]
+    # The entry's own key comes last: a server killed in the middle of writing a batch may keep its beginning, and then
+    # the entry has not moved yet and the move is completed (see Queue.settle).
+    parts = [successor for successor in successors if successor.key != entry.key]
+    publications = [publication(shard, part, 0) for part in parts]
+    publications += [publication(shard, successor, sequence) for successor in keeping]
     if not keeping:
         tombstone = Publication(
             shard.subject(f"mail.{State.DONE.value}.{entry.site}.{entry.queue_id}"),

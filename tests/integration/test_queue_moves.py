@@ -55,6 +55,29 @@ async def test_an_enqueue_in_doubt_can_be_repeated_even_when_the_entry_is_finish
         assert await _is_empty(queue)
 
 
+async def test_what_a_killed_server_kept_of_an_enqueue_is_completed(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        first = fresh()
+        other = msgspec.structs.replace(fresh("other.test"), queue_id=first.queue_id)
+        # The server was killed between two writes of the batch, and found the first again …
+        await queue._committers[0].commit((publication(queue.shards[0], first, 0),))
+        # … so the repeated batch is refused, and what is missing is stored all the same.
+        assert await queue.enqueue([first, other]) == Committed()
+        assert [found.entry for _, found in await show(queue, first.queue_id)] == [first, other]
+
+
+async def test_what_a_killed_server_kept_of_a_move_is_completed(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        retry = claim.entry.moved(State.RETRY, attempts=1, due=datetime.now(UTC) + timedelta(hours=1))
+        bounce = claim.entry.part("b1").moved(State.BOUNCE)
+        unit = succession(claim.shard, claim.entry, claim.sequence, [retry, bounce])
+        await queue._committers[0].commit(unit[:1])
+        await queue.settle(claim, [retry, bounce])
+        await eventually_asked(lambda: _holds(queue, {State.RETRY: 1, State.BOUNCE: 1}), "each successor stands once")
+
+
 async def test_a_deferred_entry_comes_back_when_it_is_due_with_its_history(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
