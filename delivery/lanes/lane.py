@@ -62,6 +62,7 @@ class Lanes:
         self._held = 0
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
+        self._parking: set[asyncio.Task[None]] = set()
 
     @property
     def lanes(self) -> list[Lane]:
@@ -73,7 +74,9 @@ class Lanes:
         lane = self._lane(claim.entry.site)
         load = Load(len(lane.active), len(lane.waiting), lane.health.allowed, self._held)
         if claim.entry.state is State.READY and admit(load, self._settings) is Admission.PARK:
-            self._tasks.create_task(self._park(claim, lane))
+            task = self._tasks.create_task(self._park(claim, lane))
+            self._parking.add(task)
+            task.add_done_callback(self._parking.discard)
             return
         self._accept(claim, lane)
 
@@ -95,16 +98,14 @@ class Lanes:
     async def close(self, patience_s: float) -> None:
         """Hand back what has not begun, let what has finish within `patience_s`, then hand that back as well."""
         self._draining = True
-        for task in list(self._drains):
-            task.cancel()
+        await end(list(self._drains))
         for lane in self.lanes:
             while lane.waiting:
                 await self._hand_back(lane.waiting.popleft())
-        active = [task for lane in self.lanes for task in lane.active.values()]
-        if active:
-            _, late = await asyncio.wait(active, timeout=patience_s)
-            for task in late:
-                task.cancel()
+        begun = self._parking.union(*(lane.active.values() for lane in self.lanes))
+        if begun:
+            _, late = await asyncio.wait(begun, timeout=patience_s)
+            await end(late)
 
     def remove(self, claim: Claim) -> bool:
         """Take a waiting claim out of its lane; False when it is not waiting."""
