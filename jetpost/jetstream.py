@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,6 +19,12 @@ from jetpost.config.section import ReadableFile, Section
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
+
+_NO_LEADER = 503
+_DEAF_S = 5.0
+"""How long requests may keep failing on a connection that stands."""
+_FORGIVEN_S = 10.0
+"""After this long without a failure the earlier ones count no more."""
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +98,7 @@ class JetStream:
         self.nc = nc
         self.settings = settings
         self._closing = False
+        self._failing_since = self._failed_last = -math.inf
         self.generation = 0
         """Grows at each reconnect: what was asked of an earlier connection will not be answered."""
 
@@ -141,12 +149,19 @@ class JetStream:
             patience_s = timeout_s or self.settings.request_timeout_s
             return await self.nc.request(subject, payload, patience_s, headers=headers)
         except (NoRespondersError, NatsError, TimeoutError, OSError) as error:
+            await self._try_another_server()
             raise Unreachable(f"{subject}: {error or type(error).__name__}") from error
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the JetStream API `$JS.API.<subject>`. ApiError when it refuses, Unreachable when it does not answer."""
         payload = b"" if body is None else json.dumps(body).encode()
-        return answer_of((await self.request(f"$JS.API.{subject}", payload)).data)
+        message = await self.request(f"$JS.API.{subject}", payload)
+        try:
+            return answer_of(message.data)
+        except ApiError as error:
+            if error.code == _NO_LEADER:
+                await self._try_another_server()
+            raise
 
     async def tell(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> bool:
         """Publish without an answer. False when it certainly did not go out."""
@@ -155,6 +170,21 @@ class JetStream:
         except (NatsError, OSError):
             return False
         return True
+
+    async def _try_another_server(self) -> None:
+        """Something was not answered. When that goes on for a while, leave the server.
+
+        One that is cut off from its cluster keeps its clients, answers what it can alone, and nothing else: so an
+        answer now and then proves nothing, and only silence about failures ends a streak of them.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._failed_last > _FORGIVEN_S:
+            self._failing_since = now
+        self._failed_last = now
+        if now - self._failing_since > _DEAF_S and len(self.settings.servers) > 1:
+            self._failing_since = now
+            _log.warning("no answers from NATS, trying another server")
+            await self.nc.force_reconnect()
 
     async def close(self) -> None:
         """Send what is buffered and close."""
