@@ -97,6 +97,8 @@ async def _transact(
     except BaseException:
         connection.abort()
         raise
+    if result.lost_in_group:
+        pool.distrust(host, address)
     made.host, made.tls, made.site_down = host.name, connection.tls, made.site_down and not result.heard
     pool.keep(connection, host, address)
     return result

@@ -14,6 +14,8 @@ from jetpost.tasks import end
 
 REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
 
+_REMEMBERED = 10_000
+
 Place = tuple[str, str, int]
 """Name, address and port: the name counts, since TLS was asked for under it."""
 
@@ -26,6 +28,7 @@ class Pool:
         self._hostname = hostname
         self._idle: dict[Place, deque[tuple[Connection, asyncio.TimerHandle]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._distrusted: dict[Place, None] = {}
 
     async def connection(self, host: MxHost, address: str, *, fresh: bool = False) -> Connection:
         """A connection that is ready for MAIL: a kept one unless `fresh`. Refusal when the host cannot be used."""
@@ -39,6 +42,12 @@ class Pool:
                 REUSED.inc()
                 return connection
             connection.abort()
+        connection = await self._open(host, address)
+        if place in self._distrusted:
+            connection.extensions.pop("PIPELINING", None)
+        return connection
+
+    async def _open(self, host: MxHost, address: str) -> Connection:
         try:
             return await Connection.open(host.name, address, host.port, self._hostname, self.settings)
         except Refusal as refusal:
@@ -46,6 +55,12 @@ class Pool:
                 raise
         # The connection is spoilt, the host may be fine without TLS.
         return await Connection.open(host.name, address, host.port, self._hostname, self.settings, plain=True)
+
+    def distrust(self, host: MxHost, address: str) -> None:
+        """The host offers PIPELINING, but fell silent in the middle of a group: send it one command at a time."""
+        self._distrusted[host.name, address, host.port] = None
+        if len(self._distrusted) > _REMEMBERED:
+            del self._distrusted[next(iter(self._distrusted))]
 
     def keep(self, connection: Connection, host: MxHost, address: str) -> None:
         """Keep a connection for the next message, or close it when it has had its share."""

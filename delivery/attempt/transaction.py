@@ -35,6 +35,8 @@ class Result:
     """Recipients for a further transaction: the host took no more of them in this one."""
     heard: bool = False
     """Whether the host answered at all; a kept connection may have died before."""
+    lost_in_group: bool = False
+    """Whether the host answered the first of a group of commands and then no more: its PIPELINING may be a lie."""
 
 
 async def transact(
@@ -103,8 +105,8 @@ class _Transaction:
         mail = await self._reply(self._timeouts.mail_s)
         rcpts = [await self._reply(self._timeouts.rcpt_s) for _ in self._recipients]
         data = await self._reply(self._timeouts.data_s)
-        fine = _is_positive(mail)
-        if not fine:
+        self.result.lost_in_group = isinstance(mail, Reply) and isinstance(data, ConnectionBroke)
+        if not _is_positive(mail):
             self._all(Phase.MAIL, mail)
         else:
             for recipient, answer in zip(self._recipients, rcpts, strict=True):

@@ -32,14 +32,12 @@ async def test_an_mx_that_offers_chunking_falsely_gets_its_mail(system: System, 
     assert (await dest.received("bob@chunky.test")).below_trace == LETTER
 
 
-async def test_an_mx_that_offers_pipelining_falsely_does_not_lose_mail(make_system: MakeSystem, mx: MakeMx) -> None:
+async def test_an_mx_that_offers_pipelining_falsely_gets_its_mail_on_the_second_try(
+    make_system: MakeSystem, mx: MakeMx
+) -> None:
     system = await make_system({"delivery.attempt.timeouts.rcpt_s": 1})
     dest = await mx("deaf.test", deaf_to_groups=True)
     await system.submit("ann@home.test", ["bob@deaf.test"], LETTER)
-    await system.queued("retry")
-
-    dest.script.deaf_to_groups = False
-
     assert (await dest.received("bob@deaf.test")).below_trace == LETTER
 
 
