@@ -15,6 +15,7 @@ from jetpost.config.load import SHARED, ConfigurationError, Settings, load
 from jetpost.process import http
 from jetpost.process.log import Log, configure, logger
 from jetpost.process.signals import obey_signals
+from jetpost.queue.stream import Unsafe
 from jetpost.tasks import end
 
 EXIT_CRASHED = 1
@@ -105,6 +106,9 @@ async def _live(serve: Serve, settings: Settings) -> int:
     except Stopped:
         log.info("stopped")
         return 0
+    except Unsafe as error:
+        log.error("refused to start", reason=str(error))  # noqa: TRY400 — for an operator, who needs no traceback
+        return EXIT_CONFIGURATION
     except Exception:
         log.exception("crashed")
         return EXIT_CRASHED
