@@ -56,11 +56,11 @@ class JetpostSide(NamedTuple):
                 "dns": {"nameservers": [zone.address]},
                 "delivery": {"route": {"port": sink.port}},
             }
-            system = System(
-                folder, surroundings, [NatsServer(folder)], changes, ingress=self.ingress, delivery=delivery
-            )
+            server = NatsServer(folder)
+            system = System(folder, surroundings, [server], changes, ingress=self.ingress, delivery=delivery)
             try:
                 await system.start()
+                server.stage_in_memory()
                 async with flames.of([*system.ingress, *system.delivery], phase, self.profile):
                     yield JetpostSystem(system)
             finally:

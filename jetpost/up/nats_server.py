@@ -61,6 +61,11 @@ def _port(configured: int, before: int) -> int:
     return port
 
 
+def store(data: Path) -> Path:
+    """The server's `store_dir`."""
+    return data / "nats" / "store"
+
+
 def command(data: Path, running: Running) -> list[str]:
     """Write the server's configuration into the data folder; the command that runs it."""
     folder = data / "nats"
@@ -71,7 +76,7 @@ def command(data: Path, running: Running) -> list[str]:
         monitoring_port=running.monitoring_port,
         # A JSON string is a string to nats-server, whatever the folder's name contains.
         log=json.dumps(str(folder / "nats-server.log")),
-        store=json.dumps(str(folder / "store")),
+        store=json.dumps(str(store(data))),
         password=json.dumps(running.password),
     )
     with os.fdopen(os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

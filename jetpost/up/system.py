@@ -11,12 +11,13 @@ from typing import NoReturn
 import msgspec
 
 from jetpost.process.signals import obey_signals
-from jetpost.up import nats_server, state
+from jetpost.up import nats_server, staging, state
 from jetpost.up.children import Child
 from jetpost.up.probe import free_port, get
 from jetpost.up.settings import Up
 
 _POLL_S = 0.05
+_STAGING_S = 1.0
 
 
 class System:
@@ -45,6 +46,7 @@ class System:
         obey_signals(self._stopping, at_once=self._kill)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._nats.keep(), name="nats")
+            tasks.create_task(self._stage_in_memory(), name="staging")
             try:
                 if await self._until(self._nats_is_healthy):
                     for child in self._services:
@@ -80,6 +82,15 @@ class System:
         await _all(child.stop() for child in self._services if child.name.startswith("ingress"))
         await _all(child.stop() for child in self._services)
         await self._nats.stop()
+        staging.clear(nats_server.store(self._data))
+
+    async def _stage_in_memory(self) -> None:
+        """Keep the server's staging in memory, over every restart of the server."""
+        while not self._stopping.is_set():
+            if await self._nats_is_healthy():
+                staging.link(nats_server.store(self._data))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _STAGING_S)
 
     async def _announce(self) -> None:
         """Say where everything is, once everything is ready or the time is up."""
