@@ -1,13 +1,17 @@
 """Sockets: where a listener listens, and how it is protected."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork
 
 from ingress.policy.verdict import Terms
+from ingress.proxied import ProtocolOf, ProxiedServer, listening_sockets
 from jetpost.process.log import logger
 
 _BACKLOG = 1024
@@ -26,28 +30,48 @@ class ListenerSettings(Terms):
     """Port to listen on. 0 takes any free one; it is logged as `listening`."""
     tls: Literal["none", "starttls", "implicit"] = "none"
     """`starttls`: offered in EHLO (RFC 3207); `implicit`: from the first octet on (RFC 8314, 3.3)."""
+    proxy_protocol_from: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of load balancers that say whose connection they pass on (PROXY protocol, versions 1 and 2). A
+    connection from there without such a header is closed; one from elsewhere is taken as it is, and has none."""
 
 
+@asynccontextmanager
 async def listen(
     settings: ListenerSettings,
-    protocol: Callable[[], asyncio.BaseProtocol],
+    protocol: ProtocolOf,
     tls: ssl.SSLContext | None,
     *,
     reuse_port: bool,
     handshake_s: float,
-) -> asyncio.Server:
-    """Listen with a `protocol` for each connection. OSError when the port cannot be bound."""
-    implicit = settings.tls == "implicit"
+) -> AsyncIterator[None]:
+    """Listen with a `protocol` for each connection while the block runs. OSError when the port cannot be bound."""
+    wrapping = tls if settings.tls == "implicit" else None
+    if settings.proxy_protocol_from:
+        sockets = await listening_sockets(settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG)
+        proxied = ProxiedServer(sockets, protocol, settings.proxy_protocol_from, wrapping, handshake_s)
+        _tell(settings, sockets)
+        try:
+            yield
+        finally:
+            await proxied.close()
+        return
     server = await asyncio.get_running_loop().create_server(
-        protocol,
+        partial(protocol, ""),
         settings.host,
         settings.port,
-        ssl=tls if implicit else None,
-        ssl_handshake_timeout=handshake_s if implicit else None,
+        ssl=wrapping,
+        ssl_handshake_timeout=None if wrapping is None else handshake_s,
         reuse_port=reuse_port,
         backlog=_BACKLOG,
     )
-    for socket in server.sockets:
-        host, port = socket.getsockname()[:2]
+    _tell(settings, server.sockets)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _tell(settings: ListenerSettings, sockets: Sequence[socket.socket]) -> None:
+    for each in sockets:
+        host, port = each.getsockname()[:2]
         log.info("listening", protocol="smtp", listener=settings.name, host=host, port=port, tls=settings.tls)
-    return server

@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from ingress.accept import Desk
 from ingress.auth.backend import Backend
@@ -80,18 +80,12 @@ async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> 
             tls = reloading.context
         for listener in config.listeners:
             house = House(listener, desk, backends)
-            server = await _open_door(config, house, connections, tls)
-            open_doors.callback(server.close)
+            listening = listen(
+                listener,
+                partial(Smtp, house, connections, tls),
+                tls,
+                reuse_port=config.reuse_port,
+                handshake_s=config.limits.handshake_s,
+            )
+            await open_doors.enter_async_context(listening)
         yield
-
-
-async def _open_door(
-    config: Ingress, house: House, connections: Connections, tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    return await listen(
-        house.listener,
-        lambda: Smtp(house, connections, tls),
-        tls,
-        reuse_port=config.reuse_port,
-        handshake_s=config.limits.handshake_s,
-    )

@@ -32,7 +32,7 @@ class Smtp(SMTP):
 
     transport: asyncio.Transport | None
 
-    def __init__(self, house: House, connections: Connections, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, house: House, connections: Connections, tls: ssl.SSLContext | None, client: str = "") -> None:
         # Not aiosmtpd's own constructor: it searches every attribute of handler and protocol with `dir` and
         # `inspect.getmembers` for each connection: 320 µs against 6 µs, more than a whole transaction costs here.
         loop = asyncio.get_running_loop()
@@ -43,6 +43,7 @@ class Smtp(SMTP):
         self._house = house
         self._connections = connections
         self._tls_context = tls
+        self._client = client
         self._conversation: Conversation | None = None
         self._buffer = bytearray()
         self._searched = 0
@@ -63,7 +64,7 @@ class Smtp(SMTP):
         asyncio.StreamReaderProtocol.connection_made(self, transport)
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         peer = transport.get_extra_info("peername")
-        session = Session(peer[0] if peer else "127.0.0.1", tls=_tls_facts(transport))
+        session = Session(self._client or (peer[0] if peer else "127.0.0.1"), tls=_tls_facts(transport))
         refusal = self._connections.admit(self, session.client_address, self._house.listener.name)
         if refusal is not None:
             self.hang_up(refusal)
