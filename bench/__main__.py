@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +80,8 @@ def main() -> None:
         raise SystemExit(f"{parent} is a {kind}: fsync means nothing there; choose another one with --folder")
     if arguments.profile is not None:
         arguments.profile.mkdir(parents=True, exist_ok=True)
-    console.print(f"{psutil.cpu_count()} cores; queues in {parent} ({kind}); {arguments.messages} messages of 2 KB")
+    machine = f"{psutil.cpu_count()} cores; Python {platform.python_version()} ({sys.base_prefix})"
+    console.print(f"{machine}; queues in {parent} ({kind}); {arguments.messages} messages of 2 KB")
     with open_folder(parent, "jetpost-bench") as folder:
         comparing = _compare(_sides(arguments), _workloads(arguments), arguments.repetitions, folder, console)
         show(asyncio.run(comparing), console)
