@@ -15,17 +15,48 @@ OWN = ("hostname", "nats", "http")
 """Sections that the chart writes itself, and that `config` may therefore not have."""
 _SOURCE = "values.yaml and the models of the configuration"
 _KEY = re.compile(r"( *)(\w+):")
+_NETWORKS = {"items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]+/[0-9]+$"}}
+_NAMED = {"items": {"type": "object", "required": ["name"]}}
+_SHARE = {"minimum": 1, "maximum": 100}
 _ALLOWED: dict[str, dict[str, Any]] = {
     "hostname": {"minLength": 1},
+    "image.digest": {"pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    "nats.servers": {"minItems": 1, "items": {"type": "string"}},
-    "nats.monitoring": {"items": {"type": "string"}},
+    "nats.bundled.replicas": {"enum": [1, 3, 5]},
+    "nats.bundled.antiAffinity": {"enum": ["soft", "hard"]},
+    "nats.bundled.storage.size": {"pattern": "^[0-9]+(Mi|Gi|Ti)$"},
+    "nats.bundled.storage.maxFileStore": {"pattern": "^[0-9]+(MB|GB|TB)$"},
+    "nats.bundled.storage.whenDeleted": {"enum": ["Retain", "Delete"]},
+    "nats.bundled.storage.whenScaled": {"enum": ["Retain", "Delete"]},
+    "nats.bundled.goMemLimit": {"pattern": "^[0-9]+(MiB|GiB)$"},
+    "nats.bundled.lameDuckSeconds": {"minimum": 10},
+    "nats.servers": {"items": {"type": "string", "pattern": "^(nats|tls)://"}},
+    "nats.monitoring": {"items": {"type": "string", "pattern": "^https?://"}},
+    "ingress.users": {"additionalProperties": {"type": "string", "pattern": r"^\$argon2(id|i|d)\$"}},
     "ingress.service.ports": {"additionalProperties": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "ingress.service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "ingress.service.externalTrafficPolicy": {"enum": ["Cluster", "Local"]},
+    "ingress.service.sessionAffinity": {"enum": ["None", "ClientIP"]},
+    "ingress.service.ipFamilyPolicy": {"enum": ["SingleStack", "PreferDualStack", "RequireDualStack"]},
+    "ingress.service.loadBalancerSourceRanges": _NETWORKS,
+    "ingress.service.proxyProtocolFrom": _NETWORKS,
+    "ingress.gateway.parentRefs": _NAMED,
+    "ingress.hpa.targetCPU": _SHARE,
+    "delivery.hpa.targetCPU": _SHARE,
+    "delivery.keda.minReplicas": {"minimum": 1},
+    "delivery.keda.oldestSeconds": {"minimum": 1},
+    "delivery.keda.depth": {"minimum": 1},
+    "delivery.keda.prometheus": {"pattern": "^(https?://.*)?$"},
+    "delivery.unbound.forward": {"additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    "networkPolicy.clients": _NETWORKS,
+    "networkPolicy.destinations": _NETWORKS,
+    "imagePullSecrets": _NAMED,
 }
 """What cannot be seen from a default."""
-_OPEN = re.compile(r"(.*\.resources|.*[aA]nnotations|nodeSelector|affinity|ingress\.service\.ports)")
+_OPEN = re.compile(
+    r"(.*\.resources|.*[aA]nnotations|(.*\.)?(nodeSelector|affinity|labels|podLabels)|.*\.issuerRef"
+    r"|ingress\.(service\.ports|users)|delivery\.unbound\.forward|networkPolicy\.metricsFrom)"
+)
 """Mappings whose keys are Kubernetes' business or the operator's."""
 
 

@@ -1,0 +1,109 @@
+{{/* The listeners as configured, with the networks of load balancers, and the one for `helm test`; as a JSON list. */}}
+{{- define "jetpost.listeners" -}}
+{{- $service := .Values.ingress.service -}}
+{{- $listeners := list -}}
+{{- range ((.Values.config.ingress | default dict).listeners | default list) -}}
+{{- $listener := deepCopy . -}}
+{{- if and $service.proxyProtocolFrom (hasKey $service.ports .name) (not (hasKey . "proxy_protocol_from")) -}}
+{{- $_ := set $listener "proxy_protocol_from" $service.proxyProtocolFrom -}}
+{{- end -}}
+{{- $listeners = append $listeners $listener -}}
+{{- end -}}
+{{- if .Values.test.enabled -}}
+{{- $domains := list (include "jetpost.testDomain" .) -}}
+{{- $listeners = append $listeners (dict "name" "helm-test" "host" "0.0.0.0" "port" 2526 "domains" $domains) -}}
+{{- end -}}
+{{- $listeners | toJson -}}
+{{- end }}
+
+{{- define "jetpost.usersSecret" -}}
+{{- .Values.ingress.usersSecret | default (include "jetpost.name" (dict "root" . "service" "users")) -}}
+{{- end }}
+
+{{- define "jetpost.tlsSecret" -}}
+{{- .Values.ingress.tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" "ingress-tls")) -}}
+{{- end }}
+
+{{/* The port that mail is delivered to. */}}
+{{- define "jetpost.deliveryPort" -}}
+{{- dig "delivery" "route" "port" 25 .Values.config | int -}}
+{{- end }}
+
+{{/* The configuration file: the chart's own values over those of `config`. */}}
+{{- define "jetpost.config" -}}
+{{- $replicas := include "jetpost.nats.replicas" . | int -}}
+{{- $users := dict "kind" "users_file" "path" "/etc/jetpost/users/users" -}}
+{{- $usual := dict
+  "log" (dict "format" "json")
+  "queue" (dict "replicas" $replicas)
+  "events" (dict "replicas" $replicas)
+  "ingress" (dict "auth" (dict "backends" (list $users)))
+-}}
+{{- $ingress := dict
+  "drain_s" .Values.ingress.drainSeconds
+  "listeners" (include "jetpost.listeners" . | fromJsonArray)
+  "tls" (dict "certificate" "/etc/jetpost/tls/tls.crt" "key" "/etc/jetpost/tls/tls.key")
+-}}
+{{- $own := dict
+  "hostname" (required "hostname: the public name of this system is required" .Values.hostname)
+  "nats" (include "jetpost.nats.section" . | fromJson)
+  "http" (dict "host" "0.0.0.0" "port" 8080)
+  "ingress" $ingress
+  "delivery" (dict "drain_s" .Values.delivery.drainSeconds)
+  "bouncer" (dict "drain_s" .Values.bouncer.drainSeconds)
+-}}
+{{- mergeOverwrite $usual (deepCopy .Values.config) $own | toYaml -}}
+{{- end }}
+
+{{/* What cannot work: better said here than by a pod that does not start. */}}
+{{- define "jetpost.check" -}}
+{{- $nats := .Values.nats -}}
+{{- if and $nats.bundled.enabled $nats.servers -}}
+{{- fail "nats.servers: there are servers of your own and those of the chart; set nats.bundled.enabled=false, or leave servers empty" -}}
+{{- end -}}
+{{- if not (or $nats.bundled.enabled $nats.servers) -}}
+{{- fail "nats.servers: name the NATS servers that keep the queue, or set nats.bundled.enabled=true" -}}
+{{- end -}}
+{{- if and $nats.existingSecret $nats.credentialsSecret -}}
+{{- fail "nats.credentialsSecret: choose it or nats.existingSecret" -}}
+{{- end -}}
+{{- if and $nats.bundled.tls.certManager $nats.bundled.tls.existingSecret -}}
+{{- fail "nats.bundled.tls: choose certManager or existingSecret" -}}
+{{- end -}}
+{{- $wanted := dig "queue" "replicas" 0 .Values.config | int -}}
+{{- if and $nats.bundled.enabled (gt $wanted (int $nats.bundled.replicas)) -}}
+{{- fail (printf "config.queue.replicas: %d are asked for, nats.bundled.replicas are %d" $wanted (int $nats.bundled.replicas)) -}}
+{{- end -}}
+{{- if and .Values.ingress.tls.certManager.enabled .Values.ingress.tls.existingSecret -}}
+{{- fail "ingress.tls: choose certManager or existingSecret" -}}
+{{- end -}}
+{{- if and .Values.ingress.users .Values.ingress.usersSecret -}}
+{{- fail "ingress.users: choose them or ingress.usersSecret" -}}
+{{- end -}}
+{{- if and .Values.delivery.hpa.enabled .Values.delivery.keda.enabled -}}
+{{- fail "delivery.keda: choose it or delivery.hpa; two would pull the replicas to and fro" -}}
+{{- end -}}
+{{- $names := list -}}{{- $ports := list -}}
+{{- range include "jetpost.listeners" . | fromJsonArray -}}
+{{- if has (int .port) $ports }}{{ fail (printf "config.ingress.listeners: port %d is there twice" (int .port)) }}{{ end -}}
+{{- if lt (int .port) 1024 -}}
+{{- fail (printf "config.ingress.listeners: %s has port %d; pods are not root, so choose one above 1023 and map it in ingress.service.ports" .name (int .port)) -}}
+{{- end -}}
+{{- if eq (int .port) 8080 }}{{ fail (printf "config.ingress.listeners: %s has port 8080, which metrics and probes have" .name) }}{{ end -}}
+{{- if has .host (list nil "127.0.0.1" "::1" "localhost") -}}
+{{- fail (printf "config.ingress.listeners: %s listens on the pod alone; set host: 0.0.0.0 (or ::)" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}{{- $ports = append $ports (int .port) -}}
+{{- end -}}
+{{- range $listener, $_ := .Values.ingress.service.ports -}}
+{{- if not (has $listener $names) -}}
+{{- fail (printf "ingress.service.ports: there is no listener %s in config.ingress.listeners" $listener) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.delivery.unbound.enabled -}}
+{{- if not .Values.delivery.unbound.image }}{{ fail "delivery.unbound.image: name an image with unbound on its PATH" }}{{ end -}}
+{{- if and .Values.test.enabled (not (hasKey .Values.delivery.unbound.forward .Values.clusterDomain)) -}}
+{{- fail (printf "delivery.unbound.forward: helm test needs %s there with the address of the cluster's DNS; or set test.enabled=false" .Values.clusterDomain) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

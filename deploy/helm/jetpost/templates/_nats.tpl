@@ -1,0 +1,134 @@
+{{/* The nats-servers: those of the chart, or others. */}}
+
+{{- define "jetpost.nats.name" -}}
+{{- include "jetpost.name" (dict "root" . "service" "nats") -}}
+{{- end }}
+
+{{- define "jetpost.nats.tlsSecret" -}}
+{{- .Values.nats.bundled.tls.existingSecret | default (printf "%s-tls" (include "jetpost.nats.name" .)) -}}
+{{- end }}
+
+{{- define "jetpost.nats.authSecret" -}}
+{{- .Values.nats.bundled.authSecret | default (printf "%s-auth" (include "jetpost.nats.name" .)) -}}
+{{- end }}
+
+{{/* The names of the nodes within the namespace's DNS, as a JSON list. */}}
+{{- define "jetpost.nats.hosts" -}}
+{{- $name := include "jetpost.nats.name" . -}}
+{{- $hosts := list -}}
+{{- range until (int .Values.nats.bundled.replicas) -}}
+{{- $hosts = append $hosts (printf "%s-%d.%s.%s.svc" $name . $name $.Release.Namespace) -}}
+{{- end -}}
+{{- $hosts | toJson -}}
+{{- end }}
+
+{{/* What the certificate of the nodes is for, as a JSON list. */}}
+{{- define "jetpost.nats.certificateNames" -}}
+{{- $service := printf "%s.%s.svc" (include "jetpost.nats.name" .) .Release.Namespace -}}
+{{- list (printf "*.%s" $service) $service "localhost" | toJson -}}
+{{- end }}
+
+{{/* The section `nats` of the configuration, as JSON. */}}
+{{- define "jetpost.nats.section" -}}
+{{- $nats := dict -}}
+{{- if .Values.nats.bundled.enabled -}}
+{{- $servers := list -}}{{- $monitoring := list -}}
+{{- range include "jetpost.nats.hosts" . | fromJsonArray -}}
+{{- $servers = append $servers (printf "tls://%s:4222" .) -}}
+{{- $monitoring = append $monitoring (printf "http://%s:8222" .) -}}
+{{- end -}}
+{{- $nats = dict "servers" $servers "monitoring" $monitoring "ca_file" "/etc/jetpost/nats/ca.crt" -}}
+{{- else -}}
+{{- $nats = dict "servers" .Values.nats.servers "monitoring" .Values.nats.monitoring -}}
+{{- if .Values.nats.caSecret }}{{ $_ := set $nats "ca_file" "/etc/jetpost/nats/ca.crt" }}{{ end -}}
+{{- if .Values.nats.credentialsSecret }}{{ $_ := set $nats "credentials_file" "/etc/jetpost/nats/nats.creds" }}{{ end -}}
+{{- if .Values.nats.certificateSecret -}}
+{{- $_ := set $nats "certificate_file" "/etc/jetpost/nats/tls.crt" -}}
+{{- $_ := set $nats "key_file" "/etc/jetpost/nats/tls.key" -}}
+{{- end -}}
+{{- end -}}
+{{- $nats | toJson -}}
+{{- end }}
+
+{{/* How many servers may keep each entry. */}}
+{{- define "jetpost.nats.replicas" -}}
+{{- if and .Values.nats.bundled.enabled (lt (int .Values.nats.bundled.replicas) 3) }}1{{ else }}3{{ end -}}
+{{- end }}
+
+{{/* The Secret with user and password, or nothing. */}}
+{{- define "jetpost.nats.login" -}}
+{{- if .Values.nats.bundled.enabled }}{{ include "jetpost.nats.authSecret" . }}{{ else }}{{ .Values.nats.existingSecret }}{{ end -}}
+{{- end }}
+
+{{/* The files that /etc/jetpost/nats has, as the sources of a projected volume; none: no volume. */}}
+{{- define "jetpost.nats.files" -}}
+{{- if .Values.nats.bundled.enabled }}
+- secret:
+    name: {{ include "jetpost.nats.tlsSecret" . }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- else }}
+{{- with .Values.nats.caSecret }}
+- secret:
+    name: {{ . }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- with .Values.nats.credentialsSecret }}
+- secret:
+    name: {{ . }}
+    items: [{key: nats.creds, path: nats.creds}]
+{{- end }}
+{{- with .Values.nats.certificateSecret }}
+- secret:
+    name: {{ . }}
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* nats.conf of the bundled nodes. What is secret comes from the environment. */}}
+{{- define "jetpost.nats.conf" -}}
+server_name: $POD_NAME
+listen: "0.0.0.0:4222"
+http: "0.0.0.0:8222"
+pid_file: "/run/nats/nats.pid"
+max_payload: 8MB
+max_pending: 256MB
+lame_duck_grace_period: "5s"
+lame_duck_duration: "{{ .Values.nats.bundled.lameDuckSeconds }}s"
+tls {
+  cert_file: "/etc/nats/tls/tls.crt"
+  key_file: "/etc/nats/tls/tls.key"
+  timeout: 10
+}
+authorization { user: $NATS_USER, password: $NATS_PASSWORD }
+jetstream {
+  store_dir: "/data"
+  max_file_store: {{ .Values.nats.bundled.storage.maxFileStore }}
+  max_memory_store: 64MB
+  sync_interval: always  # a message is acknowledged after fsync
+  limits { batch { max_inflight_per_stream: 500, max_inflight_total: 5000 } }
+}
+{{- if gt (int .Values.nats.bundled.replicas) 1 }}
+cluster {
+  name: {{ include "jetpost.nats.name" . | quote }}
+  listen: "0.0.0.0:6222"
+  no_advertise: true  # clients know the nodes by the names in their certificates
+  authorization { user: route, password: $NATS_ROUTE_PASSWORD, timeout: 10 }
+  tls {
+    cert_file: "/etc/nats/tls/tls.crt"
+    key_file: "/etc/nats/tls/tls.key"
+    ca_file: "/etc/nats/tls/ca.crt"
+    verify: true
+    timeout: 10
+  }
+  routes: [
+    {{- range include "jetpost.nats.hosts" . | fromJsonArray }}
+    "tls://{{ . }}:6222"
+    {{- end }}
+  ]
+}
+{{- end }}
+{{- with .Values.nats.bundled.extraConfig }}
+{{ . }}
+{{- end }}
+{{- end }}
