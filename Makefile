@@ -32,9 +32,8 @@ lint: .venv/installed ## Style, types, import rules
 generate: .venv/installed ## Write again what is made from the code
 	$(BIN)/python -m docs.generate
 
-chart: ## Check and render the Helm chart (needs helm)
-	helm lint deploy/helm/jetpost -f deploy/helm/jetpost/ci/minimal.yaml
-	helm template jetpost deploy/helm/jetpost -f deploy/helm/jetpost/ci/minimal.yaml --kube-version 1.30.0
+chart: .venv/installed ## Render the Helm chart in every way, check it, run its NATS: needs helm
+	$(BIN)/python -m pytest tests/chart
 
 lock: ## Renew requirements/ from pyproject.toml
 	rm -rf build/lock && mkdir -p requirements && $(PYTHON) -m venv build/lock

@@ -28,7 +28,7 @@ def set_password(file: Path, name: str, password: str) -> bool:
     """Add user `name`, or change the password; True when the user is new. The file is made when there is none."""
     if not name or any(character in ":\0\r\n" for character in name) or name.startswith("#"):
         raise ValueError("a user name is not empty, has no colon and no line end, and does not begin with #")
-    line = f"{name}:{_HASHER.hash(password)}"
+    line = f"{name}:{hashed(password)}"
     known = file.exists() and name in read_users(file)
 
     def change(lines: list[str]) -> list[str]:
@@ -36,6 +36,11 @@ def set_password(file: Path, name: str, password: str) -> bool:
 
     _rewrite(file, change)
     return not known
+
+
+def hashed(password: str) -> str:
+    """The argon2 hash of `password`, with a salt of its own."""
+    return _HASHER.hash(password)
 
 
 def remove_user(file: Path, name: str) -> bool:
@@ -46,10 +51,10 @@ def remove_user(file: Path, name: str) -> bool:
     return True
 
 
-def is_right(hashed: str, password: str) -> bool:
-    """Whether `password` is the one of `hashed`. By design it takes time and 64 MiB: never call it in an event loop."""
+def is_right(known: str, password: str) -> bool:
+    """Whether `known` is the hash of `password`. By design it takes time and 64 MiB: never call it in an event loop."""
     try:
-        return _HASHER.verify(hashed, password)
+        return _HASHER.verify(known, password)
     except (VerifyMismatchError, VerificationError, InvalidHashError):
         return False
 

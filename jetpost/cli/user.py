@@ -6,12 +6,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jetpost.users import read_users, remove_user, set_password
+from jetpost.users import hashed, read_users, remove_user, set_password
 
 user_app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 UsersFile = Annotated[Path, typer.Argument(help="The users file.")]
 Name = Annotated[str, typer.Argument(help="What the user says in AUTH.")]
+
+FromStdin = Annotated[bool, typer.Option(help="Read the password from standard input.")]
+
+
+@user_app.command("hash")
+def print_hash(*, password_stdin: FromStdin = False) -> None:
+    """Print the hash of a password, for a users file that is kept elsewhere, such as in a Secret."""
+    typer.echo(hashed(_password(from_stdin=password_stdin)))
 
 
 @user_app.command()
@@ -19,15 +27,10 @@ def add(
     file: UsersFile,
     name: Name,
     *,
-    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
+    password_stdin: FromStdin = False,
 ) -> None:
     """Add NAME to FILE, or change the password. A running ingress sees it at once."""
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if not password:
-        _fail("an empty password protects nothing")
+    password = _password(from_stdin=password_stdin)
     try:
         is_new = set_password(file, name, password)
     except (OSError, ValueError) as error:
@@ -56,6 +59,16 @@ def remove(file: UsersFile, name: Name) -> None:
     if not found:
         _fail(f"no user {name} in {file}")
     typer.echo(f"{name}: removed")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    if not password:
+        _fail("an empty password protects nothing")
+    return password
 
 
 def _fail(why: str) -> NoReturn:

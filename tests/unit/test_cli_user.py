@@ -23,6 +23,14 @@ def test_a_user_is_added_to_a_file_that_only_its_owner_reads(tmp_path: Path) -> 
     assert "secret" not in file.read_text()
 
 
+def test_a_hash_is_printed_for_a_file_kept_elsewhere(tmp_path: Path) -> None:
+    printed = run("hash", "--password-stdin", told="a secret\n")
+
+    assert printed.exit_code == 0
+    assert is_right(printed.stdout.strip(), "a secret")
+    assert run("hash", "--password-stdin", told="\n").exit_code == 1
+
+
 def test_a_changed_password_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_text("# ours\nann:$argon2id$old\nbob:$argon2id$his\n")

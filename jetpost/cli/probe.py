@@ -1,0 +1,93 @@
+"""`jetpost probe`: send a message to ourselves through the whole system, and see it arrive."""
+
+import asyncio
+import secrets
+import time
+from contextlib import closing
+from email.message import EmailMessage
+from typing import Annotated
+
+import aiosmtplib
+import typer
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+_PATIENCE_S = 10
+_AGAIN_S = 1.0
+
+
+class Mailbox:
+    """Takes mail (an aiosmtpd handler), and notices the message with the token in its content."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self.arrived = asyncio.Event()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002 — aiosmtpd's names
+        """Take a message."""
+        if self._token in (envelope.content or b""):
+            self.arrived.set()
+        return "250 2.0.0 Ok"
+
+
+def probe(
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="A listener that takes mail for the domain.")],
+    domain: Annotated[str, typer.Option(help="A domain whose mail comes to this machine.")],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it comes to.")] = "0.0.0.0:2525",
+    within: Annotated[float, typer.Option(min=1, help="Seconds it may take.")] = 60,
+) -> None:
+    """Send a message through the whole system to this command itself; exit status 0 when it arrived in time."""
+    try:
+        told = asyncio.run(_round_trip(_place(server, "--server"), domain, _place(listen, "--listen"), within))
+    except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(told)
+
+
+async def _round_trip(server: tuple[str, int], domain: str, listen: tuple[str, int], within_s: float) -> str:
+    token = secrets.token_hex(16)
+    mailbox = Mailbox(token)
+    loop = asyncio.get_running_loop()
+    taking = await loop.create_server(lambda: SMTP(mailbox, hostname=domain, loop=loop), *listen)
+    with closing(taking):
+        began = time.monotonic()
+        said = await _submitted(server, domain, token, began + within_s)
+        typer.echo(f"accepted after {time.monotonic() - began:.1f} s: {said}")
+        try:
+            async with asyncio.timeout(began + within_s - time.monotonic()):
+                await mailbox.arrived.wait()
+        except TimeoutError:
+            raise TimeoutError(f"accepted, but not delivered to {domain} within {within_s:g} s") from None
+        return f"delivered after {time.monotonic() - began:.1f} s"
+
+
+async def _submitted(server: tuple[str, int], domain: str, token: str, until: float) -> str:
+    """The reply to the final dot. A system that is still starting is asked again."""
+    message = EmailMessage()
+    message["From"] = message["To"] = f"probe@{domain}"
+    message["Subject"] = "Probe"
+    message.set_content(token)
+    while True:
+        try:
+            client = aiosmtplib.SMTP(hostname=server[0], port=server[1], start_tls=False, timeout=_PATIENCE_S)
+            async with client:
+                # The null reverse-path: nobody wants to hear that a probe failed but this command.
+                _, said = await client.sendmail("", [f"probe@{domain}"], message.as_bytes())
+                return said
+        except (OSError, aiosmtplib.SMTPException) as error:
+            if time.monotonic() + _AGAIN_S > until or _is_final(error):
+                raise
+        await asyncio.sleep(_AGAIN_S)
+
+
+def _is_final(error: Exception) -> bool:
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return any(each.code >= 500 for each in error.recipients)
+    return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500
+
+
+def _place(text: str, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter("expected HOST:PORT", param_hint=option)
+    return host, int(port)

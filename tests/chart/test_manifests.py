@@ -1,0 +1,216 @@
+"""What the chart renders is valid, fits together, and asks for no privilege, whatever the values."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from ingress.config import Ingress
+from jetpost.config.load import SECTIONS, load
+from tests.fixtures.certificates import Certificates
+from tests.fixtures.chart import (
+    CHART,
+    EXAMPLES,
+    KUBERNETES,
+    NAMESPACE,
+    Manifest,
+    configuration,
+    helm,
+    is_selected,
+    named,
+    of_kind,
+    pods,
+    render,
+)
+
+pytestmark = pytest.mark.chart
+
+OTHERS = {
+    "cert-manager.io/v1": {"Certificate": {"secretName", "issuerRef"}, "Issuer": set()},
+    "keda.sh/v1alpha1": {"ScaledObject": {"scaleTargetRef", "triggers"}},
+    "monitoring.coreos.com/v1": {"PodMonitor": {"selector", "podMetricsEndpoints"}, "PrometheusRule": {"groups"}},
+    "gateway.networking.k8s.io/v1alpha2": {"TCPRoute": {"parentRefs", "rules"}},
+}
+"""Kinds that are not Kubernetes' own, and what their specification must have."""
+
+
+@pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
+def example(request: pytest.FixtureRequest) -> Path:
+    """Each of the chart's examples of values."""
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def manifests(example: Path) -> list[Manifest]:
+    """What it renders to."""
+    return render(example)
+
+
+def test_helm_finds_nothing_to_complain_about(example: Path) -> None:
+    linted = helm("lint", "--strict", CHART, "--values", example, "--kube-version", KUBERNETES)
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+@pytest.mark.parametrize("kubernetes", ["1.29", "1.31", "1.34"])
+def test_kubernetes_knows_every_field(manifests: list[Manifest], kubernetes: str) -> None:
+    for manifest in manifests:
+        if manifest["apiVersion"] in OTHERS:
+            needed = OTHERS[manifest["apiVersion"]][manifest["kind"]]
+            assert needed <= manifest["spec"].keys(), manifest["metadata"]["name"]
+        else:
+            kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_every_object_is_in_the_namespace_and_has_a_name_of_its_own(manifests: list[Manifest]) -> None:
+    names = [(it["kind"], it["metadata"]["name"]) for it in manifests]
+
+    assert len(set(names)) == len(names)
+    assert {it["metadata"]["namespace"] for it in manifests} == {NAMESPACE}
+
+
+def test_pods_ask_for_no_privilege(manifests: list[Manifest]) -> None:
+    """The Pod Security profile `restricted`, and a read-only root on top."""
+    for pod in pods(manifests):
+        spec = pod["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        assert {kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"} <= {
+            "configMap",
+            "emptyDir",
+            "projected",
+            "secret",
+        }
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert all(port["containerPort"] > 1023 for port in container.get("ports", []))
+            assert not any("hostPort" in port for port in container.get("ports", []))
+        assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_every_container_says_what_it_needs_and_is_probed(manifests: list[Manifest]) -> None:
+    for workload in of_kind(manifests, "Deployment", "StatefulSet"):
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+
+
+def test_a_pod_has_time_to_drain(manifests: list[Manifest]) -> None:
+    settings = configuration(manifests)
+    for deployment in of_kind(manifests, "Deployment"):
+        service = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
+        spec = deployment["spec"]["template"]["spec"]
+        assert spec["terminationGracePeriodSeconds"] > settings[service]["drain_s"] + 5
+
+
+def test_selectors_find_the_pods_they_are_for(manifests: list[Manifest]) -> None:
+    labels = [pod["metadata"]["labels"] for pod in pods(manifests)]
+    for workload in of_kind(manifests, "Deployment", "StatefulSet"):
+        selector = workload["spec"]["selector"]["matchLabels"]
+        assert is_selected(workload["spec"]["template"]["metadata"]["labels"], selector)
+        assert sum(is_selected(each, selector) for each in labels) == 1, "selects pods of another workload"
+    for other in of_kind(manifests, "PodDisruptionBudget", "NetworkPolicy"):
+        selector = (other["spec"].get("selector") or other["spec"].get("podSelector"))["matchLabels"]
+        assert any(is_selected(each, selector) for each in labels), other["metadata"]["name"]
+
+
+def test_services_lead_to_ports_that_are_listened_on(manifests: list[Manifest]) -> None:
+    for service in of_kind(manifests, "Service"):
+        found = [p for p in pods(manifests) if is_selected(p["metadata"]["labels"], service["spec"]["selector"])]
+        assert found, service["metadata"]["name"]
+        open_ports = {port["name"] for port in found[0]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= open_ports
+
+
+def test_what_pods_mount_and_read_exists(manifests: list[Manifest], example: Path) -> None:
+    made = {it["metadata"]["name"] for it in of_kind(manifests, "ConfigMap", "Secret")}
+    made |= {it["spec"]["secretName"] for it in of_kind(manifests, "Certificate")}
+    named_in_values = example.read_text()
+    for pod in pods(manifests):
+        for name in set(_references(pod["spec"])):
+            assert name in made or name in named_in_values, f"{name} does not exist"
+        volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])} | {"data"}
+        mounts = [mount for each in pod["spec"]["containers"] for mount in each.get("volumeMounts", [])]
+        assert {mount["name"] for mount in mounts} <= volumes
+        paths = sorted(mount["mountPath"] for mount in pod["spec"]["containers"][0].get("volumeMounts", []))
+        nested = [path for path in paths for other in paths if path.startswith(f"{other}/")]
+        assert not nested, "a mount within a read-only mount cannot be made"
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Names of ConfigMaps and Secrets anywhere in a pod."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in {"configMap", "configMapRef", "secretRef", "configMapKeyRef", "secretKeyRef"}:
+                yield value["name"]
+            elif key == "secret":
+                yield value.get("secretName") or value["name"]
+            else:
+                yield from _references(value)
+
+
+def test_policies_open_what_pods_listen_on_and_no_more(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    for pod in pods(manifests) if policies else []:
+        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        if component == "test":
+            continue
+        mine = [p for p in policies if is_selected(pod["metadata"]["labels"], p["spec"]["podSelector"]["matchLabels"])]
+        assert len(mine) == 1
+        opened = {port["port"] for rule in mine[0]["spec"]["ingress"] for port in rule["ports"]}
+        assert opened == {port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert all(rule["ports"] for rule in mine[0]["spec"]["egress"]), "out to anywhere on every port"
+
+
+def test_the_test_listener_takes_mail_for_the_test_alone(manifests: list[Manifest]) -> None:
+    listeners = {it["name"]: it for it in configuration(manifests)["ingress"]["listeners"]}
+    if not of_kind(manifests, "Pod"):
+        assert "helm-test" not in listeners
+        return
+    service = named(manifests, "Service", "jetpost-test")["metadata"]
+    domain = f"{service['name']}.{service['namespace']}.svc.cluster.local"
+    assert listeners["helm-test"] == {"name": "helm-test", "host": "0.0.0.0", "port": 2526, "domains": [domain]}
+    assert f"--domain={domain}" in of_kind(manifests, "Pod")[0]["spec"]["containers"][0]["command"]
+
+
+def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates: Certificates, tmp_path: Path) -> None:
+    """All but the files is as the pods find it."""
+    users = tmp_path / "users"
+    secrets = {it["metadata"]["name"]: it for it in of_kind(manifests, "Secret")}
+    users.write_text(secrets["jetpost-users"]["stringData"]["users"] if "jetpost-users" in secrets else "")
+    (tmp_path / "nats.creds").write_text("")
+    text = json.dumps(configuration(manifests))
+    for path, real in {
+        "/etc/jetpost/tls/tls.crt": certificates.certificate_file,
+        "/etc/jetpost/tls/tls.key": certificates.key_file,
+        "/etc/jetpost/nats/ca.crt": certificates.ca_file,
+        "/etc/jetpost/nats/tls.crt": certificates.certificate_file,
+        "/etc/jetpost/nats/tls.key": certificates.key_file,
+        "/etc/jetpost/nats/nats.creds": tmp_path / "nats.creds",
+        "/etc/jetpost/users/users": users,
+    }.items():
+        text = text.replace(f'"{path}"', json.dumps(str(real)))
+    file = tmp_path / "jetpost.yaml"
+    file.write_text(yaml.safe_dump(json.loads(text)))
+
+    settings = load(file, {}, sections=SECTIONS)
+
+    assert settings.of(Ingress).auth.backends
+
+
+def test_readiness_and_metrics_are_where_the_probes_look(manifests: list[Manifest]) -> None:
+    assert configuration(manifests)["http"] == {"host": "0.0.0.0", "port": 8080}

@@ -1,0 +1,61 @@
+"""Wrong values are refused before anything is applied, in words that name the value."""
+
+import pytest
+
+from tests.fixtures.chart import CHART, refusal, render
+
+pytestmark = pytest.mark.chart
+
+MINIMAL = CHART / "ci/minimal.yaml"
+LISTENER = '{"name": "relay", "host": "0.0.0.0", "port": 2525, "tls": "starttls"}'
+
+
+def listeners(old: str = "", new: str = "") -> str:
+    """A setting of one listener, changed."""
+    return f"config.ingress.listeners=[{LISTENER.replace(old, new)}]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (('hostname=""',), "hostname"),
+        (('hostnames="typo"',), "hostnames"),
+        (("ingress.replica=3",), "replica"),
+        (('ingress.replicas="three"',), "ingress.replicas"),
+        (("config.delivery.retry.frist_s=3",), "frist_s"),
+        (("config.queue.shards=0",), "shards"),
+        (('config.queue.shards="many"',), "shards"),
+        (("config.nats.servers=[]",), "nats"),
+        (('config.ingress.listeners=[{"name": "A B", "port": 1}]',), "name"),
+        (('nats.servers=["nats://nats:4222"]',), "nats.bundled.enabled=false"),
+        (("nats.bundled.enabled=false",), "nats.servers"),
+        (("nats.bundled.replicas=2",), "nats.bundled.replicas"),
+        (('nats.bundled.storage.size="20"',), "size"),
+        (("config.queue.replicas=5",), "config.queue.replicas"),
+        (('ingress.users={"me": "secret"}',), "me"),
+        (('ingress.users={"me": "$argon2id$x"}', 'ingress.usersSecret="mine"'), "ingress.usersSecret"),
+        (("ingress.tls.certManager.enabled=true", 'ingress.tls.existingSecret="mine"'), "ingress.tls"),
+        (('ingress.service.type="Loadbalancer"',), "type"),
+        (('ingress.service.ports={"mx": 25}',), "no listener mx"),
+        (('ingress.service.proxyProtocolFrom=["the load balancer"]',), "proxyProtocolFrom"),
+        ((listeners("2525", "25"), 'ingress.service.ports={"relay": 25}'), "above 1023"),
+        ((listeners("2525", "8080"), 'ingress.service.ports={"relay": 25}'), "8080"),
+        ((listeners("2525", "2526"), 'ingress.service.ports={"relay": 25}'), "there twice"),
+        ((listeners("0.0.0.0", "127.0.0.1"), 'ingress.service.ports={"relay": 25}'), "host: 0.0.0.0"),
+        (("delivery.hpa.enabled=true", "delivery.keda.enabled=true"), "delivery.hpa"),
+        (("delivery.keda.minReplicas=0",), "minReplicas"),
+        (("delivery.unbound.enabled=true",), "delivery.unbound.image"),
+        (("delivery.unbound.enabled=true", 'delivery.unbound.image="unbound"'), "delivery.unbound.forward"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_mistake_is_refused_by_its_name(settings: tuple[str, ...], said: str) -> None:
+    assert said in refusal(MINIMAL, *settings)
+
+
+def test_a_hostname_must_be_given() -> None:
+    assert "hostname" in refusal(None)
+
+
+def test_the_least_is_enough() -> None:
+    assert render(None, 'hostname="mx.example.org"')

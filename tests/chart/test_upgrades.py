@@ -1,0 +1,106 @@
+"""`helm upgrade` and rollback: a changed value changes what it should, and nothing that cannot be changed."""
+
+import json
+
+import pytest
+
+from tests.fixtures.chart import CHART, Manifest, configuration, is_selected, named, of_kind, render
+
+pytestmark = pytest.mark.chart
+
+MINIMAL = CHART / "ci/minimal.yaml"
+CHANCE = {"jetpost-nats-tls", "jetpost-nats-auth", "jetpost-ingress-tls"}
+"""Secrets that are drawn when there is no cluster to keep them in."""
+WORKLOADS = ["jetpost-bouncer", "jetpost-delivery", "jetpost-ingress", "jetpost-nats"]
+
+
+def changed(*settings: str) -> list[str]:
+    """The objects that differ when these settings are made, as kind/name."""
+    before, after = objects(render(MINIMAL)), objects(render(MINIMAL, *settings))
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def objects(manifests: list[Manifest]) -> dict[str, str]:
+    kept = [it for it in manifests if it["metadata"]["name"] not in CHANCE]
+    return {f"{it['kind']}/{it['metadata']['name']}": json.dumps(it, sort_keys=True) for it in kept}
+
+
+def templates(*settings: str) -> dict[str, str]:
+    """The pods of each workload: what differs is rolled."""
+    workloads = of_kind(render(MINIMAL, *settings), "Deployment", "StatefulSet")
+    return {it["metadata"]["name"]: json.dumps(it["spec"]["template"], sort_keys=True) for it in workloads}
+
+
+def rolled(*settings: str) -> list[str]:
+    """The workloads whose pods are replaced."""
+    before, after = templates(), templates(*settings)
+    return sorted(name for name in before if before[name] != after[name])
+
+
+def test_nothing_changes_by_itself() -> None:
+    assert changed() == []
+
+
+@pytest.mark.parametrize("service", ["ingress", "delivery", "bouncer"])
+def test_scaling_touches_no_pod(service: str) -> None:
+    assert changed(f"{service}.replicas=7") == [f"Deployment/jetpost-{service}"]
+    assert rolled(f"{service}.replicas=7") == []
+
+
+def test_configuration_rolls_the_services_and_not_the_queue() -> None:
+    setting = "config.delivery.retry.first_s=61"
+
+    assert "ConfigMap/jetpost-config" in changed(setting)
+    assert rolled(setting) == ["jetpost-bouncer", "jetpost-delivery", "jetpost-ingress"]
+
+
+def test_a_new_image_rolls_everything() -> None:
+    assert rolled('image.tag="9.9.9"') == WORKLOADS
+    assert rolled('nats.bundled.image="nats:2.15.1-alpine"') == ["jetpost-nats"]
+
+
+def test_users_roll_nothing() -> None:
+    setting = 'ingress.users={"me": "$argon2id$x"}'
+
+    assert changed(setting) == ["Secret/jetpost-users"]
+
+
+def test_a_changed_nats_configuration_rolls_the_nodes() -> None:
+    assert rolled("nats.bundled.lameDuckSeconds=60") == ["jetpost-nats"]
+
+
+def test_what_cannot_be_changed_is_the_same_for_all_values() -> None:
+    """Selectors, the names behind volumes and addresses: an upgrade that changed them would fail, or lose the queue."""
+    for example in sorted((CHART / "ci").glob("*.yaml")):
+        for workload in of_kind(render(example), "Deployment", "StatefulSet"):
+            name = workload["metadata"]["name"]
+            assert name in WORKLOADS
+            assert workload["spec"]["selector"]["matchLabels"] == {
+                "app.kubernetes.io/name": "jetpost",
+                "app.kubernetes.io/instance": "jetpost",
+                "app.kubernetes.io/component": name.removeprefix("jetpost-"),
+            }
+            if workload["kind"] == "StatefulSet":
+                assert workload["spec"]["serviceName"] == "jetpost-nats"
+                assert [it["metadata"]["name"] for it in workload["spec"]["volumeClaimTemplates"]] == ["data"]
+
+
+def test_autoscaled_replicas_are_left_alone() -> None:
+    for setting in ("delivery.hpa.enabled=true", "delivery.keda.enabled=true"):
+        assert "replicas" not in named(render(MINIMAL, setting), "Deployment", "jetpost-delivery")["spec"]
+
+
+def test_one_nats_node_keeps_one_copy() -> None:
+    settings = configuration(render(CHART / "ci/small.yaml"))
+
+    assert (settings["queue"]["replicas"], settings["events"]["replicas"]) == (1, 1)
+    assert configuration(render(MINIMAL))["queue"]["replicas"] == 3
+
+
+def test_a_drain_of_nodes_leaves_a_quorum() -> None:
+    manifests = render(MINIMAL)
+    budget = named(manifests, "PodDisruptionBudget", "jetpost-nats")["spec"]
+    nodes = named(manifests, "StatefulSet", "jetpost-nats")["spec"]
+
+    assert (budget["maxUnavailable"], nodes["replicas"]) == (1, 3)
+    assert is_selected(nodes["template"]["metadata"]["labels"], budget["selector"]["matchLabels"])
