@@ -122,8 +122,8 @@ cluster {
     timeout: 10
   }
   routes: [
-    {{- range include "jetpost.nats.hosts" . | fromJsonArray }}
-    "tls://{{ . }}:6222"
+    {{- range until (int .Values.nats.bundled.replicas) }}
+    $NATS_ROUTE_{{ . }}
     {{- end }}
   ]
 }

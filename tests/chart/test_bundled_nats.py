@@ -1,0 +1,216 @@
+"""The NATS of the chart, run for real: three nats-servers with the rendered configuration, certificates and passwords.
+
+Of what is rendered only the places change: the nodes share a machine here, so `0.0.0.0:4222` and the names of the pods
+become ports of 127.0.0.1 (which the certificate names, too), and the mounted folders become folders of the test.
+"""
+
+import asyncio
+import base64
+import shlex
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import pytest
+import pytest_asyncio
+
+from jetpost.up.nats_server import executable
+from jetpost.up.probe import free_port, get
+from tests.conftest import MakeMx
+from tests.fixtures.chart import CHART, Manifest, configuration, named, render
+from tests.fixtures.configuration import Surroundings
+from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
+from tests.fixtures.letters import LETTER
+from tests.fixtures.process import Process
+from tests.fixtures.system import System
+
+pytestmark = [pytest.mark.chart, pytest.mark.asyncio(loop_scope="session")]
+
+MINIMAL = CHART / "ci/minimal.yaml"
+PORTS = (4222, 6222, 8222)
+
+
+def secret(manifests: list[Manifest], name: str) -> dict[str, bytes]:
+    data: dict[str, str] = named(manifests, "Secret", name)["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+class Node(Process):
+    """One pod of the StatefulSet, as a process."""
+
+    def __init__(self, number: int, manifests: list[Manifest], places: Sequence[dict[int, int]], folder: Path) -> None:
+        self.pod = f"jetpost-nats-{number}"
+        self.ports = places[number]
+        self.folder = folder / self.pod
+        (self.folder / "tls").mkdir(parents=True)
+        for key, content in secret(manifests, "jetpost-nats-tls").items():
+            (self.folder / "tls" / key).write_bytes(content)
+        self._container = named(manifests, "StatefulSet", "jetpost-nats")["spec"]["template"]["spec"]["containers"][0]
+        self._places = places
+        conf = self.folder / "nats.conf"
+        rendered = named(manifests, "ConfigMap", "jetpost-nats")["data"]["nats.conf"]
+        conf.write_text(self._here(rendered).replace("18GB", "1GB"))
+        command = [str(conf) if word == "/etc/nats/config/nats.conf" else word for word in self._container["command"]]
+        super().__init__(self.pod, [executable(), *command[1:]], self.folder / "log")
+        self.environment = self._environment(secret(manifests, "jetpost-nats-auth"))
+
+    def _here(self, text: str) -> str:
+        for port in PORTS:
+            text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{self.ports[port]}")
+            for number, ports in enumerate(self._places):
+                pod = f"jetpost-nats-{number}.jetpost-nats.mail.svc"
+                text = text.replace(f"{pod}:{port}", f"127.0.0.1:{ports[port]}")
+        for mounted, folder in {"/etc/nats/tls": "tls", "/run/nats": "", "/data": "data"}.items():
+            text = text.replace(f'"{mounted}', f'"{self.folder / folder}')
+        return text
+
+    def _environment(self, login: dict[str, bytes]) -> dict[str, str]:
+        """The container's variables; later ones may use earlier ones, as Kubernetes has it."""
+        variables: dict[str, str] = {"POD_NAME": self.pod}
+        for variable in self._container["env"]:
+            if "value" in variable:
+                text = str(variable["value"])
+                for known, value in variables.items():
+                    text = text.replace(f"$({known})", value)
+                variables[variable["name"]] = self._here(text)
+            elif "secretKeyRef" in variable["valueFrom"]:
+                variables[variable["name"]] = login[variable["valueFrom"]["secretKeyRef"]["key"]].decode()
+        return variables
+
+    @property
+    def url(self) -> str:
+        return f"tls://127.0.0.1:{self.ports[4222]}"
+
+    async def is_well(self, probe: str = "readinessProbe") -> bool:
+        """What one of its probes says."""
+        assert self.exit_status is None, self.log_tail()
+        answer = await get(self.ports[8222], self._container[probe]["httpGet"]["path"])
+        return answer is not None and answer.status == 200
+
+    async def ready(self) -> None:
+        await eventually_asked(self.is_well, f"{self.pod} is ready\n{self.log_tail()}")
+
+    async def before_stop(self) -> None:
+        """What the preStop hook does."""
+        command: list[str] = self._container["lifecycle"]["preStop"]["exec"]["command"]
+        told = [executable(), *(word.replace("/run/nats", str(self.folder)) for word in command[1:])]
+        hook = Process("preStop", told, self.folder / "preStop.log")
+        hook.launch()
+        assert await hook.gone() == 0, shlex.join(told)
+
+
+class Rendered:
+    """The cluster, and what was rendered for it."""
+
+    def __init__(self, manifests: list[Manifest], folder: Path) -> None:
+        self.manifests = manifests
+        self.settings: dict[str, Any] = configuration(manifests)["nats"]
+        self.places = [{port: free_port() for port in PORTS} for _ in range(3)]
+        self.nodes = [Node(number, manifests, self.places, folder) for number in range(3)]
+        self.login = {key: value.decode() for key, value in secret(manifests, "jetpost-nats-auth").items()}
+        self.ca_file = self.nodes[0].folder / "tls/ca.crt"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+    async def connect(self, password: str | None = None, *, user: str = "jetpost", **options: Any) -> nats.NATS:
+        given = {"tls": self.trust, "user": user, "password": password or self.login["password"], **options}
+        return await nats.connect(self.nodes[0].url, allow_reconnect=False, error_cb=_nothing, **given)
+
+
+async def _nothing(_: Exception) -> None:
+    """A refused connection is told by its exception as well."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cluster(tmp_path: Path) -> AsyncIterator[Rendered]:
+    """The three nodes, ready."""
+    cluster = Rendered(render(MINIMAL), tmp_path)
+    try:
+        for node in cluster.nodes:
+            node.launch()
+        for node in cluster.nodes:
+            await node.ready()
+        yield cluster
+    finally:
+        for node in cluster.nodes:
+            await node.stop()
+
+
+async def test_jetpost_sends_mail_through_it_while_a_node_is_replaced(
+    cluster: Rendered, surroundings: Surroundings, tmp_path: Path, mx: MakeMx
+) -> None:
+    assert cluster.settings["servers"] == [f"tls://jetpost-nats-{n}.jetpost-nats.mail.svc:4222" for n in range(3)]
+    dest = await mx("bundled.test")
+    folder = tmp_path / "system"
+    folder.mkdir()
+    login = {"nats.user": cluster.login["user"], "nats.password": cluster.login["password"]}
+    changes = {
+        **login,
+        "nats.servers": [node.url for node in cluster.nodes],
+        "nats.monitoring": [f"http://127.0.0.1:{node.ports[8222]}" for node in cluster.nodes],
+        "nats.ca_file": str(cluster.ca_file),
+        "queue.replicas": 3,
+        "events.replicas": 3,
+    }
+    system = System(folder, surroundings, [], changes)
+    try:
+        await system.start()
+        assert (await system.submit("a@home.test", ["before@bundled.test"], LETTER)).code == 250
+        await dest.received("before@bundled.test")
+
+        for node in cluster.nodes:
+            await node.before_stop()
+            await node.gone()
+            assert (await system.submit("a@home.test", [f"{node.pod}@bundled.test"], LETTER)).code == 250
+            await dest.received(f"{node.pod}@bundled.test")
+            node.launch()
+            await node.ready()
+    finally:
+        await system.stop()
+    assert len(dest.messages) == 4
+
+
+async def test_nobody_gets_in_without_the_password_or_tls(cluster: Rendered) -> None:
+    connection = await cluster.connect()
+    await connection.close()
+
+    with pytest.raises(nats.errors.Error, match="Authorization"):
+        await cluster.connect("wrong")
+    with pytest.raises(nats.errors.Error, match="Authorization"):
+        await cluster.connect(user="")
+    with pytest.raises((ssl.SSLError, OSError)):
+        await cluster.connect(tls=ssl.create_default_context())
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", cluster.nodes[0].ports[4222])
+        await reader.readline()  # INFO
+        writer.write(b'CONNECT {"verbose": false}\r\nPING\r\n')
+        assert b"PONG" not in await reader.read()  # to the end: the server hangs up
+        writer.close()
+
+
+async def test_no_stranger_joins_the_cluster(cluster: Rendered, tmp_path: Path) -> None:
+    """A fourth node with the right certificate and a wrong route password."""
+    places = [*cluster.places, {port: free_port() for port in PORTS}]
+    stranger = Node(3, cluster.manifests, places, tmp_path)
+    password = cluster.login["route-password"]
+    stranger.environment = {name: text.replace(password, "wrong") for name, text in stranger.environment.items()}
+    stranger.launch()
+    try:
+        await eventually(lambda: "Authorization Violation" in stranger.log_file.read_text(), "it is turned away")
+        routes = await get(cluster.nodes[0].ports[8222], "/routez")
+        assert routes is not None
+        assert "jetpost-nats-1" in routes.body
+        assert "jetpost-nats-3" not in routes.body
+    finally:
+        await stranger.kill()
+
+
+async def test_every_probe_is_answered(cluster: Rendered) -> None:
+    for node in cluster.nodes:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert await node.is_well(probe), (node.pod, probe)
