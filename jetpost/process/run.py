@@ -15,7 +15,7 @@ from jetpost.config.load import SHARED, ConfigurationError, Settings, load
 from jetpost.process import http
 from jetpost.process.log import Log, configure, logger
 from jetpost.process.signals import obey_signals
-from jetpost.queue.stream import Unsafe
+from jetpost.queue.durability import Unsafe
 from jetpost.tasks import end
 
 EXIT_CRASHED = 1

@@ -19,12 +19,13 @@ from jetpost.queue.commit import (
     Unavailable,
 )
 from jetpost.queue.consume import Claim, Consumer, Settled
+from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
-from jetpost.queue.stream import check_durability, provision
+from jetpost.queue.stream import provision
 from jetpost.queue.transition import publication, succession
 from jetpost.tasks import end
 
@@ -42,11 +43,14 @@ class Committed(NamedTuple):
 class Queue:
     """One process's view of the queue. Use `async with`: the block owns its tasks."""
 
-    def __init__(self, jetstream: JetStream, settings: QueueSettings, shards: list[Shard]) -> None:
+    def __init__(
+        self, jetstream: JetStream, settings: QueueSettings, shards: list[Shard], durability: Durability | None = None
+    ) -> None:
         self.settings = settings
         self.shards = shards
         self.content = LargeContent(jetstream)
         self._jetstream = jetstream
+        self._durability = durability or Durability(jetstream, settings)
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._settled = Settled()
         self._consumers: list[Consumer] = []
@@ -56,18 +60,20 @@ class Queue:
     @classmethod
     async def open(cls, jetstream: JetStream, settings: QueueSettings) -> Self:
         """Check the servers, make the streams, begin. Unsafe when the queue would not keep its promise."""
+        durability = Durability(jetstream, settings)
         while True:
             try:
-                await check_durability(jetstream, settings)
+                await durability.establish()
                 shards = await provision(jetstream, settings)
                 break
             except (Unreachable, ApiError) as error:
                 log.warning("waiting for the queue", error=str(error))
                 await asyncio.sleep(0.5)
-        self = cls(jetstream, settings, shards)
+        self = cls(jetstream, settings, shards, durability)
         self._tasks = [
             asyncio.create_task(self._watch(), name="queue watch"),
             asyncio.create_task(self._beat(), name="queue beat"),
+            asyncio.create_task(durability.watch(), name="durability"),
             *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
         ]
         return self
@@ -84,6 +90,8 @@ class Queue:
             return away
         if self._full:
             return "queue.max_bytes is reached"
+        if self._durability.trouble is not None:
+            return self._durability.trouble
         broken = next((task.get_name() for task in self._tasks if task.done()), None)
         if broken is not None:
             return f"{broken} has stopped"
@@ -93,6 +101,8 @@ class Queue:
         """Store all entries of one message, or none. Repeats itself while in doubt; never raises."""
         if self._full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
+        if self._durability.trouble is not None:
+            return Unavailable(QUEUE_AWAY, self._durability.trouble)
         number = shard_of(entries[0].queue_id, len(self.shards))
         try:
             for entry in entries:

@@ -1,30 +1,17 @@
-"""The streams: what they must be, and whether the servers keep our promise."""
+"""The streams: what they must be."""
 
-import asyncio
-import json
-import urllib.request
 from typing import Any
 
-import structlog
-from prometheus_client import Gauge
-
 from jetpost.jetstream import ApiError, JetStream
+from jetpost.queue.durability import Unsafe
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 
-UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue's durability could not be established.")
-OLDEST_SERVER = (2, 15, 1)
 CONTENT_STREAM = "CONTENT"
 _NOT_FOUND = 10059
 _MAX_CONSUMERS = 100_000
 """nats-server 2.15 limits a stream to 1 000 consumers unless told otherwise; every congested site has one."""
 _CONTENT_MARGIN_S = 2 * 86400
-
-log = structlog.get_logger(__name__)
-
-
-class Unsafe(Exception):  # noqa: N818 — a state of the world, named as one
-    """The queue would not keep what Jetpost promises."""
 
 
 async def provision(jetstream: JetStream, settings: QueueSettings) -> list[Shard]:
@@ -100,53 +87,3 @@ def _shrunk(existing: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     if wanted["retention"] == "workqueue" and (existing.get("max_bytes", -1) > 0 or existing.get("max_msgs", -1) > 0):
         return "it has max_bytes or max_msgs, which would drop queued mail: remove them and set queue.max_bytes"
     return None
-
-
-async def check_durability(jetstream: JetStream, settings: QueueSettings) -> None:
-    """Unsafe unless every server is new enough and fsyncs before it acknowledges.
-
-    With `queue.allow_unsafe_durability` it warns and shows `jetpost_queue_unsafe` instead.
-    """
-    doubts = await _doubts(jetstream)
-    UNSAFE.set(1 if doubts else 0)
-    if not doubts:
-        return
-    if not settings.allow_unsafe_durability:
-        raise Unsafe("; ".join(doubts) + " (queue.allow_unsafe_durability starts it all the same)")
-    log.warning("unsafe durability allowed by configuration", doubts=doubts)
-
-
-async def _doubts(jetstream: JetStream) -> list[str]:
-    version = jetstream.nc.connected_server_version
-    doubts = _too_old((version.major, version.minor, version.patch), "the connected nats-server")
-    if not jetstream.settings.monitoring:
-        doubts.append(
-            "cannot know whether nats-server fsyncs before it acknowledges: name its monitoring URLs in nats.monitoring"
-        )
-    for url in jetstream.settings.monitoring:
-        try:
-            facts = await asyncio.to_thread(_fetch, f"{url.rstrip('/')}/jsz?config=true")
-            about = await asyncio.to_thread(_fetch, f"{url.rstrip('/')}/varz")
-        except (OSError, ValueError) as error:
-            doubts.append(f"cannot ask {url}: {error}")
-            continue
-        doubts += _too_old(_version(str(about.get("version", "0.0.0"))), url)
-        if not facts.get("config", {}).get("sync_always", False):
-            doubts.append(f"{url}: `jetstream.sync_interval` is not `always`, so what got a 250 can be lost")
-    return doubts
-
-
-def _too_old(version: tuple[int, ...], who: str) -> list[str]:
-    if version >= OLDEST_SERVER:
-        return []
-    return [f"{who} is {'.'.join(map(str, version))}, older than {'.'.join(map(str, OLDEST_SERVER))}"]
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
-
-
-def _fetch(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 — an operator's own URL
-        answer: dict[str, Any] = json.load(response)
-        return answer

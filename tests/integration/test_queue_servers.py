@@ -11,12 +11,12 @@ import pytest
 from jetpost.jetstream import JetStream, Nats
 from jetpost.mail.content import Inline
 from jetpost.queue.commit import Unavailable
+from jetpost.queue.durability import Unsafe
 from jetpost.queue.entry import shard_of
 from jetpost.queue.large import ContentMissing
 from jetpost.queue.listing import depth
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.states import State
-from jetpost.queue.stream import Unsafe
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import PLENTY, fresh, opened
@@ -99,6 +99,26 @@ async def test_a_server_that_may_answer_before_fsync_is_refused(tmp_path: Path) 
                 pass
         async with opened(lazy, allow_unsafe_durability=True) as queue:
             assert await queue.enqueue([fresh()]) == Committed()
+
+
+async def test_a_server_that_is_down_is_asked_when_it_is_back(server: NatsServer, tmp_path: Path) -> None:
+    """So a pod may start while a node is being replaced; a node that comes back unsafe stops acceptance."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = NatsServer(folder, "other")
+    async with opened(server, server.monitoring_url, other.monitoring_url) as queue:
+        assert await queue.enqueue([fresh()]) == Committed()
+        conf = other._configuration_file.read_text()
+        other._configuration_file.write_text(conf.replace("sync_interval: always", ""))
+        await other.start()
+        await eventually(lambda: "sync_interval" in (queue.trouble() or ""), "the unsafe server is noticed")
+        refused = await queue.enqueue([fresh()])
+        assert isinstance(refused, Unavailable)
+        assert refused.reply.code == 451
+        await other.stop()
+    with pytest.raises(Unsafe, match="cannot ask"):
+        async with opened(server, other.monitoring_url):
+            pass
 
 
 async def test_provisioning_is_repeatable(server: NatsServer) -> None:
