@@ -60,9 +60,10 @@ async def _report_until_stopped(desk: "Desk", life: Life) -> None:
     async with asyncio.TaskGroup() as tasks:
         taking = tasks.create_task(_take(await consumer.start(), desk, tasks))
         await life.stopping.wait()
-        await consumer.stop()
+        leaving = tasks.create_task(consumer.stop())
         await taking
         await desk.finish(desk.config.drain_s)
+        await leaving
 
 
 async def _take(consumer: Consumer, desk: "Desk", tasks: asyncio.TaskGroup) -> None:

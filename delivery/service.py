@@ -71,9 +71,10 @@ async def _deliver_until_stopped(world: World, life: Life) -> None:
         taking = tasks.create_task(_take(await consumer.start(), lanes))
         await life.stopping.wait()
         log.info("draining", patience_s=config.drain_s)
-        await consumer.stop()
+        leaving = tasks.create_task(consumer.stop())
         await asyncio.gather(watching, taking)
         await lanes.close(config.drain_s)
+        await leaving
 
 
 async def _take(consumer: Consumer, lanes: Lanes) -> None:

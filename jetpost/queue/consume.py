@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from jetpost.queue.entry import ENVELOPE_HEADER, Entry, Site
-from jetpost.queue.pull import Pull
+from jetpost.queue.pull import LAST_ANSWER_S, Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
@@ -189,15 +189,22 @@ class Consumer:
             await claim.shard.jetstream.tell(claim.acknowledge_to, b"+WPI")
 
     async def stop(self) -> None:
-        """Stop pulling and hand back what was not yielded yet; ends the iteration. Claims already yielded stay."""
+        """Stop pulling and hand back what was not yielded yet; ends the iteration at once. Claims yielded stay.
+
+        Returns when nothing can come any more; what still comes goes back.
+        """
         self._stopped = True
-        await end(self._tasks)
+        for pull in self._pulls:
+            pull.leave()
         while not self._ready.empty():
             claim = self._ready.get_nowait()
             if claim is not None:
                 await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
                 self.release(claim)
         self._ready.put_nowait(None)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_ANSWER_S)
+        await end(self._tasks)
 
     def __aiter__(self) -> AsyncIterator[Claim]:
         return self

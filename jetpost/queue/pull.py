@@ -22,8 +22,11 @@ PULLS_RESTARTED = Counter(
     "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
 )
 
-_PULL_S = 30
-_HEARTBEAT_S = 5
+_PULL_S = 5
+"""How long an open request lasts when nothing comes; whoever leaves waits for its end."""
+_HEARTBEAT_S = 2
+LAST_ANSWER_S = _PULL_S + 2.0
+"""After so long nothing comes to a request that was open."""
 _MOST_A_PULL = 256
 
 log = structlog.get_logger(__name__)
@@ -64,7 +67,17 @@ class Pull:
         self._subscription: Subscription | None = None
         self._wake = asyncio.Event()
         self._gone = False
+        self._leaving = False
         self.found_nothing = False
+
+    def leave(self) -> None:
+        """Ask for nothing more; `run` returns when the open request has ended.
+
+        Not before: what the server sends to an inbox that is not there any more waits for `ack_wait` (in a cluster it
+        goes on sending for a while).
+        """
+        self._leaving = True
+        self._wake.set()
 
     def room_changed(self) -> None:
         """A claim ended: maybe more are welcome."""
@@ -72,9 +85,9 @@ class Pull:
             self._wake.set()
 
     async def run(self) -> None:
-        """Keep one pull open whenever there is room, until cancelled."""
+        """Keep one pull open whenever there is room, until told to leave."""
         try:
-            while True:
+            while not self._leaving or self._is_open():
                 try:
                     if self._subscription is None or self._gone or self._generation != self._jetstream.generation:
                         await self._begin()
@@ -85,6 +98,9 @@ class Pull:
                     await asyncio.sleep(0.5)
         finally:
             await self._unsubscribe()
+
+    def _is_open(self) -> bool:
+        return self._wanted > 0 and not self._gone and self._generation == self._jetstream.generation
 
     async def _begin(self) -> None:
         """(Re-)make the durable consumer and the inbox."""
@@ -140,14 +156,11 @@ class Pull:
         status = (message.headers or {}).get("Status")
         if status is None or message.reply.startswith("$JS.ACK"):
             self.found_nothing = False
+            await self._take(message)
+            # Only now: the request is open until its last entry is in somebody's hands.
             self._wanted = max(self._wanted - 1, 0)
             if self._wanted == 0:
                 self._wake.set()
-            try:
-                await self._consumer.take(self._shard, message, self._suspect)
-            except (Unreachable, ApiError, NatsError, OSError) as error:
-                # It comes again after ack_wait.
-                log.warning("cannot take an entry", subject=message.subject, error=str(error))
             return
         if status == "100":
             return
@@ -157,3 +170,10 @@ class Pull:
         self._wanted = 0
         self._wake.set()
         self._consumer.look_quiet()
+
+    async def _take(self, message: Msg) -> None:
+        try:
+            await self._consumer.take(self._shard, message, self._suspect)
+        except (Unreachable, ApiError, NatsError, OSError) as error:
+            # It comes again after ack_wait.
+            log.warning("cannot take an entry", subject=message.subject, error=str(error))
