@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := requirements/runtime.txt requirements/dev.txt
 
-.PHONY: help demo test crash end-to-end bench lint generate chart lock clean
+.PHONY: help demo test crash end-to-end bench lint generate chart image lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -34,6 +34,9 @@ generate: .venv/installed ## Write again what is made from the code
 
 chart: .venv/installed ## Render the Helm chart in every way, check it, run its NATS: needs helm
 	$(BIN)/python -m pytest tests/chart
+
+image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
+	$(BIN)/python -m pytest tests/image
 
 lock: ## Renew requirements/ from pyproject.toml
 	rm -rf build/lock && mkdir -p requirements && $(PYTHON) -m venv build/lock

@@ -1,0 +1,36 @@
+# All of Jetpost in one image: ingress, delivery, bouncer, the command line, and the nats-server they were tested with.
+#
+#   docker build -t jetpost .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t REGISTRY/jetpost --push .
+#
+# Nothing in it depends on the processor: every dependency has wheels for both. The base is any image with Python 3.11 or
+# newer and its venv module.
+ARG BASE_IMAGE=python:3.13-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+COPY requirements/runtime.txt /src/requirements.txt
+# Compiled now: at run time nothing can be written. By content, not by time: the same sources give the same files.
+RUN python3 -m venv --copies /opt/jetpost \
+ && /opt/jetpost/bin/pip install --no-cache-dir --only-binary :all: --no-compile -r /src/requirements.txt
+COPY pyproject.toml README.md LICENSE /src/
+COPY jetpost /src/jetpost
+COPY ingress /src/ingress
+COPY delivery /src/delivery
+COPY bouncer /src/bouncer
+RUN /opt/jetpost/bin/pip install --no-cache-dir --no-deps --no-compile /src \
+ && /opt/jetpost/bin/pip freeze --exclude jetpost > /opt/jetpost/packages.txt \
+ && /opt/jetpost/bin/pip uninstall --quiet --yes setuptools pip \
+ && find /opt/jetpost \( -name tests -o -name __pycache__ \) -type d -prune -exec rm -rf {} + \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/jetpost/lib
+
+FROM ${BASE_IMAGE}
+LABEL org.opencontainers.image.title="Jetpost" \
+      org.opencontainers.image.description="A mail transfer system whose pods hold no mail" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/jetpost /opt/jetpost
+ENV PATH=/opt/jetpost/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 65532:65532
+# python -m ingress|delivery|bouncer --config FILE, nats-server --config FILE, or jetpost COMMAND.
+CMD ["jetpost", "--help"]

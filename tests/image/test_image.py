@@ -1,0 +1,157 @@
+"""The image, built for real: every service runs from it on a private network, as nobody, with nothing to write to."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures.certificates import Certificates
+from tests.fixtures.containers import Network, podman
+from tests.fixtures.eventually import eventually
+from tests.fixtures.process import ROOT
+from tests.fixtures.users import PASSWORD, USER, write_users
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+
+BASE, IMAGE = "localhost/jetpost-test-base", "localhost/jetpost-test"
+SERVICES = ("ingress", "delivery", "bouncer")
+NATS = """
+listen: "0.0.0.0:4222"
+http: "0.0.0.0:8222"
+max_payload: 8MB
+jetstream { store_dir: /data, sync_interval: always }
+"""
+READY = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/readyz').status)"
+UIDS = "import glob; print({open(f).read().split('Uid:')[1].split()[1] for f in glob.glob('/proc/[0-9]*/status')})"
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Built from the Dockerfile, on $BASE_IMAGE or on a Debian made here."""
+    if shutil.which("podman") is None or shutil.which("buildah") is None:
+        pytest.skip("needs Debian's podman, buildah, runc, netavark, aardvark-dns and debootstrap, and root")
+    folder = tmp_path_factory.mktemp("build")
+    base = os.environ.get("BASE_IMAGE")
+    if base is None:
+        run(str(ROOT / "tests/image/debian-base"), BASE)
+    # How this machine reaches the package index is its own affair: lent to the build, never written into the image.
+    lent = [f"--volume={path}:{path}:ro" for path in ("/etc/pip.conf", "/etc/ssl/certs") if Path(path).exists()]
+    run("buildah", "bud", "--isolation", "chroot", "--build-arg", f"BASE_IMAGE={base or BASE}", *lent, "-t", IMAGE, ".")
+    yield IMAGE
+    podman(folder, "rmi", "--force", IMAGE, *([] if base else [BASE]))
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)  # noqa: S603 — our own
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def network(image: str, tmp_path: Path) -> Iterator[Network]:
+    with Network(tmp_path, image) as network:
+        yield network
+
+
+def prepared(folder: Path, addresses: dict[str, str]) -> dict[Path, str]:
+    """The files of the services, and where they are mounted."""
+    certificates = Certificates(folder, "ingress")
+    users = write_users(folder / "users")
+    for file in (certificates.key_file, users):
+        os.chown(file, 65532, 65532)
+    listener = {"host": "0.0.0.0", "port": 2465, "tls": "implicit", "submission": True, "require_auth": True}
+    configuration = {
+        "hostname": "jetpost.test",
+        "nats": {"servers": ["nats://nats:4222"], "monitoring": ["http://nats:8222"]},
+        "http": {"host": "0.0.0.0", "port": 8080},
+        "log": {"format": "json"},
+        "dns": {"nameservers": [f"{addresses['zone']}:5353"]},
+        "ingress": {
+            "listeners": [{"name": "submissions", **listener}],
+            "tls": {"certificate": "/etc/jetpost/certificate.pem", "key": "/etc/jetpost/key.pem"},
+            "auth": {"backends": [{"kind": "users_file", "path": "/etc/jetpost/users"}]},
+        },
+        "delivery": {"route": {"port": 2525}},
+    }
+    (folder / "jetpost.yaml").write_text(yaml.safe_dump(configuration))
+    files = [folder / "jetpost.yaml", users, certificates.certificate_file, certificates.key_file, certificates.ca_file]
+    return {file: f"/etc/jetpost/{file.name}" for file in files}
+
+
+def surrounded(network: Network, folder: Path) -> dict[str, str]:
+    """A destination, the DNS zone that names it, and nats-server: all from the same image."""
+    addresses = {"mx": network.start("mx", ["python", "-m", "aiosmtpd", "--nosetuid", "--listen", "0.0.0.0:2525"])}
+    zone = folder / "zone.json"
+    here = {"mx": [[10, "mx.test"]]}
+    names = {"dest.test": here, "home.test": here, "mx.test": {"a": [addresses["mx"]]}, "no.test": {"mx": [[0, "."]]}}
+    zone.write_text(json.dumps(names))
+    serving = ["python", "-m", "jetpost.dns.authoritative", "--host=0.0.0.0", "--port=5353", "--zone=/zone.json"]
+    addresses["zone"] = network.start("zone", serving, {zone: "/zone.json"})
+    (folder / "nats.conf").write_text(NATS)
+    network.start("nats", ["nats-server", "--config", "/nats.conf"], {folder / "nats.conf": "/nats.conf"}, data="/data")
+    return addresses
+
+
+async def test_every_service_runs_from_it_as_nobody(network: Network, tmp_path: Path) -> None:
+    addresses = surrounded(network, tmp_path)
+    mounts = prepared(tmp_path, addresses)
+    for service in SERVICES:
+        network.start(service, ["python", "-m", service, "--config", "/etc/jetpost/jetpost.yaml"], mounts)
+    for service in SERVICES:
+        await ready(network, service)
+
+    sending = ["jetpost", "send", "--server=ingress:2465", "--ca=/etc/jetpost/ca.pem", f"--user={USER}"]
+    addressed = ["--password-stdin", "--from=ann@home.test", "--to=bob@dest.test", "--to=nobody@no.test"]
+    assert "queued as" in network.once([*sending, *addressed], mounts, told=f"{PASSWORD}\n")
+
+    await eventually(lambda: "To: bob@dest.test" in network.logs("mx"), "the message is delivered")
+    await eventually(lambda: "multipart/report" in network.logs("mx"), "the sender hears of the recipient without mail")
+
+    for service in SERVICES:
+        assert network.inside(service, "python", "-c", UIDS).strip() == "{'65532'}"
+        assert network.written(service) == []
+    # Nobody needed a shell, or anything else of the base but Python.
+    for name in (*SERVICES, "nats"):
+        assert network.stop(name) == 0, network.logs(name)
+
+
+async def ready(network: Network, service: str) -> None:
+    def is_ready() -> bool:
+        try:
+            return network.inside(service, "python", "-c", READY).strip() == "200"
+        except AssertionError:
+            return False
+
+    await eventually(is_ready, f"{service} is ready\n{network.logs(service)}")
+
+
+def test_it_holds_what_is_needed_and_nothing_else(image: str, tmp_path: Path) -> None:
+    archive, layers = tmp_path / "image.tar", tmp_path / "layers"
+    podman(tmp_path, "save", "--format=docker-archive", f"--output={archive}", image)
+    with tarfile.open(archive) as tar:
+        tar.extractall(layers, filter="data")
+    manifest = json.loads((layers / "manifest.json").read_text())[0]
+    with tarfile.open(layers / manifest["Layers"][-1]) as ours:
+        names = ours.getnames()
+    configuration = (layers / manifest["Config"]).read_text()
+
+    assert all(name.startswith("opt") for name in names)
+    assert any(name.endswith("bin/nats-server") for name in names)
+    assert not [name for name in names if re.search(r"/(tests|demo|bench|pip|setuptools)(/|$)", name)]
+    assert json.loads(configuration)["config"]["User"] == "65532:65532"
+    # Of the machine that built it there is no trace.
+    assert not [name for name in names if "pip.conf" in name]
+    assert "://" not in configuration
+
+
+def test_every_dependency_has_wheels_for_both_processors(tmp_path: Path) -> None:
+    for machine in ("x86_64", "aarch64"):
+        platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28, 34)]
+        wanted = ["--only-binary=:all:", "--no-deps", "--python-version=3.13", f"--dest={tmp_path / machine}"]
+        run(".venv/bin/pip", "download", "--quiet", *wanted, *platforms, "-r", "requirements/runtime.txt")
