@@ -6,6 +6,7 @@ from datetime import datetime
 import structlog
 from prometheus_client import Counter, Histogram
 
+from delivery import sites
 from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
@@ -35,8 +36,10 @@ def tell(
         events.tell(attempted(entry, recipient, outcome, now))
         kind, why = _described(outcome)
         RECIPIENTS.labels(kind).inc()
+        sites.count(entry.site, kind)
         if isinstance(outcome, Delivered):
-            SECONDS.observe(max((now - entry.arrived).total_seconds(), 0))
+            # The exemplar leads from a slow bucket to the message that was slow.
+            SECONDS.observe(max((now - entry.arrived).total_seconds(), 0), {"queue_id": entry.queue_id})
         log.info(
             kind,
             queue_id=entry.queue_id,

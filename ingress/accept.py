@@ -134,7 +134,7 @@ def _unavailable(offer: Offer, answer: Unavailable) -> Refuse:
 def _tell(offer: Offer, envelope: Envelope, seconds: float) -> None:
     ACCEPTED.inc()
     OCTETS.observe(offer.facts.size)
-    SECONDS.observe(seconds)
+    SECONDS.observe(seconds, {"queue_id": offer.queue_id})
     log.info(
         "accepted",
         queue_id=offer.queue_id,

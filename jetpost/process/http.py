@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from prometheus_client import REGISTRY, Histogram
+from prometheus_client.exposition import choose_encoder
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -80,8 +81,10 @@ async def serving(settings: Http, obstacles: Callable[[], dict[str, str]]) -> As
 def application(obstacles: Callable[[], dict[str, str]]) -> Starlette:
     """The endpoints. `obstacles()` says why the process is not ready; empty: it is."""
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        # OpenMetrics, with exemplars, for who asks for it.
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), headers={"content-type": content_type})
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -5,10 +5,18 @@ import ssl
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
 
+from cryptography import x509
+from prometheus_client import Gauge
 from pydantic import Field, model_validator
 
 from jetpost.config.section import ReadableFile, Section
 from jetpost.process.log import logger
+
+EXPIRES = Gauge(
+    "jetpost_tls_certificate_expires_timestamp_seconds",
+    "When the certificate that is served ceases to be valid (Unix time). Labels: `file`.",
+    ["file"],
+)
 
 log = logger(__name__)
 
@@ -39,6 +47,7 @@ class Reloading:
         self.context = server_context(settings.certificate, settings.key)
         self._settings = settings
         self._seen = self._state()
+        _tell_expiry(settings.certificate)
 
     async def run(self) -> None:
         """Look at the files for ever."""
@@ -59,6 +68,7 @@ class Reloading:
             log.warning("cannot use the renewed certificate", file=str(self._settings.certificate), error=str(error))
             return False
         self._seen = state
+        _tell_expiry(self._settings.certificate)
         log.info("certificate renewed", file=str(self._settings.certificate))
         return True
 
@@ -84,3 +94,8 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _tell_expiry(certificate: Path) -> None:
+    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    EXPIRES.labels(str(certificate)).set(leaf.not_valid_after_utc.timestamp())

@@ -12,9 +12,14 @@ from jetpost.jetstream import JetStream
 from jetpost.queue.settings import QueueSettings
 
 UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue's durability could not be established.")
+UP = Gauge(
+    "jetpost_nats_server_up", "1 while a nats-server answers at its monitoring URL. Labels: `server`.", ["server"]
+)
+STORED = Gauge("jetpost_nats_server_storage_bytes", "Octets a nats-server has stored. Labels: `server`.", ["server"])
+ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Octets it may store. Labels: `server`.", ["server"])
 OLDEST_SERVER = (2, 15, 1)
 _UNKNOWN = "cannot know whether nats-server fsyncs before it acknowledges: name its monitoring URLs in nats.monitoring"
-_AGAIN_S = 60.0
+_AGAIN_S = 30.0
 _MISSING_AGAIN_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -71,8 +76,10 @@ class Durability:
         for url in urls:
             try:
                 doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"))
+                UP.labels(url).set(1)
             except (OSError, ValueError) as error:
                 missing[url] = f"cannot ask {url}: {error}"
+                UP.labels(url).set(0)
         if missing.keys() - self._missing:
             log.warning("servers do not answer, they are asked again", servers=sorted(missing))
         self._missing = set(missing)
@@ -83,6 +90,8 @@ class Durability:
 def _doubts_about(url: str) -> list[str]:
     """What speaks against the server that `url` monitors. OSError or ValueError when it cannot be asked."""
     facts, about = _fetch(f"{url}/jsz?config=true"), _fetch(f"{url}/varz")
+    STORED.labels(url).set(facts.get("storage", 0))
+    ROOM.labels(url).set(facts.get("config", {}).get("max_storage", 0))
     doubts = _too_old(_version(str(about.get("version", "0.0.0"))), url)
     if not facts.get("config", {}).get("sync_always", False):
         doubts.append(f"{url}: `jetstream.sync_interval` is not `always`, so what got a 250 can be lost")
