@@ -23,6 +23,7 @@ RESUMED = Counter(
 )
 
 _REMEMBERED = 200_000
+_NOT_TO_US = b'-NAK {"delay": %d}' % int(LAST_ANSWER_S * 1e9)
 _IDLE_PARKED_S = 300
 
 log = structlog.get_logger(__name__)
@@ -166,7 +167,8 @@ class Consumer:
             return
         claim = Claim(entry, sequence, times, shard=shard, consumer=self, message=message)
         if self._stopped:
-            await shard.jetstream.tell(message.reply, b"-NAK")
+            # Not at once: our own pull, still open, would get it again and again.
+            await shard.jetstream.tell(message.reply, _NOT_TO_US)
             return
         self._live[place] = claim
         self._bytes += claim.octets

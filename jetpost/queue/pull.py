@@ -22,9 +22,11 @@ PULLS_RESTARTED = Counter(
     "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
 )
 
-_PULL_S = 5
+_PULL_S = 2
 """How long an open request lasts when nothing comes; whoever leaves waits for its end."""
-_HEARTBEAT_S = 2
+_HEARTBEAT_S = 1
+_SILENCE_S = 6
+"""After so long without a sign the server has forgotten the request."""
 LAST_ANSWER_S = _PULL_S + 2.0
 """After so long nothing comes to a request that was open."""
 _MOST_A_PULL = 256
@@ -148,8 +150,8 @@ class Pull:
             async with asyncio.timeout(1):
                 await self._wake.wait()
         except TimeoutError:
-            if self._wanted and loop.time() - self._heard > 3 * _HEARTBEAT_S:
-                raise Unreachable("no heartbeat") from None
+            if self._wanted and loop.time() - self._heard > _SILENCE_S:
+                raise Unreachable(f"nothing heard for {_SILENCE_S} s") from None
 
     async def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()

@@ -6,6 +6,8 @@ import socket
 from typing import NamedTuple
 
 _SERVER_PORTS = range(10_000, 32_000)
+_given: set[int] = set()
+"""Ports that were named free, whether or not somebody listens there by now."""
 
 
 class Answer(NamedTuple):
@@ -31,16 +33,19 @@ async def get(port: int, path: str, *, within_s: float = 2) -> Answer | None:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` when it is free on loopback, else a port that is. OSError when none was found.
+    """`wanted` when it is free on loopback, else a port that is, never the same twice. OSError when none was found.
 
     Below the range from which the kernel gives outgoing connections theirs, so that it is still free at a restart.
     """
     for port in filter(None, (wanted, *random.sample(_SERVER_PORTS, 100))):
+        if port in _given and port != wanted:
+            continue
         with socket.socket() as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 candidate.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError("no free port on loopback")
