@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := requirements/runtime.txt requirements/dev.txt
 
-.PHONY: help demo test crash end-to-end bench lint generate chart image lock clean
+.PHONY: help demo test crash end-to-end bench lint generate chart image pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -37,6 +37,10 @@ chart: .venv/installed ## Render the Helm chart in every way, check it, run its 
 
 image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
 	$(BIN)/python -m pytest tests/image
+
+pictures: .venv/installed ## Draw the dashboards of the documents from a live system: needs the Debian package prometheus
+	$(BIN)/pip install --quiet --no-input --constraint requirements/runtime.txt --editable '.[pictures]'
+	$(BIN)/python -m pytest tests/end_to_end/draw_pictures.py
 
 lock: ## Renew requirements/ from pyproject.toml
 	rm -rf build/lock && mkdir -p requirements && $(PYTHON) -m venv build/lock

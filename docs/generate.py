@@ -6,10 +6,13 @@ Whole pages lie in `docs/reference/`; in a page written by hand a part stands be
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from docs import chart, pages
+from docs.dashboards.every import DASHBOARDS
+from docs.dashboards.panel import grafana
 
 DOCS = Path(__file__).parent
 
@@ -45,6 +48,7 @@ PAGES: tuple[Page, ...] = (
     Page(DOCS / "reference/cli.md", pages.commands),
     Page(chart.CHART / "values.schema.json", chart.schema),
     Page(chart.CHART / "README.md", chart.page),
+    *(Page(chart.CHART / f"dashboards/{each.name}.json", partial(grafana, each)) for each in DASHBOARDS),
 )
 """Everything that is generated."""
 

@@ -1,7 +1,7 @@
 """Running things for tests: a zone, MXs, systems. All on loopback, all on free ports."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,14 @@ async def make_system(surroundings: Surroundings, tmp_path: Path) -> AsyncIterat
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def mx(names: ServedZone, surroundings: Surroundings) -> AsyncIterator[MakeMx]:
-    """Makes running MXs of a domain, published in the zone.
+    """Makes running MXs of a domain, published in the zone; see `mxs`."""
+    async with mxs(names, surroundings) as make:
+        yield make
+
+
+@asynccontextmanager
+async def mxs(names: ServedZone, surroundings: Surroundings) -> AsyncIterator[MakeMx]:
+    """Makes running MXs of a domain, published in the zone, that stop with the block.
 
     `await mx("dest.test", preference=20, replies={…})`, with the fields of Script. Called again for the same domain it
     adds a host.

@@ -16,6 +16,7 @@ import nats
 import nats.errors
 import pytest
 import pytest_asyncio
+from nats.aio.client import Client as NatsClient
 
 from jetpost.up.nats_server import executable
 from jetpost.up.probe import free_port, get
@@ -117,7 +118,7 @@ class Rendered:
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca_file))
 
-    async def connect(self, password: str | None = None, *, user: str = "jetpost", **options: Any) -> nats.NATS:
+    async def connect(self, password: str | None = None, *, user: str = "jetpost", **options: Any) -> NatsClient:
         given = {"tls": self.trust, "user": user, "password": password or self.login["password"], **options}
         return await nats.connect(self.nodes[0].url, allow_reconnect=False, error_cb=_nothing, **given)
 

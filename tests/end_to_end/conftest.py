@@ -6,10 +6,11 @@ import pwd
 import shutil
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from bench.postfix import Postfix
@@ -17,6 +18,7 @@ from tests.fixtures.addresses import loopback_address
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.system import System
 from tests.fixtures.users import PASSWORD, USER
+from tests.fixtures.watched import WINDOW_S, Watched, watching
 from tests.fixtures.zone import ServedZone
 
 Swaks = Callable[..., Awaitable[str]]
@@ -108,3 +110,13 @@ def swaks(system: System) -> Swaks:
         return printed.decode()
 
     return submit
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def watched(
+    surroundings: Surroundings, names: ServedZone, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Watched]:
+    """A system under traffic, and a Prometheus that has watched it for two windows."""
+    folder = tmp_path_factory.mktemp("watched")
+    async with watching(needs("prometheus"), surroundings, names, folder, 2 * WINDOW_S) as watched:
+        yield watched

@@ -1,0 +1,101 @@
+"""Which destinations take mail, which do not, and what that costs."""
+
+from docs.dashboards.panel import Dashboard, Panel, Query, one, quantiles, rate, total
+
+_DEFERRED = 'outcome="deferred"'
+_SITES = "jetpost_delivery_site_recipients_total"
+
+
+def _top(outcome: str) -> str:
+    chosen = rate(_SITES, by="site", where=f'outcome="{outcome}"')
+    return f"topk(10, {chosen})"
+
+
+DESTINATIONS = Dashboard(
+    "destinations",
+    "Jetpost / Destinations",
+    "Which destinations take mail, which do not, and what that costs. A site is a domain, dots as underscores.",
+    [
+        [
+            Panel(
+                "Delivered", "The ten busiest sites, recipients a second.", "ops", one(_top("delivered"), "{{site}}")
+            ),
+            Panel("Deferred", "The ten sites that most often say: later.", "ops", one(_top("deferred"), "{{site}}")),
+            Panel("Bounced", "The ten sites that most often say: never.", "ops", one(_top("bounced"), "{{site}}")),
+        ],
+        [
+            Panel(
+                "Share deferred",
+                "Of the attempts at a site; a site near 1 is down, greylists, or does not like us.",
+                "percentunit",
+                one(
+                    f"topk(10, {rate(_SITES, by='site', where=_DEFERRED)} / {rate(_SITES, by='site')})",
+                    "{{site}}",
+                ),
+                kind="bargauge",
+                thresholds=[(0.5, "orange"), (0.9, "red")],
+            ),
+            Panel(
+                "Attempts",
+                "By whether a host answered.",
+                "ops",
+                one(rate("jetpost_delivery_attempts_total", by="reached"), "reached: {{reached}}"),
+            ),
+            Panel(
+                "Duration of an attempt",
+                "From the first look-up to the last reply.",
+                "s",
+                quantiles("jetpost_delivery_attempt_seconds"),
+            ),
+        ],
+        [
+            Panel(
+                "Work in hand",
+                "Entries being attempted, and those that wait in memory for a slot of their site.",
+                "short",
+                [
+                    Query(total("jetpost_delivery_active"), "being attempted"),
+                    Query(total("jetpost_delivery_waiting"), "waiting for a slot"),
+                    Query(total("jetpost_delivery_lanes"), "sites"),
+                ],
+            ),
+            Panel(
+                "Congestion",
+                "Entries parked because their site was full, and sites left alone because no host answered.",
+                "ops",
+                [
+                    Query(rate("jetpost_delivery_parked_total"), "parked"),
+                    Query(rate("jetpost_delivery_suspensions_total"), "left alone"),
+                    Query(rate("jetpost_delivery_handed_back_total"), "handed back at shutdown"),
+                ],
+            ),
+            Panel(
+                "Connections",
+                "Opened by TLS, and transactions on a connection that stood already.",
+                "ops",
+                [
+                    Query(rate("jetpost_delivery_connections_opened_total", by="tls"), "opened, TLS: {{tls}}"),
+                    Query(rate("jetpost_delivery_connections_reused_total"), "reused"),
+                ],
+            ),
+        ],
+        [
+            Panel(
+                "Connections open",
+                "To MX hosts, over all pods.",
+                "short",
+                one(total("jetpost_delivery_connections"), "open"),
+            ),
+            Panel(
+                "DNS",
+                "Questions put to the name servers by their answers, and those answered from the cache.",
+                "ops",
+                [
+                    Query(rate("jetpost_dns_lookups_total", by="answer"), "{{answer}}"),
+                    Query(rate("jetpost_dns_cache_hits_total"), "from the cache"),
+                ],
+            ),
+            Panel("DNS, time to an answer", "Of the name servers.", "s", quantiles("jetpost_dns_lookup_seconds")),
+        ],
+    ],
+)

@@ -1,0 +1,77 @@
+"""Who hands in mail, what is refused, and who tries to get in."""
+
+from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, one, quantiles, rate, total
+
+_DAY_S = 86400
+
+INGRESS = Dashboard(
+    "ingress",
+    "Jetpost / Ingress and abuse",
+    "Who hands in mail, what is refused, and who tries to get in.",
+    [
+        [
+            Panel(
+                "Sessions",
+                "Begun a second, by listener.",
+                "ops",
+                one(rate("jetpost_ingress_sessions_total", by="listener"), "{{listener}}"),
+            ),
+            Panel(
+                "Connections open",
+                "Over all pods; ingress.limits.connections is the most for each.",
+                "short",
+                one(total("jetpost_ingress_connections"), "open"),
+            ),
+            Panel(
+                "Accepted",
+                "Messages answered with 250, by pod.",
+                "ops",
+                one(rate("jetpost_ingress_messages_accepted_total", by="pod"), "{{pod}}"),
+                stacked=True,
+            ),
+        ],
+        [
+            Panel(
+                "Refused",
+                "Commands and messages, by reason. queue: JetStream is away or full; relay: no right to send there.",
+                "ops",
+                one(rate("jetpost_ingress_rejections_total", by="reason"), "{{reason}}"),
+            ),
+            Panel(
+                "AUTH",
+                "Exchanges by result; many wrong ones are somebody who guesses.",
+                "ops",
+                one(rate("jetpost_ingress_auth_total", by="result"), "{{result}}"),
+            ),
+            Panel(
+                "Load balancers without a PROXY header",
+                "Connections closed for that; a health check of the load balancer must speak the protocol, too.",
+                "ops",
+                one(rate("jetpost_ingress_proxy_failures_total"), "closed"),
+            ),
+        ],
+        [
+            Panel(
+                "Time to the 250",
+                "From the end of data; most of it is the fsync of the queue.",
+                "s",
+                quantiles("jetpost_ingress_acceptance_seconds"),
+                exemplars=True,
+            ),
+            Panel("Size of messages", "As accepted.", "bytes", quantiles("jetpost_ingress_message_bytes", 0.5, 0.95)),
+            Panel(
+                "Certificate",
+                "Time until the served certificate ceases to be valid.",
+                "s",
+                [
+                    Query(
+                        f"min by (file) (jetpost_tls_certificate_expires_timestamp_seconds{{{SELECT}}}) - time()",
+                        "{{file}}",
+                    )
+                ],
+                kind="stat",
+                thresholds=[(0, "red"), (7 * _DAY_S, "orange"), (21 * _DAY_S, "green")],
+            ),
+        ],
+    ],
+)

@@ -1,0 +1,51 @@
+"""From a slow or failed message to its life."""
+
+from docs.dashboards.panel import Dashboard, Panel, Query, one, quantiles, rate
+
+_DELIVERED = 'outcome="delivered"'
+
+MESSAGE = Dashboard(
+    "message",
+    "Jetpost / One message",
+    "Each dot is a message with its queue id. Its life: `jetpost queue show QUEUE_ID`, `jetpost events`, and every log "
+    "line with that queue_id.",
+    [
+        [
+            Panel(
+                "Acceptance: which messages were slow",
+                "From the end of data to the 250; a dot's queue_id names the message.",
+                "s",
+                quantiles("jetpost_ingress_acceptance_seconds", 0.5, 0.99),
+                exemplars=True,
+            )
+        ],
+        [
+            Panel(
+                "Delivery: which messages were slow",
+                "From acceptance to delivery; a dot's queue_id names the message.",
+                "s",
+                quantiles("jetpost_delivery_seconds", 0.5, 0.99),
+                exemplars=True,
+            )
+        ],
+        [
+            Panel(
+                "Attempts for each delivery",
+                "1: every message is delivered at once.",
+                "short",
+                one(
+                    f"{rate('jetpost_delivery_recipients_total')} / "
+                    f"{rate('jetpost_delivery_recipients_total', where=_DELIVERED)}",
+                    "attempts",
+                ),
+            ),
+            Panel(
+                "What became of recipients",
+                "By outcome.",
+                "ops",
+                [Query(rate("jetpost_delivery_recipients_total", by="outcome"), "{{outcome}}")],
+                stacked=True,
+            ),
+        ],
+    ],
+)

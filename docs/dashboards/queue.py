@@ -1,0 +1,122 @@
+"""Does the queue keep up, and do the nats-servers keep their promise?"""
+
+from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, highest, one, quantiles, rate, total
+
+QUEUE = Dashboard(
+    "queue",
+    "Jetpost / Queue and NATS",
+    "Does the queue keep up, and do the nats-servers keep their promise?",
+    [
+        [
+            Panel(
+                "Servers",
+                "Whether each nats-server answers at its monitoring URL.",
+                "none",
+                one(highest("jetpost_nats_server_up", by="server"), "{{server}}"),
+                kind="stat",
+                thresholds=[(0, "red"), (1, "green")],
+            ),
+            Panel(
+                "Copies behind",
+                "Copies of the queue's streams that are offline or have not caught up.",
+                "short",
+                one(highest("jetpost_queue_replicas_behind")),
+                kind="stat",
+                thresholds=[(1, "orange")],
+            ),
+            Panel(
+                "Durability",
+                "1: Jetpost runs although nobody knows whether what got a 250 is on disk.",
+                "none",
+                one(highest("jetpost_queue_unsafe")),
+                kind="stat",
+                thresholds=[(1, "red")],
+            ),
+            Panel(
+                "Storage",
+                "How much of what each nats-server may store is full.",
+                "percentunit",
+                one(
+                    f"{highest('jetpost_nats_server_storage_bytes', by='server')} / "
+                    f"{highest('jetpost_nats_server_storage_limit_bytes', by='server')}",
+                    "{{server}}",
+                ),
+                kind="bargauge",
+                thresholds=[(0.7, "orange"), (0.85, "red")],
+            ),
+            Panel("Queued", "Octets that the streams hold.", "bytes", one(highest("jetpost_queue_bytes")), kind="stat"),
+        ],
+        [
+            Panel(
+                "Commits",
+                "Atomic batches by what came of them.",
+                "ops",
+                one(rate("jetpost_queue_commits_total", by="result"), "{{result}}"),
+            ),
+            Panel(
+                "Time of a commit",
+                "From the first octet of a batch to its acknowledgement after fsync.",
+                "s",
+                quantiles("jetpost_queue_commit_seconds"),
+                thresholds=[(0.1, "orange")],
+            ),
+            Panel(
+                "Entries in a batch",
+                "Large ones under load are the group commit at work.",
+                "short",
+                quantiles("jetpost_queue_commit_batch_entries", 0.5, 0.95),
+            ),
+        ],
+        [
+            Panel(
+                "Moves",
+                "Entries that moved, by the state they went to.",
+                "ops",
+                one(rate("jetpost_queue_moves_total", by="state"), "to {{state}}"),
+            ),
+            Panel(
+                "Claims",
+                "Entries that processes have in hand, by state.",
+                "short",
+                one(total("jetpost_queue_claims", by="state"), "{{state}}"),
+            ),
+            Panel(
+                "Reports",
+                "Failures told to senders.",
+                "ops",
+                one(rate("jetpost_bouncer_reports_total"), "reports"),
+            ),
+        ],
+        [
+            Panel(
+                "Connections to NATS",
+                "Pods that are connected, and how often connections were made again.",
+                "short",
+                [
+                    Query(total("jetpost_nats_connected"), "connected"),
+                    Query(f"sum (increase(jetpost_nats_reconnects_total{{{SELECT}}}[5m]))", "made again in 5 min"),
+                    Query(
+                        f"sum (increase(jetpost_queue_pulls_restarted_total{{{SELECT}}}[5m]))",
+                        "pulls given up in 5 min",
+                    ),
+                ],
+            ),
+            Panel(
+                "Events",
+                "Told to the stream, and dropped because it could not take them.",
+                "ops",
+                [
+                    Query(rate("jetpost_events_total"), "told"),
+                    Query(rate("jetpost_events_dropped_total"), "dropped"),
+                ],
+            ),
+            Panel(
+                "Event loops",
+                "How much too late they wake; a high value means that something blocks a process.",
+                "s",
+                quantiles("jetpost_process_loop_lag_seconds", 0.5, 0.99),
+                thresholds=[(0.5, "red")],
+            ),
+        ],
+    ],
+)

@@ -1,0 +1,53 @@
+"""Every query of every dashboard, asked of a real Prometheus that scrapes a system under traffic of all kinds."""
+
+import math
+import re
+import time
+
+import pytest
+
+from docs.dashboards.every import DASHBOARDS
+from docs.dashboards.panel import Dashboard
+from tests.fixtures.watched import Watched, asked, queries
+
+ZERO_WHEN_HEALTHY = {
+    'max (jetpost_queue_depth{namespace=~"$namespace", state="held"})',
+    'max (jetpost_queue_replicas_behind{namespace=~"$namespace"})',
+    'max (jetpost_queue_unsafe{namespace=~"$namespace"})',
+    'sum (rate(jetpost_ingress_proxy_failures_total{namespace=~"$namespace"}[$__rate_interval]))',
+    'sum (rate(jetpost_delivery_handed_back_total{namespace=~"$namespace"}[$__rate_interval]))',
+    'sum (rate(jetpost_events_dropped_total{namespace=~"$namespace"}[$__rate_interval]))',
+    'sum (increase(jetpost_nats_reconnects_total{namespace=~"$namespace"}[5m]))',
+    'sum (increase(jetpost_queue_pulls_restarted_total{namespace=~"$namespace"}[5m]))',
+}
+"""What shows nothing but zero while all is well. Everything else has to move."""
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+async def test_no_panel_is_without_data(watched: Watched, dashboard: Dashboard) -> None:
+    empty: list[str] = []
+    for panel, query in queries(dashboard):
+        values = [
+            value for series in await watched.answers(query) for _, value in series.values if math.isfinite(value)
+        ]
+        if not values or (not any(values) and query.expression not in ZERO_WHEN_HEALTHY):
+            empty.append(f"{panel.title}: {query.expression}: {'only 0' if values else 'no data'}")
+    assert not empty, "\n".join(empty)
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+async def test_every_legend_names_labels_that_exist(watched: Watched, dashboard: Dashboard) -> None:
+    for panel, query in queries(dashboard):
+        wanted = set(re.findall(r"{{(\w+)}}", query.legend))
+        for series in await watched.answers(query):
+            assert wanted <= series.labels.keys(), f"{panel.title}: {query.expression}"
+            assert wanted or not series.labels, f"{panel.title}: several lines and one legend: {query.expression}"
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+async def test_dots_lead_to_messages(watched: Watched, dashboard: Dashboard) -> None:
+    for panel, query in queries(dashboard):
+        if panel.exemplars:
+            found = await watched.prometheus.exemplars(asked(query.expression), watched.began, time.time())
+            assert found, f"{panel.title} has no exemplars"
+            assert all(labels["queue_id"] for labels in found)
