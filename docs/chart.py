@@ -44,7 +44,7 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "ingress.hpa.targetCPU": _SHARE,
     "delivery.hpa.targetCPU": _SHARE,
     "delivery.keda.minReplicas": {"minimum": 1},
-    "delivery.keda.oldestSeconds": {"minimum": 1},
+    "delivery.keda.waitingSeconds": {"minimum": 1},
     "delivery.keda.depth": {"minimum": 1},
     "delivery.keda.prometheus": {"pattern": "^(https?://.*)?$"},
     "delivery.unbound.forward": {"additionalProperties": {"type": "array", "items": {"type": "string"}}},

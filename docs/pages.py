@@ -45,8 +45,8 @@ WHO: dict[tuple[State, State], str] = {
     (State.RETRY, State.BOUNCE): _TO_COME,
     (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, or it was claimed too often without an outcome",
     (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender",
-    (State.HELD, State.READY): _TO_COME,
-    (State.HELD, State.BOUNCE): _TO_COME,
+    (State.HELD, State.READY): "an operator: `jetpost queue release`",
+    (State.HELD, State.BOUNCE): "an operator: `jetpost queue release`, when its recipients had failed",
     (State.HELD, State.DONE): _TO_COME,
 }
 """Who makes each legal move."""

@@ -25,10 +25,10 @@ OVERVIEW = Dashboard(
                 kind="stat",
             ),
             Panel(
-                "Oldest ready",
-                "How long the oldest entry waits that could be delivered now; more pods help while this grows.",
+                "Ready and waiting",
+                "How long the first entry waits that no pod has taken yet; more delivery pods help while this grows.",
                 "s",
-                one(highest("jetpost_queue_oldest_seconds", where='state="ready"')),
+                one(highest("jetpost_queue_waiting_seconds", where='state="ready"')),
                 kind="stat",
                 thresholds=[(60, "orange"), (300, "red")],
             ),

@@ -106,6 +106,49 @@ def show(
         Console(soft_wrap=True).print(view.full_text(it))
 
 
+@queue_app.command()
+def release(
+    context: typer.Context,
+    queue_ids: Annotated[list[str] | None, typer.Argument(metavar="QUEUE_ID…", help="Held entries.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every held entry.")] = False,
+) -> None:
+    """Give held entries back to delivery, or to the bouncer what it could not report."""
+    if every == bool(queue_ids):
+        raise typer.BadParameter("give queue ids, or --all")
+
+    wanted = set(queue_ids or ())
+
+    async def ask() -> list[str]:
+        async with _changing(context.obj) as queue:
+            held = [
+                (shard, lying)
+                for shard in queue.shards
+                async for lying in shard.walk(shard.states(State.HELD))
+                if every or lying.entry.queue_id in wanted
+            ]
+            return [lying.entry.queue_id for shard, lying in held if await queue.release(shard, lying)]
+
+    released = finish(ask())
+    missing = sorted(wanted.difference(released))
+    for queue_id in released:
+        typer.echo(f"{queue_id} is released")
+    for queue_id in missing:
+        typer.echo(f"{queue_id} is not held", err=True)
+    if missing:
+        raise typer.Exit(1)
+
+
+@asynccontextmanager
+async def _changing(settings: Settings) -> AsyncIterator[Queue]:
+    """The queue to change something in, checked as a service would."""
+    async with jetstream(settings.of(Nats)) as connected:
+        queue = await Queue.open(connected, settings.of(QueueSettings))
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
+
 @asynccontextmanager
 async def _queue(settings: Settings) -> AsyncIterator[Queue]:
     """The queue to look at: nothing is made, changed or consumed."""

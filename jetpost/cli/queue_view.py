@@ -54,7 +54,8 @@ def depth_record(depth: Depth) -> dict[str, Any]:
 def entries_table(entries: Entries, now: datetime) -> Table:
     """A line for each entry."""
     table = Table("queue id", "state", "age", "tries", "next", "size", "from", "to", "last failure")
-    for _, (_, entry) in entries:
+    for _, lying in entries:
+        entry = lying.entry
         envelope = entry.envelope
         first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
         more = len(envelope.recipients) - _MOST_RECIPIENTS
@@ -94,7 +95,7 @@ def entry_record(lying: Lying) -> dict[str, Any]:
 
 def full_text(shown: Shown) -> Text:
     """Everything about one entry but the body of its message."""
-    sequence, entry = shown.lying
+    sequence, entry = shown.lying.sequence, shown.lying.entry
     origin = entry.envelope.origin
     facts = [
         ("queue id", entry.queue_id),

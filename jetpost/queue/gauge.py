@@ -17,6 +17,12 @@ OLDEST = Gauge(
     "Time since the oldest entry of a state was accepted; 0: none. Labels: `state`.",
     ["state"],
 )
+WAITING = Gauge(
+    "jetpost_queue_waiting_seconds",
+    "How long the entry at the head of a state has been in it; for ready and bounce, of those that no process has "
+    "claimed yet. 0: none. Labels: `state`.",
+    ["state"],
+)
 BYTES = Gauge("jetpost_queue_bytes", "Octets that the queue's streams hold on each server.")
 BEHIND = Gauge(
     "jetpost_queue_replicas_behind",
@@ -25,6 +31,7 @@ BEHIND = Gauge(
 
 LIVE = (State.READY, State.PARKED, State.RETRY, State.BOUNCE, State.HELD)
 _EVERY_S = 5.0
+_CONSUMED = (State.READY, State.BOUNCE)
 _COUNTED = (State.READY, State.PARKED, State.BOUNCE, State.HELD)
 
 log = structlog.get_logger(__name__)
@@ -63,6 +70,8 @@ async def _look(queue: Queue) -> None:
     for state, number in depth.items():
         DEPTH.labels(state.value).set(number)
         OLDEST.labels(state.value).set(await _age(queue, state) if number else 0)
+    for state in _COUNTED:
+        WAITING.labels(state.value).set(await _wait(queue, state) if depth[state] else 0)
 
 
 async def _subjects(shard: Shard, state: State) -> int:
@@ -75,3 +84,13 @@ async def _subjects(shard: Shard, state: State) -> int:
 async def _age(queue: Queue, state: State) -> float:
     oldest = [found.entry.arrived for shard in queue.shards if (found := await shard.oldest(state)) is not None]
     return max((datetime.now(UTC) - min(oldest)).total_seconds(), 0) if oldest else 0
+
+
+async def _wait(queue: Queue, state: State) -> float:
+    waits = [0.0]
+    for shard in queue.shards:
+        # What is claimed is being attempted, which may take long and is no reason to call for more processes.
+        claimed = await shard.claimed_up_to(state.value) if state in _CONSUMED else 0
+        if (head := await shard.oldest(state, beyond=claimed)) is not None:
+            waits.append((datetime.now(UTC) - head.since).total_seconds())
+    return max(waits)

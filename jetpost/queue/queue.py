@@ -220,6 +220,16 @@ class Queue:
         await shard.delete(found.sequence)
         return isinstance(answer, Stored)
 
+    async def release(self, shard: Shard, held: Lying) -> bool:
+        """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
+
+        False when somebody else moved it first. ValueError when it is not held.
+        """
+        state = State.BOUNCE if held.entry.failures else State.READY
+        if held.entry.state is not State.HELD:
+            raise ValueError(f"{held.entry.queue_id} is {held.entry.state}, not held")
+        return await self.move(shard, held, [held.entry.moved(state, reason="")])
+
     async def _drop_content(self, entry: Entry) -> None:
         try:
             await self.content.drop(entry)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
@@ -11,6 +12,7 @@ from jetpost.queue.entry import ENVELOPE_HEADER, Entry
 from jetpost.queue.states import State
 
 _BATCH = 256
+_NO_CONSUMER = 10014
 _NOT_THERE = frozenset({10037, 10043, 10057})
 
 
@@ -19,6 +21,8 @@ class Lying(NamedTuple):
 
     sequence: int
     entry: Entry
+    since: datetime
+    """When it came there."""
 
 
 class Shard(NamedTuple):
@@ -60,10 +64,20 @@ class Shard(NamedTuple):
         """One direct get, served by any replica. Unreachable when nobody answers."""
         return await self.jetstream.request(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode())
 
-    async def oldest(self, state: State) -> Lying | None:
-        """The entry that has been longest in `state`, or None."""
-        message = await self.direct({"seq": 1, "next_by_subj": self.states(state)})
+    async def oldest(self, state: State, *, beyond: int = 0) -> Lying | None:
+        """The entry that has been longest in `state`, of those after the sequence `beyond`; or None."""
+        message = await self.direct({"seq": beyond + 1, "next_by_subj": self.states(state)})
         return stored(message)
+
+    async def claimed_up_to(self, consumer: str) -> int:
+        """The sequence up to which a durable consumer's entries have been given to somebody; 0: there is none yet."""
+        try:
+            about = await self.jetstream.api(f"CONSUMER.INFO.{self.stream}.{consumer}")
+        except ApiError as error:
+            if error.err_code != _NO_CONSUMER:
+                raise
+            return 0
+        return int(about["delivered"]["stream_seq"])
 
     async def delete(self, sequence: int) -> None:
         """Remove one entry. ApiError when it is not there any more is no error: that is what was asked for."""
@@ -106,4 +120,10 @@ def stored(message: Msg) -> Lying | None:
     if "Status" in headers or ENVELOPE_HEADER not in headers:
         return None
     entry = Entry.decode(headers["Nats-Subject"], headers[ENVELOPE_HEADER], message.data)
-    return Lying(int(headers["Nats-Sequence"]), entry)
+    return Lying(int(headers["Nats-Sequence"]), entry, _time(headers["Nats-Time-Stamp"]))
+
+
+def _time(stamp: str) -> datetime:
+    """RFC 3339 with up to nine decimals, of which datetime knows six."""
+    seconds, _, decimals = stamp.rstrip("Z").partition(".")
+    return datetime.fromisoformat(seconds).replace(microsecond=int(decimals[:6].ljust(6, "0")), tzinfo=UTC)

@@ -11,7 +11,8 @@ CONTENT_STREAM = "CONTENT"
 _NOT_FOUND = 10059
 _MAX_CONSUMERS = 100_000
 """nats-server 2.15 limits a stream to 1 000 consumers unless told otherwise; every congested site has one."""
-_CONTENT_MARGIN_S = 2 * 86400
+_CONTENT_MARGIN_S = 30 * 86400
+"""What is held for an operator has no expiry of its own; so long its content waits for one."""
 
 
 async def provision(jetstream: JetStream, settings: QueueSettings) -> list[Shard]:

@@ -214,3 +214,34 @@ def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates
 
 def test_readiness_and_metrics_are_where_the_probes_look(manifests: list[Manifest]) -> None:
     assert configuration(manifests)["http"] == {"host": "0.0.0.0", "port": 8080}
+
+
+def test_autoscaling_asks_the_service_that_looks_at_the_queue() -> None:
+    by_pods = render(CHART / "ci/minimal.yaml", "delivery.keda.enabled=true")
+    by_prometheus = render(CHART / "ci/minimal.yaml", "delivery.keda.enabled=true", 'delivery.keda.prometheus="http://prometheus:9090"')
+
+    asked = {trigger["metadata"]["url"] for trigger in of_kind(by_pods, "ScaledObject")[0]["spec"]["triggers"]}
+    service = named(by_pods, "Service", "jetpost-bouncer-metrics")
+    bouncer = named(by_pods, "Deployment", "jetpost-bouncer")["spec"]
+    assert asked == {"http://jetpost-bouncer-metrics.mail.svc:8080/metrics"}
+    assert service["spec"]["selector"].items() <= bouncer["template"]["metadata"]["labels"].items()
+    for trigger in of_kind(by_prometheus, "ScaledObject")[0]["spec"]["triggers"]:
+        assert 'pod=~"jetpost-bouncer-.*"' in trigger["metadata"]["query"]
+
+
+def test_every_alert_is_in_the_rule_and_leads_to_its_runbook() -> None:
+    (rule,) = of_kind(
+        render(CHART / "ci/minimal.yaml", "monitoring.alerts.enabled=true", 'monitoring.alerts.runbooks="https://runbooks.example/mail/"'),
+        "PrometheusRule",
+    )
+
+    rules = rule["spec"]["groups"][0]["rules"]
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (CHART / "alerts").glob("*.yaml")}
+    assert {it["annotations"]["runbook_url"] for it in rules} == {
+        f"https://runbooks.example/mail/{name}.md" for name in files
+    }
+    # Nothing but the address has changed on the way through Helm's templates.
+    assert {it["alert"]: it["expr"] for it in rules} == {it["alert"]: it["expr"] for it in files.values()}
+    assert {it["annotations"]["description"] for it in rules} == {
+        it["annotations"]["description"] for it in files.values()
+    }

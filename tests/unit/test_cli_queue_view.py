@@ -35,7 +35,7 @@ def entry(*addresses: str, state: State = State.READY, reverse_path: str = "me@h
         now=NOW - timedelta(minutes=90),
         lifetime=timedelta(days=5),
     )
-    return Lying(7, fresh if state is State.READY else fresh.moved(state, **changes))
+    return Lying(7, fresh if state is State.READY else fresh.moved(state, **changes), fresh.arrived)
 
 
 def shown(renderable: Any) -> str:

@@ -1,0 +1,229 @@
+"""Each alert fires when it should, says what is wrong, and is silent a little below: asked of Prometheus's promtool."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from docs.chart import CHART
+from tests.end_to_end.conftest import needs
+
+ALERTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "alerts").glob("*.yaml"))}
+HOURS = 12
+_MINUTES = HOURS * 60
+_POD = 'namespace="mail", pod="jetpost-x-1"'
+
+Samples = Mapping[str, str]
+"""Values by series, minute by minute, in promtool's notation: `5` stays, `0+60` rises."""
+
+
+class Case(NamedTuple):
+    """When an alert fires and when it does not."""
+
+    firing: Samples
+    says: str
+    calm: Samples
+    labels: Mapping[str, str] = {"namespace": "mail"}
+
+
+def queue(metric: str, state: str, value: str) -> Samples:
+    """A gauge of one state; the other states are in trouble that is none of this alert's business."""
+    others = {"ready", "parked", "retry", "bounce", "held"} - {state}
+    samples = {f'jetpost_queue_{metric}{{state="{other}", {_POD}}}': "0" for other in others}
+    return samples | {f'jetpost_queue_{metric}{{state="{state}", {_POD}}}': value}
+
+
+def recipients(**by_outcome: str) -> Samples:
+    """Counters of what became of recipients."""
+    return {f'jetpost_delivery_recipients_total{{outcome="{it}", {_POD}}}': value for it, value in by_outcome.items()}
+
+
+def lag(quick: str, slow: str) -> Samples:
+    """Wake-ups in time, and those that were half a second to a second late."""
+    upto = {"0.5": quick, "1": slow, "+Inf": slow}
+    return {f'jetpost_process_loop_lag_seconds_bucket{{le="{le}", {_POD}}}': value for le, value in upto.items()}
+
+
+def storage(octets: str, limit: str = "1000") -> Samples:
+    """What a server has stored and what it may."""
+    return {
+        f'jetpost_nats_server_storage_bytes{{server="n0", {_POD}}}': octets,
+        f'jetpost_nats_server_storage_limit_bytes{{server="n0", {_POD}}}': limit,
+    }
+
+
+def of_pod(metric: str, value: str, labels: str = "") -> Samples:
+    """One series of one pod."""
+    return {f"jetpost_{metric}{{{labels}{_POD}}}": value}
+
+
+SERVER = {"namespace": "mail", "server": "n0"}
+POD = {"namespace": "mail", "pod": "jetpost-x-1"}
+CASES: dict[str, Case] = {
+    "acceptance-fails": Case(
+        of_pod("ingress_rejections_total", "0+60", 'reason="queue", '),
+        "In mail 1 messages a second are refused with 451 or 452.",
+        of_pod("ingress_rejections_total", "0+60", 'reason="relay", '),
+    ),
+    "bounces-are-high": Case(
+        recipients(bounced="0+20", expired="0+10", delivered="0+90", deferred="0+600"),
+        "In mail 25% of the recipients that came to an end did so with a failure.",
+        recipients(bounced="0+5", expired="0+5", delivered="0+90", deferred="0+600"),
+    ),
+    "certificate-expires": Case(
+        of_pod("tls_certificate_expires_timestamp_seconds", str(6 * 86400 + _MINUTES * 60), 'file="/tls/tls.crt", '),
+        "The certificate /tls/tls.crt of mail is valid for 6d 0h 0m 0s more.",
+        of_pod("tls_certificate_expires_timestamp_seconds", str(8 * 86400 + _MINUTES * 60), 'file="/tls/tls.crt", '),
+        {"namespace": "mail", "file": "/tls/tls.crt"},
+    ),
+    "copies-are-behind": Case(
+        of_pod("queue_replicas_behind", "2"),
+        "In mail 2 copies of the queue's streams are offline or have not caught up.",
+        of_pod("queue_replicas_behind", "0"),
+    ),
+    "deferrals-are-high": Case(
+        recipients(deferred="0+60", delivered="0+20"),
+        "In mail 75% of the recipients that were attempted were deferred.",
+        recipients(deferred="0+40", delivered="0+60"),
+    ),
+    "durability-is-unsafe": Case(
+        of_pod("queue_unsafe", "1"),
+        "In mail a nats-server does not sync before it answers, or does not say; accepted mail can be lost with its "
+        "machine.",
+        of_pod("queue_unsafe", "0"),
+    ),
+    "event-loop-is-blocked": Case(
+        lag("0+50", "0+100"),
+        "The event loop of jetpost-x-1 in mail wakes up 990ms late.",
+        lag("0+100", "0+100"),
+        POD,
+    ),
+    "events-are-dropped": Case(
+        of_pod("events_dropped_total", "0+6"),
+        "In mail 60 events could not be stored; mail is not affected.",
+        of_pod("events_dropped_total", "600"),
+    ),
+    "mail-is-held": Case(
+        queue("depth", "held", "3"),
+        "In mail 3 entries are held.",
+        queue("depth", "retry", "100000"),
+    ),
+    "mail-is-parked": Case(
+        queue("waiting_seconds", "parked", "5400"),
+        "In mail an entry has been parked for 1h 30m 0s.",
+        queue("waiting_seconds", "parked", "3000"),
+    ),
+    "mail-waits": Case(
+        queue("waiting_seconds", "ready", "150"),
+        "In mail the first ready entry waits for 2m 30s without a delivery pod that takes it.",
+        queue("waiting_seconds", "ready", "100"),
+    ),
+    "nats-is-unreachable": Case(
+        of_pod("nats_connected", "0"),
+        "jetpost-x-1 in mail is not connected to NATS; it takes and delivers nothing.",
+        of_pod("nats_connected", "1"),
+        POD,
+    ),
+    "nats-server-is-down": Case(
+        # One pod cannot reach it and the other can: that is the network, which other alerts tell of.
+        of_pod("nats_server_up", "0", 'server="n0", '),
+        "n0 of mail does not answer at its monitoring URL; one more and no mail is accepted.",
+        {
+            'jetpost_nats_server_up{server="n0", namespace="mail", pod="a"}': "0",
+            'jetpost_nats_server_up{server="n0", namespace="mail", pod="b"}': "1",
+        },
+        SERVER,
+    ),
+    "passwords-are-guessed": Case(
+        of_pod("ingress_auth_total", "0+60", 'result="wrong", '),
+        "In mail 1 logins a second fail.",
+        of_pod("ingress_auth_total", "0+6000", 'result="ok", '),
+    ),
+    "reports-wait": Case(
+        queue("waiting_seconds", "bounce", "600"),
+        "In mail a failure waits for its report for 10m 0s.",
+        queue("waiting_seconds", "bounce", "60"),
+    ),
+    "service-is-down": Case(
+        {
+            # Ended in the ninth hour: Prometheus finds no series any more.
+            'jetpost_nats_connected{job="delivery", namespace="mail", pod="d"}': f"1x540 _x{_MINUTES - 540}",
+            'jetpost_nats_connected{job="ingress", namespace="mail", pod="i"}': "1",
+        },
+        "In mail no pod of delivery answers Prometheus.",
+        {
+            # One pod of two left.
+            'jetpost_nats_connected{job="delivery", namespace="mail", pod="d"}': f"1x540 _x{_MINUTES - 540}",
+            'jetpost_nats_connected{job="delivery", namespace="mail", pod="e"}': "1",
+        },
+        {"namespace": "mail", "job": "delivery"},
+    ),
+    "storage-fills": Case(
+        storage("850"),
+        "n0 of mail has 85% of its storage in use; when it is full, clients hear 452.",
+        storage("750"),
+        SERVER,
+    ),
+}
+
+
+def expanded(samples: Samples) -> list[dict[str, str]]:
+    """In promtool's words, for as long as the tests look."""
+    return [
+        {"series": series, "values": values if "x" in values else f"{values}{'' if '+' in values else '+0'}x{_MINUTES}"}
+        for series, values in samples.items()
+    ]
+
+
+def promtool(name: str, samples: Samples, expected: list[dict[str, Any]], folder: Path) -> None:
+    """Ask promtool whether an alert's state after half a day is what is expected."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "jetpost", "rules": [ALERTS[name]]}]}))
+    asked = {"eval_time": f"{HOURS}h", "alertname": ALERTS[name]["alert"], "exp_alerts": expected}
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": expanded(samples), "alert_rule_test": [asked]}],
+    }
+    (folder / "test.yaml").write_text(yaml.safe_dump(test))
+    for command in (["check", "rules", "rules.yaml"], ["test", "rules", "test.yaml"]):
+        ran = subprocess.run(  # noqa: S603 — our own words
+            [needs("promtool"), *command], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    assert ALERTS.keys() == CASES.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_fires_and_says_what_is_wrong(name: str, tmp_path: Path) -> None:
+    rule, case = ALERTS[name], CASES[name]
+    says = {**rule["annotations"], "description": case.says}
+    expected = {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": says}
+
+    promtool(name, case.firing, [expected], tmp_path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_silent_while_all_is_well(name: str, tmp_path: Path) -> None:
+    promtool(name, CASES[name].calm, [], tmp_path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_its_metrics_are_documented(name: str) -> None:
+    documented = Path("docs/reference/metrics.md").read_text(encoding="utf-8")
+    words = (
+        ALERTS[name]["expr"]
+        .replace("_bucket", "")
+        .replace("(", " ")
+        .replace("{", " ")
+        .replace("[", " ")
+        .replace(")", " ")
+    )
+    metrics = [word for word in words.split() if word.startswith("jetpost_")]
+    assert metrics
+    assert all(f"`{metric}`" in documented for metric in metrics)
