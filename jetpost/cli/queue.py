@@ -1,8 +1,6 @@
 """`jetpost queue`: what is queued, by state and site, entry by entry, or one message in full."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,20 +8,19 @@ import typer
 from rich.console import Console
 
 from jetpost.cli import queue_view as view
-from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
-from jetpost.config.load import Settings
-from jetpost.jetstream import Nats
+from jetpost.cli.queue_copy import back_up, restore
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, changing, finish, looking, settings_for
 from jetpost.mail.content import Content
 from jetpost.queue import listing
 from jetpost.queue.entry import Site, site_of
 from jetpost.queue.queue import Queue
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
 
 _FIRST_ENTRIES = 20
 
 queue_app = typer.Typer(invoke_without_command=True, add_completion=False)
+queue_app.command("backup")(back_up)
+queue_app.command("restore")(restore)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -35,7 +32,7 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
         return
 
     async def ask() -> None:
-        async with _queue(context.obj) as queue:
+        async with looking(context.obj) as queue:
             deep = await listing.depth(queue)
             first = await listing.entries(queue, limit=_FIRST_ENTRIES)
         console = Console()
@@ -51,7 +48,7 @@ def depth(context: typer.Context, as_json: JsonOption = False) -> None:
     """Count the entries of every state and site."""
 
     async def ask() -> listing.Depth:
-        async with _queue(context.obj) as queue:
+        async with looking(context.obj) as queue:
             return await listing.depth(queue)
 
     found = finish(ask())
@@ -72,7 +69,7 @@ def list_entries(
     """List entries in the order of the queue."""
 
     async def ask() -> view.Entries:
-        async with _queue(context.obj) as queue:
+        async with looking(context.obj) as queue:
             return await listing.entries(queue, state=state, site=_site(domain), limit=limit)
 
     found = finish(ask())
@@ -91,7 +88,7 @@ def show(
     """Show every entry of one message: envelope, state, last failure, header. Never the body."""
 
     async def ask() -> list[view.Shown]:
-        async with _queue(context.obj) as queue:
+        async with looking(context.obj) as queue:
             found = await listing.show(queue, queue_id)
             return [view.Shown(lying, await _header(queue, lying.entry.content)) for _, lying in found]
 
@@ -119,7 +116,7 @@ def release(
     wanted = set(queue_ids or ())
 
     async def ask() -> list[str]:
-        async with _changing(context.obj) as queue:
+        async with changing(context.obj) as queue:
             held = [
                 (shard, lying)
                 for shard in queue.shards
@@ -136,25 +133,6 @@ def release(
         typer.echo(f"{queue_id} is not held", err=True)
     if missing:
         raise typer.Exit(1)
-
-
-@asynccontextmanager
-async def _changing(settings: Settings) -> AsyncIterator[Queue]:
-    """The queue to change something in, checked as a service would."""
-    async with jetstream(settings.of(Nats)) as connected:
-        queue = await Queue.open(connected, settings.of(QueueSettings))
-        try:
-            yield queue
-        finally:
-            await queue.close()
-
-
-@asynccontextmanager
-async def _queue(settings: Settings) -> AsyncIterator[Queue]:
-    """The queue to look at: nothing is made, changed or consumed."""
-    async with jetstream(settings.of(Nats)) as connected:
-        wanted = settings.of(QueueSettings)
-        yield Queue(connected, wanted, [Shard(number, connected) for number in range(wanted.shards)])
 
 
 async def _header(queue: Queue, content: Content) -> str:

@@ -12,6 +12,10 @@ import typer
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
 from jetpost.process.log import Log, configure
+from jetpost.queue.durability import Unsafe
+from jetpost.queue.queue import Queue
+from jetpost.queue.settings import QueueSettings
+from jetpost.queue.shard import Shard
 from jetpost.up import state
 
 DATA = Path("data")
@@ -55,6 +59,25 @@ async def jetstream(settings: Nats) -> AsyncIterator[JetStream]:
         await connected.close()
 
 
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[Queue]:
+    """The queue to look at: nothing is made, changed or consumed."""
+    async with jetstream(settings.of(Nats)) as connected:
+        wanted = settings.of(QueueSettings)
+        yield Queue(connected, wanted, [Shard(number, connected) for number in range(wanted.shards)])
+
+
+@asynccontextmanager
+async def changing(settings: Settings) -> AsyncIterator[Queue]:
+    """The queue to change something in, checked and made as by a service. Unsafe: it would not keep its promise."""
+    async with jetstream(settings.of(Nats)) as connected:
+        queue = await Queue.open(connected, settings.of(QueueSettings))
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
+
 def finish(asking: Coroutine[Any, Any, R]) -> R:
     """Run one command to its end, with its answer as its only output.
 
@@ -66,3 +89,6 @@ def finish(asking: Coroutine[Any, Any, R]) -> R:
     except (Unreachable, ApiError) as error:
         typer.echo(f"the queue cannot be asked: {error}", err=True)
         raise typer.Exit(EXIT_UNREACHABLE) from None
+    except Unsafe as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from None

@@ -218,7 +218,9 @@ def test_readiness_and_metrics_are_where_the_probes_look(manifests: list[Manifes
 
 def test_autoscaling_asks_the_service_that_looks_at_the_queue() -> None:
     by_pods = render(CHART / "ci/minimal.yaml", "delivery.keda.enabled=true")
-    by_prometheus = render(CHART / "ci/minimal.yaml", "delivery.keda.enabled=true", 'delivery.keda.prometheus="http://prometheus:9090"')
+    by_prometheus = render(
+        CHART / "ci/minimal.yaml", "delivery.keda.enabled=true", 'delivery.keda.prometheus="http://prometheus:9090"'
+    )
 
     asked = {trigger["metadata"]["url"] for trigger in of_kind(by_pods, "ScaledObject")[0]["spec"]["triggers"]}
     service = named(by_pods, "Service", "jetpost-bouncer-metrics")
@@ -231,7 +233,11 @@ def test_autoscaling_asks_the_service_that_looks_at_the_queue() -> None:
 
 def test_every_alert_is_in_the_rule_and_leads_to_its_runbook() -> None:
     (rule,) = of_kind(
-        render(CHART / "ci/minimal.yaml", "monitoring.alerts.enabled=true", 'monitoring.alerts.runbooks="https://runbooks.example/mail/"'),
+        render(
+            CHART / "ci/minimal.yaml",
+            "monitoring.alerts.enabled=true",
+            'monitoring.alerts.runbooks="https://runbooks.example/mail/"',
+        ),
         "PrometheusRule",
     )
 
