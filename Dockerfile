@@ -32,5 +32,5 @@ ENV PATH=/opt/jetpost/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 65532:65532
-# python -m ingress|delivery|bouncer --config FILE, nats-server --config FILE, or jetpost COMMAND.
+# python -m ingress|delivery|bouncer, configured by JETPOST_CONFIG; nats-server --config FILE, or jetpost COMMAND.
 CMD ["jetpost", "--help"]

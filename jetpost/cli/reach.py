@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
 from jetpost.process.log import Log, configure
@@ -25,7 +26,9 @@ EXIT_UNREACHABLE = 69
 """EX_UNAVAILABLE of sysexits.h."""
 _CONNECT_S = 5
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration (YAML).")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", envvar=FILE_VARIABLE, help="Configuration (YAML).")
+]
 DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="Data folder of a system under `jetpost up`.")]
 R = TypeVar("R")
 

@@ -11,6 +11,8 @@ from jetpost.config.document import Path
 from jetpost.config.shape import options_at
 
 PREFIX = "JETPOST_"
+FILE_VARIABLE = "JETPOST_CONFIG"
+"""Names the configuration file where `--config` does not."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
 _TEXT: set[Any] = {str, SecretStr}
 
@@ -23,7 +25,7 @@ def overrides(environ: Mapping[str, str]) -> dict[Path, tuple[str, str]]:
     """
     found: dict[Path, tuple[str, str]] = {}
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or ("__" not in name and _SERVICE_LINK.search(name)):
+        if not name.startswith(PREFIX) or name == FILE_VARIABLE or ("__" not in name and _SERVICE_LINK.search(name)):
             continue
         words = name.removeprefix(PREFIX).lower().split("__")
         found[tuple(int(word) if word.isdecimal() else word for word in words)] = name, text

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import uvloop
 
+from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import SHARED, ConfigurationError, Settings, load
 from jetpost.process import http
 from jetpost.process.log import Log, configure, logger
@@ -75,7 +76,8 @@ def run(service: str, serve: Serve) -> NoReturn:
     Exit status: 0 drained and stopped as told, 1 crashed, 78 the configuration has mistakes (all are printed).
     """
     parser = argparse.ArgumentParser(prog=f"python -m {service}")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (YAML)")
+    named = os.environ.get(FILE_VARIABLE)
+    parser.add_argument("--config", type=Path, metavar="FILE", default=named, help="configuration (YAML)")
     arguments = parser.parse_args()
     try:
         settings = load(arguments.config, os.environ, sections=(*SHARED, service))

@@ -251,3 +251,11 @@ def test_every_alert_is_in_the_rule_and_leads_to_its_runbook() -> None:
     assert {it["annotations"]["description"] for it in rules} == {
         it["annotations"]["description"] for it in files.values()
     }
+
+
+def test_a_command_in_a_pod_finds_the_configuration(manifests: list[Manifest]) -> None:
+    mounted = "/etc/jetpost/config/jetpost.yaml"
+    for service in ("ingress", "delivery", "bouncer"):
+        (container, *_) = named(manifests, "Deployment", f"jetpost-{service}")["spec"]["template"]["spec"]["containers"]
+        assert {"name": "JETPOST_CONFIG", "value": mounted} in container["env"]
+        assert any(mounted.startswith(mount["mountPath"]) for mount in container["volumeMounts"])

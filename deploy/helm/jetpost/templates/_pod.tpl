@@ -40,13 +40,11 @@ spec:
     - name: {{ .service }}
       image: {{ include "jetpost.image" .root | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      command: [python, -m, {{ .service }}, --config, /etc/jetpost/config/jetpost.yaml]
+      command: [python, -m, {{ .service }}]
       securityContext:
         {{- include "jetpost.containerSecurity" . | nindent 8 }}
-      {{- with (include "jetpost.environment" (dict "root" .root "service" .service "login" $login "resolver" $resolver)) | trim }}
       env:
-        {{- . | nindent 8 }}
-      {{- end }}
+        {{- include "jetpost.environment" (dict "root" .root "service" .service "login" $login "resolver" $resolver) | nindent 8 }}
       ports:
         - {name: http, containerPort: 8080}
         {{- if eq .service "ingress" }}
@@ -120,6 +118,9 @@ spec:
 
 {{/* Environment variables: where the password comes from, and what the values ask for. */}}
 {{- define "jetpost.environment" -}}
+# For the services and for `kubectl exec … -- jetpost queue`.
+- name: JETPOST_CONFIG
+  value: /etc/jetpost/config/jetpost.yaml
 {{- with .login }}
 - name: JETPOST_NATS__USER
   valueFrom:
