@@ -1,9 +1,9 @@
 """`jetpost probe`: send a message to ourselves through the whole system, and see it arrive."""
 
 import asyncio
+import contextlib
 import secrets
 import time
-from contextlib import closing
 from email.message import EmailMessage
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 _PATIENCE_S = 10
 _AGAIN_S = 1.0
+_KNOWN_S = 20
 
 
 class Mailbox:
@@ -33,23 +34,31 @@ def probe(
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="A listener that takes mail for the domain.")],
     domain: Annotated[str, typer.Option(help="A domain whose mail comes to this machine.")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it comes to.")] = "0.0.0.0:2525",
+    reachable: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Wait for an answer there before sending, 20 s at most.")
+    ] = "",
     within: Annotated[float, typer.Option(min=1, help="Seconds it may take.")] = 60,
 ) -> None:
     """Send a message through the whole system to this command itself; exit status 0 when it arrived in time."""
+    way_in = _place(reachable, "--reachable") if reachable else None
     try:
-        told = asyncio.run(_round_trip(_place(server, "--server"), domain, _place(listen, "--listen"), within))
+        told = asyncio.run(_round_trip(_place(server, "--server"), domain, _place(listen, "--listen"), way_in, within))
     except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(told)
 
 
-async def _round_trip(server: tuple[str, int], domain: str, listen: tuple[str, int], within_s: float) -> str:
+async def _round_trip(
+    server: tuple[str, int], domain: str, listen: tuple[str, int], way_in: tuple[str, int] | None, within_s: float
+) -> str:
     token = secrets.token_hex(16)
     mailbox = Mailbox(token)
     loop = asyncio.get_running_loop()
     taking = await loop.create_server(lambda: SMTP(mailbox, hostname=domain, loop=loop), *listen)
-    with closing(taking):
+    with contextlib.closing(taking):
+        if way_in is not None:
+            await _reached(way_in)
         began = time.monotonic()
         said = await _submitted(server, domain, token, began + within_s)
         typer.echo(f"accepted after {time.monotonic() - began:.1f} s: {said}")
@@ -59,6 +68,23 @@ async def _round_trip(server: tuple[str, int], domain: str, listen: tuple[str, i
         except TimeoutError:
             raise TimeoutError(f"accepted, but not delivered to {domain} within {within_s:g} s") from None
         return f"delivered after {time.monotonic() - began:.1f} s"
+
+
+async def _reached(place: tuple[str, int]) -> None:
+    """Wait until somebody listens at `place`: what is new in a cluster is not known to all of it at once.
+
+    Gives up in silence, for the way back to oneself is not open everywhere.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_KNOWN_S):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(*place)
+                except OSError:
+                    await asyncio.sleep(_AGAIN_S)
+                else:
+                    writer.close()
+                    return
 
 
 async def _submitted(server: tuple[str, int], domain: str, token: str, until: float) -> str:

@@ -20,6 +20,7 @@ async def probing(system: System, domain: str, listen: str, within_s: int = 60) 
         f"--domain={domain}",
         f"--listen={listen}",
         f"--within={within_s}",
+        f"--reachable={listen}",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
