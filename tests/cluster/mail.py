@@ -32,6 +32,12 @@ import os, smtplib, sys, threading, time
 host, to, name = os.environ["SERVER"], os.environ["TO"], os.environ["NAME"]
 ends = time.monotonic() + float(os.environ["SECONDS"])
 
+speaking = threading.Lock()
+
+def say(line):
+    with speaking:  # print() writes a line in pieces
+        print(line, flush=True)
+
 def send(session):
     number = 0
     while time.monotonic() < ends:
@@ -41,10 +47,10 @@ def send(session):
                     number += 1
                     marker = f"{name}-{session}-{number}"
                     client.sendmail("ann@" + to.partition("@")[2], [to], f"Subject: {marker}\\r\\n\\r\\nx\\r\\n")
-                    print("accepted", marker, flush=True)
+                    say("accepted " + marker)
                     time.sleep(0.02)
         except (smtplib.SMTPException, OSError) as error:
-            print("refused", repr(error), flush=True)
+            say("refused " + repr(error))
             time.sleep(0.5)
 
 sessions = [threading.Thread(target=send, args=(number,)) for number in range(8)]
@@ -52,7 +58,7 @@ for session in sessions:
     session.start()
 for session in sessions:
     session.join()
-print("finished", flush=True)
+say("finished")
 """
 _NOBODY = {
     "runAsNonRoot": True,
@@ -103,6 +109,7 @@ class Sink:
         server = f"{RELEASE}-ingress.{self.namespace.name}"
         environment = {"SERVER": server, "TO": f"bob@{self.domain}", "NAME": name, "SECONDS": str(seconds)}
         self.namespace.apply(self._pod(f"load-{name}", _SEND, environment))
+        self.namespace.kubectl("wait", f"pod/load-{name}", "--for=condition=Ready", "--timeout=300s")
         load = Load(self, f"load-{name}")
         try:
             until(load.accepted, f"the load {name} has begun")
