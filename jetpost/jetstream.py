@@ -163,10 +163,12 @@ class JetStream:
                 await self._try_another_server()
             raise
 
-    async def tell(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> bool:
-        """Publish without an answer. False when it certainly did not go out."""
+    async def tell(
+        self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None, reply: str = ""
+    ) -> bool:
+        """Publish without waiting for an answer, which goes to `reply`. False when it certainly did not go out."""
         try:
-            await self.nc.publish(subject, payload, headers=headers)
+            await self.nc.publish(subject, payload, reply, headers)
         except (NatsError, OSError):
             return False
         return True

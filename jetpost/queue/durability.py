@@ -90,6 +90,9 @@ class Durability:
 def _doubts_about(url: str) -> list[str]:
     """What speaks against the server that `url` monitors. OSError or ValueError when it cannot be asked."""
     facts, about = _fetch(f"{url}/jsz?config=true"), _fetch(f"{url}/varz")
+    if facts.get("disabled"):
+        # Also while a server starts or leaves: it answers here before and after it has its streams.
+        raise ValueError("its JetStream does not run")
     STORED.labels(url).set(facts.get("storage", 0))
     ROOM.labels(url).set(facts.get("config", {}).get("max_storage", 0))
     doubts = _too_old(_version(str(about.get("version", "0.0.0"))), url)

@@ -8,6 +8,8 @@ import structlog
 from prometheus_client import Counter
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.mail.content import Reference
+from jetpost.queue.acks import Acks
 from jetpost.queue.commit import (
     QUEUE_AWAY,
     QUEUE_FULL,
@@ -53,6 +55,7 @@ class Queue:
         self._durability = durability or Durability(jetstream, settings)
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._settled = Settled()
+        self._acks = Acks(jetstream)
         self._consumers: list[Consumer] = []
         self._stored_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,9 +73,11 @@ class Queue:
                 log.warning("waiting for the queue", error=str(error))
                 await asyncio.sleep(0.5)
         self = cls(jetstream, settings, shards, durability)
+        await self._acks.listen()
         self._tasks = [
             asyncio.create_task(self._watch(), name="queue watch"),
             asyncio.create_task(self._beat(), name="queue beat"),
+            asyncio.create_task(self._acks.watch(), name="acks"),
             asyncio.create_task(durability.watch(), name="durability"),
             *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
         ]
@@ -82,6 +87,7 @@ class Queue:
         """End the queue's own tasks. Claims that are still live come back to others after `ack_wait_s`."""
         for consumer in self._consumers:
             await consumer.stop()
+        await self._acks.close()
         await end(self._tasks)
 
     def trouble(self) -> str | None:
@@ -143,16 +149,21 @@ class Queue:
         """Make the transition: successors in one guarded batch, then the ack. Waits out a queue that is away.
 
         Killed before the batch is stored: the entry comes back and is attempted again. Killed between batch and ack:
-        the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged.
+        the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged. An ack
+        that gets lost is made good (see Acks); `close` waits for that.
         """
         if successors:
             await self._store(claim, successors)
         self._settled.add(claim.shard.number, claim.sequence)
-        await claim.shard.jetstream.tell(claim.acknowledge_to, b"+ACK")
+        confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to)
         claim.consumer.release(claim)
         for successor in successors:
             _STATES[successor.state].inc()
-        if all(successor.key != claim.entry.key for successor in successors):
+        if all(successor.key != claim.entry.key for successor in successors) and isinstance(
+            claim.entry.content, Reference
+        ):
+            # Not before the entry is gone for good: it must never come back without its content.
+            await confirmed
             await self._drop_content(claim.entry)
 
     async def _store(self, claim: Claim, successors: Sequence[Entry]) -> None:

@@ -47,3 +47,10 @@ def test_upgrade_and_rollback_under_load(namespace: Namespace, sink: Sink) -> No
         account = load.account()
         print(f"\nupgrade and rollback: {account}")  # noqa: T201 — the count is the result
         assert not account.lost
+        assert not account.duplicates
+    restarts = {
+        f"{pod['metadata']['name']}/{status['name']}": status["restartCount"]
+        for pod in namespace.objects("pods", "-l", f"app.kubernetes.io/instance={RELEASE}")
+        for status in pod["status"]["containerStatuses"]
+    }
+    assert not any(restarts.values()), restarts

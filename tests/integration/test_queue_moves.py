@@ -1,5 +1,6 @@
 """The queue's promises about moves, against a real nats-server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,3 +197,25 @@ async def _holds(queue: Queue, expected: dict[State, int]) -> bool:
 
 async def _passed(deadline: datetime) -> bool:
     return datetime.now(UTC) >= deadline
+
+
+async def test_an_ack_that_no_server_heard_is_made_good(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        claim.acknowledge_to = "$JS.ACK.away"  # as when the consumer's leader has just gone
+        await queue.settle(claim, [])
+    async with opened(server) as other:
+        assert await _is_empty(other)
+        about = await other.shards[0].jetstream.api("CONSUMER.INFO.MAIL.ready")
+        assert about["num_ack_pending"] == 0
+
+
+async def test_the_queue_is_closed_when_its_acks_are_confirmed(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh() for _ in range(200)])
+        consumer = await consuming(queue)
+        claims = [await anext(consumer) for _ in range(200)]
+        await asyncio.gather(*(queue.settle(claim, []) for claim in claims))
+    async with opened(server) as other:
+        assert await _is_empty(other)

@@ -121,6 +121,24 @@ async def test_a_server_that_is_down_is_asked_when_it_is_back(server: NatsServer
             pass
 
 
+async def test_a_server_whose_jetstream_does_not_run_is_no_reason_to_refuse(server: NatsServer, tmp_path: Path) -> None:
+    """So answers a server that is being replaced, for a moment before and after it has its streams."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = NatsServer(folder, "other")
+    other._configuration_file.write_text(f"listen: 127.0.0.1:{other.port}\nhttp: 127.0.0.1:{other.monitoring_port}\n")
+    other.launch()
+    await eventually_asked(lambda: other.monitor("varz"), "it answers")
+    try:
+        async with opened(server, server.monitoring_url, other.monitoring_url) as queue:
+            assert await queue.enqueue([fresh()]) == Committed()
+        with pytest.raises(Unsafe, match="JetStream does not run"):
+            async with opened(server, other.monitoring_url):
+                pass
+    finally:
+        await other.stop()
+
+
 async def test_provisioning_is_repeatable(server: NatsServer) -> None:
     async with opened(server) as queue:
         api = queue.shards[0].jetstream.api
