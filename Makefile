@@ -1,6 +1,5 @@
 PYTHON ?= python3
 BIN := .venv/bin
-export KUBECONFIG JETPOST_IMAGE
 LOCKED := requirements/runtime.txt requirements/dev.txt
 
 .PHONY: help demo test crash end-to-end bench lint generate chart image cluster pictures lock clean
@@ -39,8 +38,8 @@ chart: .venv/installed ## Render the Helm chart in every way, check it, run its 
 image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
 	$(BIN)/python -m pytest tests/image
 
-cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, JETPOST_IMAGE=repository:tag
-	@test -n "$$KUBECONFIG" -a -n "$$JETPOST_IMAGE" || { echo 'usage: make cluster KUBECONFIG=… JETPOST_IMAGE=repository:tag'; exit 2; }
+cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag
+	@test -n "$$KUBECONFIG" -a -n "$$CLUSTER_IMAGE" || { echo 'usage: make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag'; exit 2; }
 	$(BIN)/python -m pytest tests/cluster -s
 
 pictures: .venv/installed ## Draw the dashboards of the documents from a live system: needs the Debian package prometheus

@@ -3,9 +3,9 @@
 JetStream fsyncs once for each atomic batch, so the cost of durability is shared by everything in it. A unit (all
 entries of one acceptance, or all successors of one transition) is stored whole or not at all.
 
-A batch has a fixed cost (3 to 5 ms where a lone server stages it in synced files, a third of that in memory) and a plain
-publish one of 0.8 ms: a unit of one message that comes alone goes as a plain publish, which is as atomic and as durable.
-Plain publishes for several units at a time were tried and are slower: each costs an fsync of its own.
+A batch has a fixed cost (3 to 5 ms where a lone server stages it in synced files, a third of that in memory) and a
+plain publish one of 0.8 ms: a unit of one message that comes alone goes as a plain publish, which is as atomic and as
+durable. Plain publishes for several units at a time were tried and are slower: each costs an fsync of its own.
 """
 
 import asyncio

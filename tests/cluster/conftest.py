@@ -1,4 +1,4 @@
-"""The chart on a real cluster: `make cluster KUBECONFIG=… JETPOST_IMAGE=repository:tag`."""
+"""The chart on a real cluster: `make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag`."""
 
 import secrets
 from collections.abc import Iterator
