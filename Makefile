@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := requirements/runtime.txt requirements/dev.txt
 
-.PHONY: help demo test crash end-to-end bench lint generate chart image cluster pictures lock clean
+.PHONY: help demo test crash end-to-end bench lint generate chart image cluster node pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -41,6 +41,10 @@ image: .venv/installed ## Build the container image and run every service from i
 cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag
 	@test -n "$$KUBECONFIG" -a -n "$$CLUSTER_IMAGE" || { echo 'usage: make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag'; exit 2; }
 	$(BIN)/python -m pytest tests/cluster -s
+
+node: .venv/installed ## The same on a Kubernetes of one node that is made here: needs root, helm, and what tests/cluster/node/run names
+	tests/image/build localhost/jetpost-node:test
+	tests/cluster/node/run localhost/jetpost-node:test $(MAKE) cluster CLUSTER_IMAGE=localhost/jetpost-node:test
 
 pictures: .venv/installed ## Draw the dashboards of the documents from a live system: needs the Debian package prometheus
 	$(BIN)/pip install --quiet --no-input --constraint requirements/runtime.txt --editable '.[pictures]'

@@ -1,7 +1,7 @@
 """The chart on a real cluster: `make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag`."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from jetpost.users import hashed
 from tests.cluster.mail import Sink
-from tests.fixtures.kubernetes import PATIENCE_S, Namespace, missing
+from tests.fixtures.kubernetes import PATIENCE_S, CommandError, Namespace, missing
 from tests.fixtures.users import PASSWORD, USER
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -27,6 +27,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(6 * PATIENCE_S))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with the situation in the cluster."""
+    report = yield
+    namespace = getattr(item, "funcargs", {}).get("namespace")
+    if report.failed and isinstance(namespace, Namespace):
+        try:
+            report.sections.append(("cluster", namespace.situation()))
+        except CommandError as error:
+            report.sections.append(("cluster", str(error)))
+    return report
 
 
 def values(sink: Sink) -> dict[str, Any]:

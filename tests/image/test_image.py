@@ -20,7 +20,7 @@ from tests.fixtures.users import PASSWORD, USER, write_users
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
-BASE, IMAGE = "localhost/jetpost-test-base", "localhost/jetpost-test"
+IMAGE = "localhost/jetpost-test"
 SERVICES = ("ingress", "delivery", "bouncer")
 NATS = """
 listen: "0.0.0.0:4222"
@@ -38,14 +38,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if shutil.which("podman") is None or shutil.which("buildah") is None:
         pytest.skip("needs Debian's podman, buildah, runc, netavark, aardvark-dns and debootstrap, and root")
     folder = tmp_path_factory.mktemp("build")
-    base = os.environ.get("BASE_IMAGE")
-    if base is None:
-        run(str(ROOT / "tests/image/debian-base"), BASE)
-    # How this machine reaches the package index is its own affair: lent to the build, never written into the image.
-    lent = [f"--volume={path}:{path}:ro" for path in ("/etc/pip.conf", "/etc/ssl/certs") if Path(path).exists()]
-    run("buildah", "bud", "--isolation", "chroot", "--build-arg", f"BASE_IMAGE={base or BASE}", *lent, "-t", IMAGE, ".")
+    run(str(ROOT / "tests/image/build"), IMAGE)
     yield IMAGE
-    podman(folder, "rmi", "--force", IMAGE, *([] if base else [BASE]))
+    podman(folder, "rmi", "--force", IMAGE)
 
 
 def run(*command: str) -> None:
