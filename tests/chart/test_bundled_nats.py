@@ -8,6 +8,7 @@ import asyncio
 import base64
 import shlex
 import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,14 @@ class Node(Process):
         conf = self.folder / "nats.conf"
         rendered = named(manifests, "ConfigMap", "jetpost-nats")["data"]["nats.conf"]
         conf.write_text(self._here(rendered).replace("18GB", "1GB"))
-        command = [str(conf) if word == "/etc/nats/config/nats.conf" else word for word in self._container["command"]]
-        super().__init__(self.pod, [executable(), *command[1:]], self.folder / "log")
+        (self.folder / "data").mkdir()
+        here = {
+            "python": sys.executable,
+            "nats-server": executable(),
+            "/data": str(self.folder / "data"),
+            "/etc/nats/config/nats.conf": str(conf),
+        }
+        super().__init__(self.pod, [here.get(word, word) for word in self._container["command"]], self.folder / "log")
         self.environment = self._environment(secret(manifests, "jetpost-nats-auth"))
 
     def _here(self, text: str) -> str:
