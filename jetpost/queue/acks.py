@@ -6,7 +6,7 @@ it a second time. So the server is asked to answer each ack, which it does once 
 """
 
 import asyncio
-import contextlib
+from typing import NamedTuple
 
 import structlog
 from nats.aio.msg import Msg
@@ -30,16 +30,14 @@ _CLOSE_S = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Open:
+class Open(NamedTuple):
     """An ack that was sent and not confirmed."""
 
-    __slots__ = ("confirmed", "sent", "sequence", "shard")
-
-    def __init__(self, shard: Shard, sequence: int, sent: float, confirmed: asyncio.Future[None]) -> None:
-        self.shard = shard
-        self.sequence = sequence
-        self.sent = sent
-        self.confirmed = confirmed
+    shard: Shard
+    sequence: int
+    sent: float
+    """On the loop's clock."""
+    confirmed: asyncio.Future[None]
 
 
 class Acks:
@@ -73,9 +71,7 @@ class Acks:
         """Wait, not for ever, until everything is confirmed or made good."""
         if not self._open:
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                await asyncio.wait([ack.confirmed for ack in self._open.values()])
+        await asyncio.wait([ack.confirmed for ack in self._open.values()], timeout=_CLOSE_S)
         if self._open:
             log.warning("acks are not confirmed: these entries may be attempted again", entries=len(self._open))
 
@@ -85,19 +81,19 @@ class Acks:
         self._end(message.subject.rpartition(".")[2])
 
     async def _make_good(self, names: list[str]) -> None:
-        if not self._jetstream.connected:
-            return
-        for answer in await asyncio.gather(*(self._delete(name) for name in names), return_exceptions=True):
-            if isinstance(answer, (Unreachable, ApiError, NatsError, OSError)):
-                log.debug("an entry is not deleted yet", error=str(answer))
-            elif isinstance(answer, BaseException):
-                raise answer
+        if self._jetstream.connected:
+            await asyncio.gather(*(self._delete(name) for name in names))
 
     async def _delete(self, name: str) -> None:
-        if (ack := self._open.get(name)) is not None:
+        if (ack := self._open.get(name)) is None:
+            return
+        try:
             await ack.shard.delete(ack.sequence)
-            if self._end(name):
-                UNCONFIRMED.inc()
+        except (Unreachable, ApiError, NatsError, OSError) as error:
+            log.debug("an entry is not deleted yet", error=str(error))  # the next look tries again
+            return
+        if self._end(name):
+            UNCONFIRMED.inc()
 
     def _end(self, name: str) -> bool:
         ack = self._open.pop(name, None)
