@@ -21,9 +21,15 @@ CONTENT_POLICIES: tuple[Callable[[Facts, Limits], Verdict], ...] = (
 def judge(asked: Asked) -> Verdict:
     """The first objection to this MAIL, or to this RCPT."""
     policies = MAIL_POLICIES if asked.destination is None else RCPT_POLICIES
-    return next((verdict for policy in policies if (verdict := policy(asked)) is not None), None)
+    for policy in policies:
+        if (verdict := policy(asked)) is not None:
+            return verdict
+    return None
 
 
 def judge_content(facts: Facts, limits: Limits) -> Verdict:
     """The first objection to a content that has arrived."""
-    return next((verdict for policy in CONTENT_POLICIES if (verdict := policy(facts, limits)) is not None), None)
+    for policy in CONTENT_POLICIES:
+        if (verdict := policy(facts, limits)) is not None:
+            return verdict
+    return None

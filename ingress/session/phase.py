@@ -1,12 +1,12 @@
 """Where a session stands, and what may follow (RFC 5321, 4.1.4)."""
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """What has been said so far."""
 
     CONNECTED = "connected"

@@ -7,6 +7,8 @@ from ingress.session.phase import Phase
 from jetpost.mail.envelope import Envelope, Origin
 from jetpost.mail.trace import protocol
 
+_IN_TRANSACTION = frozenset({Phase.SENDER, Phase.RECIPIENTS})
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -39,7 +41,7 @@ class Session:
     def enter(self, phase: Phase) -> None:
         """Go on to `phase`; what the new phase does not know of is forgotten."""
         self.phase = phase
-        if phase not in {Phase.SENDER, Phase.RECIPIENTS}:
+        if phase not in _IN_TRANSACTION:
             self.transaction = None
         if phase is Phase.CONNECTED:
             self.client_name, self.extended, self.identity = "", False, ""

@@ -1,6 +1,7 @@
 """The header lines we put above the untouched content: the trace field, and what a submission lacked."""
 
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 
 from jetpost.mail.envelope import Origin
@@ -40,9 +41,16 @@ def fix_ups(*, date: bool, message_id: bool, by: str, queue_id: str, now: dateti
 def date_time(now: datetime) -> str:
     """`now` (with its zone) as RFC 5322, 3.3 writes it, whatever the locale."""
     offset = int((now.utcoffset() or now - now).total_seconds()) // 60
+    # Equal moments in different zones are one key to a cache, so the zone goes apart from the clock.
+    return _date_time(now.replace(microsecond=0, tzinfo=None), offset)
+
+
+@lru_cache(maxsize=16)
+def _date_time(wall: datetime, offset: int) -> str:
+    """For the wall clock of a zone that is `offset` minutes ahead of UTC: many messages share a second."""
     zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}{abs(offset) % 60:02}"
-    clock = f"{now.hour:02}:{now.minute:02}:{now.second:02}"
-    return f"{_DAYS[now.weekday()]}, {now.day:02} {_MONTHS[now.month - 1]} {now.year:04} {clock} {zone}"
+    clock = f"{wall.hour:02}:{wall.minute:02}:{wall.second:02}"
+    return f"{_DAYS[wall.weekday()]}, {wall.day:02} {_MONTHS[wall.month - 1]} {wall.year:04} {clock} {zone}"
 
 
 def address_literal(address: str) -> str:

@@ -7,6 +7,7 @@ payload the content, or nothing when the content is kept by reference.
 import hashlib
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NewType, Self
 from zlib import crc32
 
@@ -26,8 +27,11 @@ Site = NewType("Site", str)
 ENVELOPE_HEADER = "Jetpost-Envelope"
 _PLAIN = re.compile(r"[a-z0-9-]")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_SHIFTS = range(80, -1, -10)
 
 
+@lru_cache(maxsize=8192)
 def site_of(domain: str) -> Site:
     """The site of a recipient `domain` (A-labels, any case). Reversible by `domain_of`."""
     return Site(
@@ -47,7 +51,7 @@ def domain_of(site: str) -> str:
 def fresh_queue_id(now: datetime, entropy: int) -> QueueId:
     """A queue id that sorts by time: 48 bits of milliseconds since 1970, then 42 bits of `entropy`."""
     number = (int(now.timestamp() * 1000) << 42) | (entropy & ((1 << 42) - 1))
-    return QueueId("".join(_ALPHABET[(number >> shift) & 31] for shift in range(85, -1, -5)))
+    return QueueId("".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS]))
 
 
 def shard_of(queue_id: str, shards: int) -> int:
