@@ -1,7 +1,7 @@
 """One session: commands in, replies out. What they mean is decided in `session` and `policy`; here it is done."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from prometheus_client import Counter
 
@@ -9,15 +9,18 @@ from ingress.accept import Desk, Offer, accept
 from ingress.auth.backend import ATTEMPTS, Backend, identify
 from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
 from ingress.connections import CLOSING
+from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
 from ingress.policy.verdict import Asked, Refuse
+from ingress.session.arrived import OVERLONG, Arrived
 from ingress.session.body import Body
-from ingress.session.command import TOO_LONG, Command, Destination, client_name, destination, parse, sender
+from ingress.session.command import Command, Destination, client_name, destination, parse, sender
 from ingress.session.phase import Phase, advance
 from ingress.session.transaction import Session, Transaction
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
+from jetpost.queue.entry import QueueId
 
 REJECTIONS = Counter(
     "jetpost_ingress_rejections_total", "Refused commands and messages. Labels: `reason` is one word.", ["reason"]
@@ -61,16 +64,10 @@ class House(NamedTuple):
 
 
 class Wire(Protocol):
-    """The connection, as the conversation sees it. ConnectionError when it has ended."""
+    """The connection, as the conversation sees it."""
 
-    async def line(self) -> bytes | None:
-        """The next line without its CRLF; None when it was longer than any may be."""
-
-    async def octets(self) -> bytes:
-        """What has arrived, at least one octet."""
-
-    def unread(self, octets: bytes) -> None:
-        """Put back what belongs to the next command."""
+    async def line(self) -> bytes:
+        """The next line of a command that has several, without its CRLF. ConnectionError when none comes."""
 
     def say(self, reply: Reply) -> None:
         """Send a reply together with those that follow at once."""
@@ -85,8 +82,19 @@ class Wire(Protocol):
         """Say what is to be said, forget what was heard, shake hands; TLS version and cipher (RFC 3207, 4.2)."""
 
 
+class Receiving(NamedTuple):
+    """A message of which not all has arrived."""
+
+    queue_id: QueueId
+    intake: Intake
+    body: Body
+
+
 Answer = Reply | Refuse | None
 """What a command comes to; None: all has been said."""
+
+Work = Coroutine[Any, Any, None]
+"""What takes time. ConnectionError when the client is gone, or had to go."""
 
 
 class Conversation:
@@ -96,40 +104,78 @@ class Conversation:
         self.session = session
         self._wire = wire
         self._house = house
+        self._receiving: Receiving | None = None
 
-    async def hold(self) -> None:
-        """Answer commands until the client leaves, or has to."""
-        limits = self._house.desk.limits
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has said QUIT."""
+        return self.session.phase is Phase.CLOSED
+
+    def begin(self) -> None:
+        """Speak first (RFC 5321, 3.1)."""
         self._wire.say(Reply(220, None, (f"{self._house.desk.hostname} ESMTP Jetpost",)))
-        while self.session.phase is not Phase.CLOSED:
-            line = await self._wire.line()
-            command = TOO_LONG if line is None else parse(line, limits.command_line_bytes)
-            if isinstance(command, Reply):
-                self._refuse(Refuse(command, "syntax"), "")
-                continue
-            try:
-                await self._obey(command)
-            except ConnectionError:
-                raise
-            except Exception:
-                # The one place that catches everything: the client learns that it was not its fault, and no more.
-                log.exception("command failed", verb=command.verb, client=self.session.client_address)
-                self._refuse(_TROUBLE, command.verb)
-                # Nothing is known of where the client stands: in the middle of its data, what follows are no commands.
-                self._wire.hang_up(CLOSING)
 
-    async def _obey(self, command: Command) -> None:
+    def proceed(self, arrived: Arrived) -> Work | None:
+        """Answer what has arrived. What takes time is returned, to be done before this is called again."""
+        work: Work | None = None
+        while work is None and not self.is_over:
+            if self._receiving is not None:
+                octets = arrived.all()
+                if not octets:
+                    break
+                work = self._receive(self._receiving, octets, arrived)
+            else:
+                line = arrived.line()
+                if line is None:
+                    break
+                work = self._hear(line)
+        return work
+
+    def abandon(self) -> Work | None:
+        """The client is gone: what there is to clear up."""
+        receiving, self._receiving = self._receiving, None
+        return None if receiving is None else receiving.intake.abandon()
+
+    def _hear(self, line: bytes) -> Work | None:
+        command = parse(line, self._house.desk.limits.command_line_bytes)
+        if isinstance(command, Reply):
+            self._refuse(Refuse(command, "syntax"), "")
+            return None
         following = advance(self.session.phase, command.verb)
         if isinstance(following, Reply):
             self._refuse(Refuse(following, "sequence"), command.verb)
-            return
-        answer = await self._DO[command.verb](self, command.argument)
+            return None
+        if command.verb in self._IN_TIME:
+            return self._obey_in_time(command, following)
+        try:
+            self._conclude(self._AT_ONCE[command.verb](self, command.argument), command.verb, following)
+        except Exception as error:
+            self._own_up(command.verb, error)
+        return None
+
+    async def _obey_in_time(self, command: Command, following: Phase) -> None:
+        try:
+            answer = await self._IN_TIME[command.verb](self, command.argument)
+            self._conclude(answer, command.verb, following)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._own_up(command.verb, error)
+
+    def _conclude(self, answer: Answer, verb: str, following: Phase) -> None:
         if isinstance(answer, Refuse):
-            self._refuse(answer, command.verb)
+            self._refuse(answer, verb)
             return
         self.session.enter(following)
         if answer is not None:
             self._wire.say(answer)
+
+    def _own_up(self, verb: str, error: Exception) -> None:
+        """The fault is ours: the client learns that, and no more."""
+        log.error("command failed", verb=verb, client=self.session.client_address, exc_info=error)
+        self._refuse(_TROUBLE, verb)
+        # Nothing is known of where the client stands: in the middle of its data, what follows are no commands.
+        self._wire.hang_up(CLOSING)
 
     def _refuse(self, refusal: Refuse, verb: str) -> None:
         session, limits = self.session, self._house.desk.limits
@@ -150,7 +196,7 @@ class Conversation:
         elif session.auth_failures >= limits.auth_failures:
             self._wire.hang_up(_TOO_MANY_FAILURES)
 
-    async def _ehlo(self, argument: str) -> Answer:
+    def _ehlo(self, argument: str) -> Answer:
         answer = self._greet(argument, extended=True)
         if isinstance(answer, Refuse):
             return answer
@@ -169,7 +215,7 @@ class Conversation:
             lines.append(f"AUTH {' '.join(MECHANISMS)}")
         return Reply(250, None, tuple(lines))
 
-    async def _helo(self, argument: str) -> Answer:
+    def _helo(self, argument: str) -> Answer:
         return self._greet(argument, extended=False) or Reply(250, None, (self._house.desk.hostname,))
 
     def _greet(self, argument: str, *, extended: bool) -> Refuse | None:
@@ -217,14 +263,14 @@ class Conversation:
             while True:
                 self._wire.ask(challenge)
                 response = await self._wire.line()
-                if response is None:
+                if response is OVERLONG:
                     return _AUTH_TOO_LONG
                 challenge = exchange.send(response.decode("ascii", "replace"))
         except StopIteration as ended:
             outcome: Credentials | Reply = ended.value
             return outcome
 
-    async def _mail(self, argument: str) -> Answer:
+    def _mail(self, argument: str) -> Answer:
         said = sender(argument)
         if isinstance(said, Reply):
             return Refuse(said, "syntax")
@@ -233,7 +279,7 @@ class Conversation:
             self.session.transaction = Transaction(said)
         return objection or _SENDER_OK
 
-    async def _rcpt(self, argument: str) -> Answer:
+    def _rcpt(self, argument: str) -> Answer:
         transaction = self.session.transaction
         assert transaction is not None
         said = destination(
@@ -249,50 +295,67 @@ class Conversation:
     def _judge(self, transaction: Transaction, said: Destination | None) -> Refuse | None:
         return judge(Asked(self._house.listener, self._house.desk.limits, self.session, transaction, said))
 
-    async def _data(self, argument: str) -> Answer:
+    def _data(self, argument: str) -> Answer:
         if argument:
             return _NO_PARAMETERS
-        transaction, desk = self.session.transaction, self._house.desk
-        assert transaction is not None
+        desk = self._house.desk
         queue_id = desk.fresh_id()
-        intake, body = desk.intake(queue_id), Body(desk.limits.text_line_bytes)
-        self._wire.say(_SEND_DATA)
-        try:
-            while not body.ended:
-                await intake.take(body.feed(await self._wire.octets()))
-        except BaseException:
-            await intake.abandon()
-            raise
-        self._wire.unread(body.rest)
-        listener = self._house.listener
-        offer = Offer(queue_id, self.session, transaction, listener.name, listener, body.facts())
-        answer = await accept(offer, intake, desk)
-        self.session.enter(Phase.IDENTIFIED)
-        return answer
+        self._receiving = Receiving(queue_id, desk.intake(queue_id), Body(desk.limits.text_line_bytes))
+        return _SEND_DATA
 
-    async def _rset(self, argument: str) -> Answer:
+    def _receive(self, receiving: Receiving, octets: bytes, arrived: Arrived) -> Work | None:
+        """Take a piece of the message, and what follows its end."""
+        body, intake = receiving.body, receiving.intake
+        try:
+            intake.take(body.feed(octets))
+        except Exception as error:
+            self._own_up("DATA", error)
+            return None
+        if body.ended:
+            self._receiving = None
+            arrived.put_back(body.rest)
+            return self._accept(receiving)
+        return self._store(intake) if intake.is_full else None
+
+    async def _store(self, intake: Intake) -> None:
+        try:
+            await intake.store()
+        except Exception as error:
+            self._own_up("DATA", error)
+
+    async def _accept(self, receiving: Receiving) -> None:
+        transaction, listener = self.session.transaction, self._house.listener
+        assert transaction is not None
+        facts = receiving.body.facts()
+        offer = Offer(receiving.queue_id, self.session, transaction, listener.name, listener, facts)
+        try:
+            answer = await accept(offer, receiving.intake, self._house.desk)
+            self.session.enter(Phase.IDENTIFIED)
+            self._conclude(answer, "DATA", Phase.IDENTIFIED)
+        except Exception as error:
+            self._own_up("DATA", error)
+
+    def _rset(self, argument: str) -> Answer:
         return _NO_PARAMETERS if argument else OK
 
-    async def _noop(self, _: str) -> Answer:
+    def _noop(self, _: str) -> Answer:
         return OK
 
-    async def _vrfy(self, _: str) -> Answer:
+    def _vrfy(self, _: str) -> Answer:
         return _VERIFY
 
-    async def _help(self, _: str) -> Answer:
+    def _help(self, _: str) -> Answer:
         return _HELP
 
-    async def _expn(self, _: str) -> Answer:
+    def _expn(self, _: str) -> Answer:
         return _NOT_IMPLEMENTED
 
-    async def _quit(self, argument: str) -> Answer:
+    def _quit(self, argument: str) -> Answer:
         return _NO_PARAMETERS if argument else _BYE
 
-    _DO: ClassVar[Mapping[str, Callable[["Conversation", str], Awaitable[Answer]]]] = {
+    _AT_ONCE: ClassVar[Mapping[str, Callable[["Conversation", str], Answer]]] = {
         "EHLO": _ehlo,
         "HELO": _helo,
-        "STARTTLS": _starttls,
-        "AUTH": _auth,
         "MAIL": _mail,
         "RCPT": _rcpt,
         "DATA": _data,
@@ -302,4 +365,8 @@ class Conversation:
         "HELP": _help,
         "EXPN": _expn,
         "QUIT": _quit,
+    }
+    _IN_TIME: ClassVar[Mapping[str, Callable[["Conversation", str], Awaitable[Answer]]]] = {
+        "STARTTLS": _starttls,
+        "AUTH": _auth,
     }

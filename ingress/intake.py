@@ -19,18 +19,34 @@ class Intake:
         self._writer: Writer | None = None
         self._trouble: Unavailable | None = None
 
-    async def take(self, octets: bytes) -> None:
-        """Take a piece; waits while the queue is slower than the client. What cannot be kept is let go."""
+    def take(self, octets: bytes) -> None:
+        """Take a piece. What cannot be kept is let go."""
         self._size += len(octets)
         if self._trouble is not None or self._size > self._most_bytes:
             self._pieces.clear()
-            return
-        self._pieces.append(octets)
-        if self._size > self._inline_bytes:
-            await self._write()
+        else:
+            self._pieces.append(octets)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is more than memory should hold: time to `store`."""
+        return self._size > self._inline_bytes and bool(self._pieces)
+
+    async def store(self) -> None:
+        """Write what was taken to the queue's large content; as slow as that is."""
+        if self._writer is None:
+            self._writer = self._large.writer(self._content_id)
+        pieces, self._pieces = self._pieces, []
+        try:
+            for piece in pieces:
+                await self._writer.write(piece)
+        except (Unreachable, ApiError) as error:
+            self._trouble = Unavailable(QUEUE_AWAY, str(error))
 
     async def finish(self) -> Content | Unavailable:
         """The whole content, on disk when it is a reference; or why there is none."""
+        if self.is_full:
+            await self.store()
         if self._trouble is not None:
             return self._trouble
         if self._writer is None:
@@ -45,13 +61,3 @@ class Intake:
         self._pieces.clear()
         if self._writer is not None:
             await self._writer.abandon()
-
-    async def _write(self) -> None:
-        if self._writer is None:
-            self._writer = self._large.writer(self._content_id)
-        pieces, self._pieces = self._pieces, []
-        try:
-            for piece in pieces:
-                await self._writer.write(piece)
-        except (Unreachable, ApiError) as error:
-            self._trouble = Unavailable(QUEUE_AWAY, str(error))

@@ -1,4 +1,4 @@
-"""Octets ↔ commands: the aiosmtpd protocol with a read loop, a buffer and a timer of its own."""
+"""Octets ↔ commands: the aiosmtpd protocol without its read loop, and with a buffer and a timer of its own."""
 
 import asyncio
 import math
@@ -9,8 +9,8 @@ from typing import cast
 from aiosmtpd.smtp import SMTP
 
 from ingress.connections import CLOSING, Connections
-from ingress.conversation import Conversation, House
-from ingress.session.command import MOST_AUTH_OCTETS
+from ingress.conversation import Conversation, House, Work
+from ingress.session.arrived import Arrived
 from ingress.session.transaction import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
@@ -27,7 +27,8 @@ class Smtp(SMTP):
     """One connection.
 
     Of aiosmtpd remain the protocol's life and its place in asyncio. Its read loop is replaced: it handles a line at a
-    time, with a timer, three log lines and a drained write for each.
+    time, each with a timer, three log lines, a wait and a drained write. Here commands are answered where they arrive,
+    and only what takes time (a commit, a password, a handshake) is a task.
     """
 
     transport: asyncio.Transport | None
@@ -45,23 +46,22 @@ class Smtp(SMTP):
         self._tls_context = tls
         self._client = client
         self._conversation: Conversation | None = None
-        self._buffer = bytearray()
-        self._searched = 0
-        self._skipping = False
+        self._arrived = Arrived()
         self._out: list[bytes] = []
+        self._work: asyncio.Task[None] | None = None
         self._arrival: asyncio.Future[None] | None = None
-        self._ended = False
-        self._is_winding_up = False
-        self._reading_paused = self._writing_paused = False
+        self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
         self._last_moment = loop.time() + house.desk.limits.session_s
-        self._timer: asyncio.TimerHandle | None = None
+        self._reading_paused = False
+        self._writing_paused = False
+        self._is_winding_up = False
+        self._ended = False
 
     # ── the life of the connection, as asyncio tells it ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session, or turn the client away."""
-        asyncio.StreamReaderProtocol.connection_made(self, transport)
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         peer = transport.get_extra_info("peername")
         session = Session(self._client or (peer[0] if peer else "127.0.0.1"), tls=_tls_facts(transport))
@@ -71,32 +71,34 @@ class Smtp(SMTP):
             return
         self._conversation = Conversation(self, self._house, session)
         self._timer = self.loop.call_later(self._house.desk.limits.idle_s, self._look_at_the_clock)
-        self._handler_coroutine = self.loop.create_task(self._handle_client())
+        self._conversation.begin()
+        self._proceed()
 
     def data_received(self, data: bytes) -> None:
-        """Keep what arrives, and wake the conversation."""
+        """Keep what arrives, and go on with it."""
         if self._ended:
             return
-        self._buffer += data
-        if len(self._buffer) > _HIGH_WATER and not self._reading_paused and self.transport is not None:
+        self._arrived.put(data)
+        if len(self._arrived) > _HIGH_WATER and not self._reading_paused and self.transport is not None:
             self._reading_paused = True
             self.transport.pause_reading()
-        self._wake()
+        self._proceed()
 
     def eof_received(self) -> bool:
         """The client says no more; what it said is still answered, on a connection that can be half closed."""
-        self._end()
+        self._ended = True
+        self._proceed()
         return self._conversation is not None and not self._conversation.session.tls
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """All is over. A commit in flight goes on: cancelling it would leave in doubt what became of the message."""
         self.transport = None
-        self._buffer.clear()
-        self._end()
+        self._arrived.clear()
+        self._ended = True
         if self._timer is not None:
             self._timer.cancel()
         self._connections.leave(self)
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._proceed()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: do nothing for it until it does."""
@@ -105,51 +107,26 @@ class Smtp(SMTP):
     def resume_writing(self) -> None:
         """It reads again."""
         self._writing_paused = False
-        self._wake()
-
-    async def _handle_client(self) -> None:
-        assert self._conversation is not None
-        try:
-            await self._conversation.hold()
-        except ConnectionError:
-            pass  # the client is gone, or was told to go
-        except Exception:
-            log.exception("session failed", client=self._conversation.session.client_address)
-        finally:
-            self._flush()
-            if self.transport is not None:
-                self.transport.close()
+        self._proceed()
 
     # ── what the conversation asks for ──
 
-    async def line(self) -> bytes | None:
-        """The next line without its CRLF; None when it was longer than any may be. ConnectionError when none comes."""
-        while True:
-            end = self._buffer.find(b"\r\n", self._searched)
-            if end >= 0:
-                line = bytes(self._buffer[:end])
-                del self._buffer[: end + 2]
-                self._searched = 0
-                skipped, self._skipping = self._skipping, False
-                return None if skipped or end + 2 > MOST_AUTH_OCTETS else line
-            if len(self._buffer) > MOST_AUTH_OCTETS:
-                # Nobody remembers what is too long anyway; its last octet may be the CR of the CRLF.
-                self._skipping = True
-                del self._buffer[:-1]
-            self._searched = max(len(self._buffer) - 1, 0)
-            await self._more(between_commands=True)
-
-    async def octets(self) -> bytes:
-        """What has arrived, at least one octet. ConnectionError when nothing comes."""
-        while not self._buffer:
-            await self._more(between_commands=False)
-        octets = bytes(self._buffer)
-        self._buffer.clear()
-        return octets
-
-    def unread(self, octets: bytes) -> None:
-        """Put back what belongs to the next command."""
-        self._buffer[:0] = octets
+    async def line(self) -> bytes:
+        """The next line without its CRLF, within a command that has more than one. ConnectionError when none comes."""
+        while (line := self._arrived.line()) is None:
+            self._flush()
+            if self._is_winding_up:
+                self.hang_up(CLOSING)
+            if self._ended:
+                raise ConnectionResetError
+            self._listen()
+            self._arrival = self.loop.create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+                self._deadline = math.inf
+        return line
 
     def say(self, reply: Reply) -> None:
         """Send `reply`, together with those that follow before the next wait (RFC 2920, 3.2)."""
@@ -165,17 +142,19 @@ class Smtp(SMTP):
             return
         self.say(reply)
         self._flush()
-        self._buffer.clear()
+        self._arrived.clear()
+        self._ended = True
         if self._writing_paused:
             self.transport.abort()  # it does not read; closing would wait for it
         else:
             self.transport.close()
-        self._end()
+        self._wake()
 
     def wind_up(self) -> None:
         """End as soon as no transaction is in flight."""
         self._is_winding_up = True
-        if self._arrival is not None and not self._is_in_transaction():
+        is_waiting = self._work is None or self._arrival is not None
+        if is_waiting and not self._is_in_transaction():
             self.hang_up(CLOSING)
 
     async def start_tls(self) -> str:
@@ -185,7 +164,7 @@ class Smtp(SMTP):
         if transport is None:
             raise ConnectionResetError
         # Whatever was sent ahead in clear is forgotten before the client hears 220 (RFC 3207, 4.2; CVE-2024-34083).
-        self._buffer.clear()
+        self._arrived.clear()
         self._flush()
         try:
             upgraded = await self.loop.start_tls(
@@ -203,43 +182,57 @@ class Smtp(SMTP):
         self.transport = upgraded
         return _tls_facts(upgraded)
 
-    # ── waiting and writing ──
+    # ── going on, waiting and writing ──
 
-    async def _more(self, *, between_commands: bool) -> None:
-        """Wait until more has arrived. ConnectionError when the client is gone or must go."""
+    def _proceed(self) -> None:
+        """Answer what has arrived, unless an earlier command still takes its time; it will go on from here."""
+        if self._work is not None:
+            self._wake()
+            return
+        if self._conversation is None or (self._writing_paused and not self._ended):
+            return
+        self._deadline = math.inf
+        work = self._conversation.proceed(self._arrived)
         self._flush()
-        if between_commands and self._is_winding_up and not self._is_in_transaction():
+        if work is not None:
+            self._work = self.loop.create_task(self._carry_out(work))
+        elif self._ended or self._conversation.is_over:
+            self._leave()
+        elif self._is_winding_up and not self._is_in_transaction():
             self.hang_up(CLOSING)
-        if self._ended:
-            raise ConnectionResetError
+        else:
+            self._listen()
+
+    async def _carry_out(self, work: Work) -> None:
+        try:
+            await work
+        except ConnectionError:
+            pass  # the client is gone, or was told to go
+        finally:
+            self._work = None
+            self._proceed()
+
+    def _leave(self) -> None:
+        """Nothing more will be answered."""
+        if self.transport is not None:
+            self.transport.close()
+        assert self._conversation is not None
+        if (clearing_up := self._conversation.abandon()) is not None:
+            self._work = self.loop.create_task(self._carry_out(clearing_up))
+
+    def _listen(self) -> None:
+        """It is the client's turn, and its time runs."""
         self._deadline = min(self.loop.time() + self._house.desk.limits.idle_s, self._last_moment)
-        try:
-            if self._reading_paused and self.transport is not None:
-                self._reading_paused = False
-                self.transport.resume_reading()
-            await self._woken()
-            while self._writing_paused and not self._ended:
-                await self._woken()
-        finally:
-            self._deadline = math.inf
-
-    async def _woken(self) -> None:
-        self._arrival = self.loop.create_future()
-        try:
-            await self._arrival
-        finally:
-            self._arrival = None
-
-    def _is_in_transaction(self) -> bool:
-        return self._conversation is not None and self._conversation.session.in_transaction
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            self.transport.resume_reading()
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
-    def _end(self) -> None:
-        self._ended = True
-        self._wake()
+    def _is_in_transaction(self) -> bool:
+        return self._conversation is not None and self._conversation.session.in_transaction
 
     def _flush(self) -> None:
         if self._out and self.transport is not None:

@@ -3,13 +3,11 @@
 import re
 from typing import NamedTuple
 
+from ingress.session.arrived import MOST_LINE_OCTETS
 from jetpost.mail.address import Path, a_labels, path
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters
 from jetpost.mail.reply import EnhancedStatus, Reply
-
-MOST_AUTH_OCTETS = 12_288
-"""The longest line of an AUTH exchange, CRLF included (RFC 4954, 4)."""
 
 _SYNTAX = EnhancedStatus(5, 5, 2)
 _NO_ADDRESS_UTF8 = EnhancedStatus(5, 6, 7)
@@ -53,6 +51,8 @@ class Destination(NamedTuple):
 
 def parse(line: bytes, most_octets: int) -> Command | Reply:
     """The command on `line` (without its CRLF), or the refusal. AUTH may be longer than `most_octets`."""
+    if len(line) + 2 > MOST_LINE_OCTETS:
+        return TOO_LONG
     if _FORBIDDEN.search(line):
         return BARE
     try:
@@ -60,7 +60,7 @@ def parse(line: bytes, most_octets: int) -> Command | Reply:
     except UnicodeDecodeError:
         return _NOT_UTF8
     verb = verb.upper()
-    if len(line) + 2 > (MOST_AUTH_OCTETS if verb == "AUTH" else most_octets):
+    if len(line) + 2 > most_octets and verb != "AUTH":
         return TOO_LONG
     return Command(verb, argument.strip(" "))
 

@@ -13,6 +13,8 @@ class Phase(StrEnum):
     IDENTIFIED = "identified"
     SENDER = "sender"
     RECIPIENTS = "recipients"
+    DATA = "data"
+    """What arrives is the message, and no command."""
     CLOSED = "closed"
 
 
@@ -23,7 +25,7 @@ _FROM_EACH: Mapping[Phase, Mapping[str, Phase]] = {
     # STARTTLS back to CONNECTED is RFC 3207's "discard all knowledge" (4.2); AUTH is impossible inside a transaction.
     P.IDENTIFIED: {"STARTTLS": P.CONNECTED, "AUTH": P.IDENTIFIED, "MAIL": P.SENDER},
     P.SENDER: {"RCPT": P.RECIPIENTS},
-    P.RECIPIENTS: {"RCPT": P.RECIPIENTS, "DATA": P.IDENTIFIED},
+    P.RECIPIENTS: {"RCPT": P.RECIPIENTS, "DATA": P.DATA},
 }
 
 
@@ -44,6 +46,7 @@ def _always(phase: Phase) -> dict[str, Phase]:
 
 NEXT: Mapping[Phase, Mapping[str, Phase]] = {
     **{phase: {**_always(phase), **moves} for phase, moves in _FROM_EACH.items()},
+    P.DATA: {},
     P.CLOSED: {},
 }
 """The phase after each command that was accepted."""
@@ -72,5 +75,5 @@ def advance(phase: Phase, verb: str) -> Phase | Reply:
             return _SAY_MAIL
         case P.SENDER if verb == "DATA":
             return _NO_RECIPIENTS
-        case P.SENDER | P.RECIPIENTS:
+        case P.SENDER | P.RECIPIENTS | P.DATA:
             return _FINISH_FIRST

@@ -7,7 +7,7 @@ from ingress.session.phase import Phase
 from jetpost.mail.envelope import Envelope, Origin
 from jetpost.mail.trace import protocol
 
-_IN_TRANSACTION = frozenset({Phase.SENDER, Phase.RECIPIENTS})
+_IN_TRANSACTION = frozenset({Phase.SENDER, Phase.RECIPIENTS, Phase.DATA})
 
 
 @dataclass(slots=True)

@@ -1,0 +1,69 @@
+"""Lines and octets out of what arrives in any pieces."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.session.arrived import MOST_LINE_OCTETS, OVERLONG, Arrived
+
+_LINES = st.lists(st.binary(max_size=60).filter(lambda line: b"\r" not in line and b"\n" not in line), max_size=6)
+
+
+def read_lines(arrived: Arrived) -> list[bytes]:
+    lines = list[bytes]()
+    while (line := arrived.line()) is not None:
+        lines.append(line)
+    return lines
+
+
+@given(_LINES, st.lists(st.integers(min_value=1, max_value=400)))
+def test_lines_are_the_same_however_they_arrive(lines: list[bytes], cuts: list[int]) -> None:
+    octets = b"".join(line + b"\r\n" for line in lines)
+    arrived, read, start = Arrived(), list[bytes](), 0
+    for end in [*sorted(cuts), len(octets)]:
+        arrived.put(octets[start:end])
+        start = max(start, end)
+        read += read_lines(arrived)
+
+    assert read == lines
+    assert len(arrived) == 0
+
+
+def test_a_line_that_is_not_whole_waits() -> None:
+    arrived = Arrived()
+    arrived.put(b"NOOP\r")
+    assert arrived.line() is None
+    arrived.put(b"\nQ")
+    assert arrived.line() == b"NOOP"
+    assert arrived.line() is None
+
+
+def test_an_overlong_line_holds_no_memory_and_spares_the_next() -> None:
+    arrived = Arrived()
+    for _ in range(100):
+        arrived.put(b"x" * 10_000)
+        assert arrived.line() is None
+        assert len(arrived) <= MOST_LINE_OCTETS
+    arrived.put(b"\r")
+    assert arrived.line() is None
+    arrived.put(b"\nNOOP\r\n")
+
+    assert read_lines(arrived) == [OVERLONG, b"NOOP"]
+
+
+def test_the_longest_line_is_one() -> None:
+    longest = b"x" * (MOST_LINE_OCTETS - 2)
+    arrived = Arrived()
+    arrived.put(longest + b"\r\n" + longest + b"x\r\n")
+
+    assert read_lines(arrived) == [longest, OVERLONG]
+
+
+def test_what_is_put_back_comes_first() -> None:
+    arrived = Arrived()
+    arrived.put(b"body\r\n.\r\nQUIT\r\n")
+    octets = arrived.all()
+    assert arrived.line() is None
+    arrived.put(b"NOOP\r\n")
+    arrived.put_back(octets[9:])
+
+    assert read_lines(arrived) == [b"QUIT", b"NOOP"]
