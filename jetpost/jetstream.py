@@ -1,11 +1,13 @@
 """One supervised connection to NATS: the only place that dials it."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
 import math
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
@@ -92,47 +94,48 @@ def answer_of(data: bytes) -> dict[str, Any]:
     return answer
 
 
-class _Answers:
-    """The inbox of all questions, in the place of the future that nats-py resolves with an inbox's message.
+class _Listener:
+    """Hears messages where they arrive, in the place of the future that nats-py would resolve there with the first one.
 
-    Its own `request` takes an answer through a queue, a task and three futures; each costs a pass through the event
-    loop, and in a busy process those passes were half of the time that a commit takes.
+    Its own callbacks are told by a task that reads a queue, and its `request` adds three futures and a timer to that:
+    each is a pass through the event loop, and in a busy process those passes were half of the time a commit takes.
     """
 
-    def __init__(self, inbox: str) -> None:
-        self.subject = f"{inbox}.*"
-        self._inbox = inbox
-        self._numbers = itertools.count()
-        self._awaited: dict[str, asyncio.Future[Msg]] = {}
-
-    def expect(self) -> tuple[str, asyncio.Future[Msg]]:
-        """Where to answer, and the answer to come; `forget` it in any case."""
-        reply = f"{self._inbox}.{next(self._numbers)}"
-        answer = self._awaited[reply] = asyncio.get_running_loop().create_future()
-        return reply, answer
-
-    def forget(self, reply: str) -> None:
-        """It is waited for no more."""
-        self._awaited.pop(reply, None)
+    def __init__(self, hear: Callable[[Msg], None]) -> None:
+        self._hear = hear
 
     def cancelled(self) -> bool:
         """What nats-py asks before it hands over a message."""
         return False
 
     def set_result(self, message: Msg) -> None:
-        """A message for the inbox; one that comes too late is nobody's."""
-        answer = self._awaited.get(message.subject)
-        if answer is not None and not answer.done():
-            answer.set_result(message)
+        """A message."""
+        self._hear(message)
+
+
+class _Client(Client):
+    """nats-py's client, which can be told to write."""
+
+    def write_now(self) -> None:
+        """Write what was published; by itself a task does that, in the next pass of the event loop.
+
+        Where this cannot be done the task still does it.
+        """
+        if self._pending and self._transport is not None and self.is_connected:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.writelines(self._pending)
+                self._pending, self._pending_data_size = [], 0
 
 
 class JetStream:
     """A connection that is made again for ever. Questions fail with Unreachable, never hang."""
 
-    def __init__(self, nc: Client, settings: Nats) -> None:
+    def __init__(self, nc: _Client, settings: Nats) -> None:
         self.nc = nc
         self.settings = settings
-        self._answers = _Answers(nc.new_inbox())
+        self._inbox = nc.new_inbox()
+        self._questions = itertools.count()
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._closing = False
         self._failing_since = self._failed_last = -math.inf
         self.generation = 0
@@ -141,7 +144,7 @@ class JetStream:
     @classmethod
     async def connect(cls, settings: Nats, name: str) -> Self:
         """Connect, however long it takes; cancel to give up."""
-        self = cls(Client(), settings)
+        self = cls(_Client(), settings)
         await self.nc.connect(
             list(settings.servers),
             name=name,
@@ -159,7 +162,7 @@ class JetStream:
             disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
         )
-        await self.nc.subscribe(self._answers.subject, future=cast("asyncio.Future[Msg]", self._answers))
+        await self.listen(f"{self._inbox}.*", self._hear_answer)
         CONNECTED.set(1)
         return self
 
@@ -182,16 +185,19 @@ class JetStream:
         """Ask and wait for one answer. Unreachable when none comes within `timeout_s`."""
         if not self.connected:
             raise Unreachable("not connected to NATS")
-        reply, answer = self._answers.expect()
+        reply = f"{self._inbox}.{next(self._questions)}"
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._answers[reply] = answer
         try:
             async with asyncio.timeout(timeout_s or self.settings.request_timeout_s):
                 await self.nc.publish(subject, payload, reply, headers)
+                self.nc.write_now()
                 message = await answer
         except (NatsError, TimeoutError, OSError) as error:
             await self._try_another_server()
             raise Unreachable(f"{subject}: {error or type(error).__name__}") from error
         finally:
-            self._answers.forget(reply)
+            del self._answers[reply]
         if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS:
             await self._try_another_server()
             raise Unreachable(f"{subject}: nobody answers")
@@ -207,6 +213,15 @@ class JetStream:
             if error.code == _NO_LEADER:
                 await self._try_another_server()
             raise
+
+    async def listen(self, subject: str, hear: Callable[[Msg], None]) -> None:
+        """`hear` what is published to `subject`, now and after each reconnect. It must neither raise nor block."""
+        await self.nc.subscribe(subject, future=cast("asyncio.Future[Msg]", _Listener(hear)))
+
+    def _hear_answer(self, message: Msg) -> None:
+        answer = self._answers.get(message.subject)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
 
     async def tell(
         self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None, reply: str = ""

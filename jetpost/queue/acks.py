@@ -50,7 +50,7 @@ class Acks:
 
     async def listen(self) -> None:
         """Hear confirmations, from now on and on each connection to come."""
-        await self._jetstream.nc.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        await self._jetstream.listen(f"{self._inbox}.*", self._hear)
 
     async def ack(self, shard: Shard, sequence: int, acknowledge_to: str) -> asyncio.Future[None]:
         """Send one; what is returned is done when the entry is gone for good. Waits for nothing."""
@@ -75,7 +75,7 @@ class Acks:
         if self._open:
             log.warning("acks are not confirmed: these entries may be attempted again", entries=len(self._open))
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _hear(self, message: Msg) -> None:
         if message.headers:
             return  # 503: nobody leads the consumer just now; it will be made good
         self._end(message.subject.rpartition(".")[2])

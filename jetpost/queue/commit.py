@@ -105,7 +105,6 @@ class GroupCommit:
         """Commit what waits, batch after batch, until cancelled."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(0)  # whoever is about to ask as well comes along
             units = self._take()
             if not units:
                 self._wake.clear()
