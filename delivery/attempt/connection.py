@@ -229,14 +229,14 @@ class Connection(SMTPProtocol):
 
     async def _expect(self, phase: Phase, timeout_s: float) -> Reply:
         answer = await self.reply(timeout_s)
-        if isinstance(answer, ConnectionBroke) or not answer.is_positive:
+        if isinstance(answer, ConnectionBroke) or not answer.is_completion:
             raise Refusal(phase, answer)
         return answer
 
     async def _greet(self, hostname: str, settings: AttemptSettings) -> None:
         """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
         answer = await self.command(f"EHLO {hostname}", settings.timeouts.ehlo_s)
-        if isinstance(answer, Reply) and answer.is_positive:
+        if isinstance(answer, Reply) and answer.is_completion:
             words = (line.upper().partition(" ") for line in answer.text[1:])
             self.extensions = {keyword: parameters for keyword, _, parameters in words}
             return

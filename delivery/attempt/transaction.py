@@ -149,7 +149,7 @@ class _Transaction:
         else:
             return
         answer = await self._reply(self._timeouts.final_dot_s)
-        if isinstance(answer, Reply) and answer.is_positive:
+        if isinstance(answer, Reply) and answer.is_completion:
             self._all_accepted(Delivered(answer, connection.name))
         else:
             self._unwelcome(Phase.FINAL_DOT, answer)
@@ -212,12 +212,13 @@ class _Transaction:
             self.result.elsewhere[recipient] = settled
         else:
             self.result.outcomes[recipient] = settled
-        if scope is Scope.HOST:
+        if scope is Scope.HOST or (isinstance(answer, Reply) and answer.is_positive):
+            # Gone, or out of step: a "yes" that is none here answers something that was never asked.
             self._connection.abort()
 
 
 def _is_positive(answer: Reply | ConnectionBroke) -> bool:
-    return isinstance(answer, Reply) and answer.code // 100 == 2
+    return isinstance(answer, Reply) and answer.is_completion
 
 
 def _goes_ahead(answer: Reply | ConnectionBroke) -> bool:

@@ -48,6 +48,11 @@ class Reply(msgspec.Struct, frozen=True):
         return self.code < 400
 
     @property
+    def is_completion(self) -> bool:
+        """True for 2yz: what was asked for is done (RFC 5321, 4.2.1)."""
+        return 200 <= self.code < 300
+
+    @property
     def is_permanent(self) -> bool:
         """True for 5yz: trying again unchanged is pointless."""
         return self.code >= 500

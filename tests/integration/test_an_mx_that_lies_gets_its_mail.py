@@ -50,3 +50,18 @@ async def test_a_message_beyond_the_announced_size_bounces(system: System, mx: M
 
     report = await home.received("ann@home-of-narrow.test")
     assert report.delivery_status("bob@narrow.test")["Status"] == status
+
+
+@pytest.mark.parametrize(
+    "moment", ["CONNECT", "EHLO", "MAIL", "RCPT", "DOT"], ids=lambda moment: f"at {moment.lower()}"
+)
+async def test_only_a_2yz_is_a_yes(system: System, mx: MakeMx, moment: str) -> None:
+    dest = await mx(f"half-a-yes-{moment.lower()}.test", replies={moment: ("354 go on",)})
+    address = f"bob@{dest.name.partition('.')[2]}"
+
+    await system.submit("ann@home.test", [address], LETTER)
+
+    assert (await dest.received(address)).below_trace == LETTER
+    await system.empty()
+    assert dest.connections == 2  # who is out of step once is not trusted with the next message
+    assert len(dest.messages) == 1
