@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Histogram
 
 from delivery.attempt.classify import outcome
-from delivery.attempt.connection import Refusal
+from delivery.attempt.opening import Refusal
 from delivery.attempt.pool import Pool
 from delivery.attempt.transaction import Chunks, Result, transact
 from delivery.route.mx import MxHost, Route

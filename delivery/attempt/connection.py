@@ -7,34 +7,17 @@ content sent as it is, and a time-out for each phase.
 import asyncio
 import ssl
 from collections import deque
-from typing import Self, cast
+from typing import cast
 
 from aiosmtplib.protocol import SMTPProtocol
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
-from delivery.attempt.classify import ConnectionBroke, Phase
-from delivery.attempt.config import AttemptSettings
-from delivery.security.requirement import Hop, judge
+from delivery.attempt.classify import ConnectionBroke
 from jetpost.mail.reply import Reply
 
-OPENED = Counter(
-    "jetpost_delivery_connections_opened_total", "Connections opened to MX hosts. Labels: `tls` is yes or no.", ["tls"]
-)
 OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
 
 _LONGEST_REPLY = 64 * 1024
-_opportunistic = ssl.create_default_context()
-_opportunistic.check_hostname = False
-_opportunistic.verify_mode = ssl.CERT_NONE
-
-
-class Refusal(Exception):  # noqa: N818 — carries a value to the one place that turns it into an outcome
-    """A connection could not be made ready for mail."""
-
-    def __init__(self, phase: Phase, answer: Reply | ConnectionBroke) -> None:
-        super().__init__(str(answer))
-        self.phase = phase
-        self.answer = answer
 
 
 class Connection(SMTPProtocol):
@@ -53,6 +36,7 @@ class Connection(SMTPProtocol):
         self._lines: list[str] = []
         self._waiter: asyncio.Future[None] | None = None
         self._broken: str | None = None
+        self._is_counted = False
 
     @property
     def usable(self) -> bool:
@@ -66,14 +50,14 @@ class Connection(SMTPProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop; again after STARTTLS."""
-        if self.transport is None:
+        if not self._is_counted:
+            self._is_counted = True
             OPEN.inc()
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop: whoever waits learns of it."""
-        if self.transport is not None:
-            OPEN.dec()
+        self._uncount()
         super().connection_lost(exc)
         self._break(str(exc) if exc else "closed the connection")
 
@@ -168,6 +152,8 @@ class Connection(SMTPProtocol):
         self._buffer.clear()
         self._answers.clear()
         self._lines = []
+        if not self.is_connected:
+            return self._insecure("closed the connection")
         try:
             secured = await self._loop.start_tls(
                 cast("asyncio.Transport", self.transport),
@@ -176,86 +162,25 @@ class Connection(SMTPProtocol):
                 server_hostname=self.name,
                 ssl_handshake_timeout=timeout_s,
             )
-        except (OSError, ssl.SSLError) as error:
-            self._break(f"TLS failed: {error or type(error).__name__}")
-            self.abort()
-            return self._broken
-        if secured is None:
-            return "TLS failed: connection closed"
+        except (OSError, RuntimeError) as error:  # ssl.SSLError is an OSError; RuntimeError: closed just now
+            return self._insecure(str(error) or type(error).__name__)
+        # A connection that was closed during the handshake is no error to the loop: it comes back without a cipher.
+        cipher = None if secured is None else secured.get_extra_info("cipher")
+        if secured is None or cipher is None:
+            return self._insecure("closed the connection")
         self.transport = secured
         self._over_ssl = True
-        ssl_object = secured.get_extra_info("ssl_object")
-        cipher = secured.get_extra_info("cipher")
-        self.tls = f"{ssl_object.version()} {cipher[0]}"
+        self.tls = f"{secured.get_extra_info('ssl_object').version()} {cipher[0]}"
         return None
 
-    @classmethod
-    async def open(
-        cls, name: str, address: str, port: int, hostname: str, settings: AttemptSettings, *, plain: bool = False
-    ) -> Self:
-        """Connect, greet, and begin TLS as the settings want it. Refusal when the host cannot be used.
+    def _insecure(self, why: str) -> str:
+        """The handshake failed: nothing more can be said, and the loop does not tell that the connection is gone."""
+        self._break(f"TLS failed: {why}")
+        self.abort()
+        self._uncount()
+        return f"TLS failed: {why}"
 
-        `plain`: TLS has failed with this host a moment ago.
-        """
-        connection = await cls._connect(name, address, port, settings)
-        try:
-            await connection.begin(hostname, settings, plain=plain)
-        except BaseException:
-            connection.abort()
-            raise
-        OPENED.labels("yes" if connection.is_secure else "no").inc()
-        return connection
-
-    @classmethod
-    async def _connect(cls, name: str, address: str, port: int, settings: AttemptSettings) -> Self:
-        source = None if settings.source_address is None else (str(settings.source_address), 0)
-        timeout_s = settings.timeouts.connect_s
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(lambda: cls(name), address, port, local_addr=source)
-        except TimeoutError:
-            broke = ConnectionBroke(f"{address} did not answer within {timeout_s:g} s")
-            raise Refusal(Phase.CONNECT, broke) from None
-        except OSError as error:
-            raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or str(error))) from error
-        return connection
-
-    async def begin(self, hostname: str, settings: AttemptSettings, *, plain: bool) -> None:
-        """Greeting, EHLO, and TLS as the settings want it. Refusal when the host cannot be used."""
-        await self._expect(Phase.GREETING, settings.timeouts.greeting_s)
-        await self._greet(hostname, settings)
-        await self._begin_tls(hostname, settings, plain=plain)
-
-    async def _expect(self, phase: Phase, timeout_s: float) -> Reply:
-        answer = await self.reply(timeout_s)
-        if isinstance(answer, ConnectionBroke) or not answer.is_completion:
-            raise Refusal(phase, answer)
-        return answer
-
-    async def _greet(self, hostname: str, settings: AttemptSettings) -> None:
-        """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
-        answer = await self.command(f"EHLO {hostname}", settings.timeouts.ehlo_s)
-        if isinstance(answer, Reply) and answer.is_completion:
-            words = (line.upper().partition(" ") for line in answer.text[1:])
-            self.extensions = {keyword: parameters for keyword, _, parameters in words}
-            return
-        if isinstance(answer, ConnectionBroke) or not answer.is_permanent:
-            raise Refusal(Phase.EHLO, answer)
-        self.extensions = {}
-        self.send(f"HELO {hostname}\r\n".encode())
-        await self._expect(Phase.EHLO, settings.timeouts.ehlo_s)
-
-    async def _begin_tls(self, hostname: str, settings: AttemptSettings, *, plain: bool) -> None:
-        match judge(settings.tls, offered="STARTTLS" in self.extensions, failed_before=plain):
-            case Hop.PLAIN:
-                return
-            case Hop.REFUSE:
-                raise Refusal(Phase.STARTTLS, ConnectionBroke("offers no TLS, which is required"))
-            case Hop.START:
-                pass
-        self.send(b"STARTTLS\r\n")
-        await self._expect(Phase.STARTTLS, settings.timeouts.tls_s)
-        if (why := await self.secure(_opportunistic, settings.timeouts.tls_s)) is not None:
-            raise Refusal(Phase.STARTTLS, ConnectionBroke(why))
-        await self._greet(hostname, settings)
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            OPEN.dec()

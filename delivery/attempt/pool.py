@@ -7,7 +7,8 @@ from prometheus_client import Counter
 
 from delivery.attempt.classify import Phase
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.connection import Connection, Refusal
+from delivery.attempt.connection import Connection
+from delivery.attempt.opening import Refusal, opened
 from delivery.route.mx import MxHost
 from delivery.security.requirement import TlsMode
 from jetpost.tasks import end
@@ -49,12 +50,12 @@ class Pool:
 
     async def _open(self, host: MxHost, address: str) -> Connection:
         try:
-            return await Connection.open(host.name, address, host.port, self._hostname, self.settings)
+            return await opened(host, address, self._hostname, self.settings)
         except Refusal as refusal:
             if refusal.phase is not Phase.STARTTLS or self.settings.tls is not TlsMode.OPPORTUNISTIC:
                 raise
         # The connection is spoilt, the host may be fine without TLS.
-        return await Connection.open(host.name, address, host.port, self._hostname, self.settings, plain=True)
+        return await opened(host, address, self._hostname, self.settings, plain=True)
 
     def distrust(self, host: MxHost, address: str) -> None:
         """The host offers PIPELINING, but fell silent in the middle of a group: send it one command at a time."""

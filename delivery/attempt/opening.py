@@ -1,0 +1,101 @@
+"""From an address to a connection that is ready for mail: connect, greeting, EHLO, TLS as the settings want it."""
+
+import asyncio
+import ssl
+
+from prometheus_client import Counter
+
+from delivery.attempt.classify import ConnectionBroke, Phase
+from delivery.attempt.config import AttemptSettings
+from delivery.attempt.connection import Connection
+from delivery.route.mx import MxHost
+from delivery.security.requirement import Hop, judge
+from jetpost.mail.reply import Reply
+
+OPENED = Counter(
+    "jetpost_delivery_connections_opened_total", "Connections opened to MX hosts. Labels: `tls` is yes or no.", ["tls"]
+)
+
+_opportunistic = ssl.create_default_context()
+_opportunistic.check_hostname = False
+_opportunistic.verify_mode = ssl.CERT_NONE
+
+
+class Refusal(Exception):  # noqa: N818 — carries a value to the one place that turns it into an outcome
+    """A connection could not be made ready for mail."""
+
+    def __init__(self, phase: Phase, answer: Reply | ConnectionBroke) -> None:
+        super().__init__(str(answer))
+        self.phase = phase
+        self.answer = answer
+
+
+async def opened(
+    host: MxHost, address: str, hostname: str, settings: AttemptSettings, *, plain: bool = False
+) -> Connection:
+    """A new connection to `host` at one of its addresses, ready for MAIL. Refusal when the host cannot be used.
+
+    `hostname` is our own; `plain`: TLS has failed with this host a moment ago.
+    """
+    connection = await _connected(host, address, settings)
+    try:
+        await _expect(connection, Phase.GREETING, settings.timeouts.greeting_s)
+        await _greet(connection, hostname, settings)
+        await _begin_tls(connection, hostname, settings, plain=plain)
+    except BaseException:
+        connection.abort()
+        raise
+    OPENED.labels("yes" if connection.is_secure else "no").inc()
+    return connection
+
+
+async def _connected(host: MxHost, address: str, settings: AttemptSettings) -> Connection:
+    source = None if settings.source_address is None else (str(settings.source_address), 0)
+    timeout_s = settings.timeouts.connect_s
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, connection = await loop.create_connection(
+                lambda: Connection(host.name), address, host.port, local_addr=source
+            )
+    except TimeoutError:
+        raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:g} s")) from None
+    except OSError as error:
+        raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or str(error))) from error
+    return connection
+
+
+async def _expect(connection: Connection, phase: Phase, timeout_s: float) -> Reply:
+    answer = await connection.reply(timeout_s)
+    if isinstance(answer, ConnectionBroke) or not answer.is_completion:
+        raise Refusal(phase, answer)
+    return answer
+
+
+async def _greet(connection: Connection, hostname: str, settings: AttemptSettings) -> None:
+    """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
+    answer = await connection.command(f"EHLO {hostname}", settings.timeouts.ehlo_s)
+    if isinstance(answer, Reply) and answer.is_completion:
+        words = (line.upper().partition(" ") for line in answer.text[1:])
+        connection.extensions = {keyword: parameters for keyword, _, parameters in words}
+        return
+    if isinstance(answer, ConnectionBroke) or not answer.is_permanent:
+        raise Refusal(Phase.EHLO, answer)
+    connection.extensions = {}
+    connection.send(f"HELO {hostname}\r\n".encode())
+    await _expect(connection, Phase.EHLO, settings.timeouts.ehlo_s)
+
+
+async def _begin_tls(connection: Connection, hostname: str, settings: AttemptSettings, *, plain: bool) -> None:
+    match judge(settings.tls, offered="STARTTLS" in connection.extensions, failed_before=plain):
+        case Hop.PLAIN:
+            return
+        case Hop.REFUSE:
+            raise Refusal(Phase.STARTTLS, ConnectionBroke("offers no TLS, which is required"))
+        case Hop.START:
+            pass
+    connection.send(b"STARTTLS\r\n")
+    await _expect(connection, Phase.STARTTLS, settings.timeouts.tls_s)
+    if (why := await connection.secure(_opportunistic, settings.timeouts.tls_s)) is not None:
+        raise Refusal(Phase.STARTTLS, ConnectionBroke(why))
+    await _greet(connection, hostname, settings)
