@@ -69,6 +69,8 @@ async def _attempt(claim: Claim, health: Health, world: World) -> Health:
     await conclude(claim, made.outcomes, _follow(entry, made.outcomes, world), world)
     if not made.site_down:
         return health.reached(settings)
+    if made.starved:
+        return health
     why = next((outcome.why for outcome in made.outcomes.values() if isinstance(outcome, Deferred)), "")
     return health.missed(why, world.monotonic(), settings)
 

@@ -12,11 +12,13 @@ from delivery.config import Delivery
 from delivery.deliver import World, deliver
 from delivery.lanes.health import Health
 from delivery.lanes.lane import Lanes
+from delivery.lanes.limits import affordable
 from delivery.watchdog import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream import JetStream, Nats
+from jetpost.process.files import limit
 from jetpost.process.run import Life
 from jetpost.queue.consume import Claim, Consumer
 from jetpost.queue.queue import Queue
@@ -28,11 +30,11 @@ log = structlog.get_logger(__name__)
 
 async def serve(settings: Settings, life: Life) -> None:
     """Deliver until told to stop; then drain."""
-    config = settings.of(Delivery)
+    config = _within_files(settings.of(Delivery), limit())
     jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "delivery"))
     queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
     events = Events(jetstream, settings.of(EventsSettings), "delivery")
-    pool = Pool(config.attempt, settings.hostname)
+    pool = Pool(config.attempt, settings.hostname, config.lanes.connections)
     resolver = Resolver(settings.of(Dns))
     world = World(
         config=config,
@@ -56,6 +58,15 @@ async def serve(settings: Settings, life: Life) -> None:
         await events.aclose()
         await asyncio.gather(telling, return_exceptions=True)
         await jetstream.close()
+
+
+def _within_files(config: Delivery, files: int) -> Delivery:
+    """The configuration with as many connections as the process may open `files`."""
+    connections = affordable(config.lanes.connections, files)
+    if connections < config.lanes.connections:
+        log.warning("fewer connections than configured", connections=connections, files=files)
+    lanes = config.lanes.model_copy(update={"connections": connections})
+    return config.model_copy(update={"lanes": lanes})
 
 
 async def _deliver_until_stopped(world: World, life: Life) -> None:

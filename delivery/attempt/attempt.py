@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Histogram
 
 from delivery.attempt.classify import outcome
-from delivery.attempt.opening import Refusal
+from delivery.attempt.connection import Connection
+from delivery.attempt.opening import OutOfFiles, Refusal
 from delivery.attempt.pool import Pool
 from delivery.attempt.transaction import Chunks, Result, transact
 from delivery.route.mx import MxHost, Route
@@ -24,6 +25,7 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
+_OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Attempt:
     """TLS version and cipher of the connection to it."""
     site_down: bool = True
     """Whether no host of the site could be used at all."""
+    starved: bool = False
+    """Whether there was no file descriptor for a connection: what was not tried says nothing about the site."""
     left: list[Recipient] = field(default_factory=list)
     """Recipients that still need a host."""
     last: dict[Recipient, Deferred] = field(default_factory=dict)
@@ -50,7 +54,7 @@ async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Att
     made = Attempt(left=list(entry.envelope.recipients))
     for host in route.hosts:
         for address in host.addresses:
-            if made.left:
+            if made.left and not made.starved:
                 await _try(made, entry, host, address, chunks, pool)
     for recipient in made.left:
         made.outcomes[recipient] = made.last.get(recipient, _NO_HOST)
@@ -68,6 +72,11 @@ async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: 
         group, waiting = waiting[:most], waiting[most:]
         try:
             result = await _transact(made, entry, group, host, address, chunks, pool)
+        except OutOfFiles:
+            made.starved = True
+            made.last |= dict.fromkeys([*group, *waiting], _OUT_OF_FILES)
+            elsewhere += [*group, *waiting]
+            break
         except Refusal as refusal:
             said = outcome(refusal.phase, refusal.answer, host.name)
             if isinstance(said, Deferred):
@@ -87,18 +96,23 @@ async def _transact(
     """One transaction on a kept connection or a fresh one. Refusal when there is none to be had."""
     connection = await pool.connection(host, address)
     was_kept = connection.transactions > 0
-    try:
-        result = await transact(connection, entry, group, chunks, pool.settings.timeouts)
-        if was_kept and not result.heard:
-            # It died while it was idle: nothing was said about this message yet.
-            connection.abort()
-            connection = await pool.connection(host, address, fresh=True)
-            result = await transact(connection, entry, group, chunks, pool.settings.timeouts)
-    except BaseException:
-        connection.abort()
-        raise
+    result = await _on(connection, entry, group, chunks, pool)
+    if was_kept and not result.heard:
+        # It died while it was idle: nothing was said about this message yet.
+        pool.drop(connection)
+        connection = await pool.connection(host, address, fresh=True)
+        result = await _on(connection, entry, group, chunks, pool)
     if result.lost_in_group:
         pool.distrust(host, address)
     made.host, made.tls, made.site_down = host.name, connection.tls, made.site_down and not result.heard
     pool.keep(connection, host, address)
     return result
+
+
+async def _on(connection: Connection, entry: Entry, group: list[Recipient], chunks: Chunks, pool: Pool) -> Result:
+    """One transaction on this connection, which is broken off when the attempt is."""
+    try:
+        return await transact(connection, entry, group, chunks, pool.settings.timeouts)
+    except BaseException:
+        pool.drop(connection)
+        raise

@@ -1,6 +1,7 @@
 """From an address to a connection that is ready for mail: connect, greeting, EHLO, TLS as the settings want it."""
 
 import asyncio
+import errno
 import ssl
 
 from prometheus_client import Counter
@@ -16,6 +17,7 @@ OPENED = Counter(
     "jetpost_delivery_connections_opened_total", "Connections opened to MX hosts. Labels: `tls` is yes or no.", ["tls"]
 )
 
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _opportunistic = ssl.create_default_context()
 _opportunistic.check_hostname = False
 _opportunistic.verify_mode = ssl.CERT_NONE
@@ -30,12 +32,17 @@ class Refusal(Exception):  # noqa: N818 — carries a value to the one place tha
         self.answer = answer
 
 
+class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothing about any host
+    """The process, or the system, cannot open one more file."""
+
+
 async def opened(
     host: MxHost, address: str, hostname: str, settings: AttemptSettings, *, plain: bool = False
 ) -> Connection:
-    """A new connection to `host` at one of its addresses, ready for MAIL. Refusal when the host cannot be used.
+    """A new connection to `host` at one of its addresses, ready for MAIL.
 
-    `hostname` is our own; `plain`: TLS has failed with this host a moment ago.
+    Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
+    `plain`: TLS has failed with this host a moment ago.
     """
     connection = await _connected(host, address, settings)
     try:
@@ -61,6 +68,8 @@ async def _connected(host: MxHost, address: str, settings: AttemptSettings) -> C
     except TimeoutError:
         raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:g} s")) from None
     except OSError as error:
+        if error.errno in _OUT_OF_FILES:
+            raise OutOfFiles(error.strerror or str(error)) from error
         raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or str(error))) from error
     return connection
 

@@ -1,52 +1,87 @@
-"""Connections kept for the next message."""
+"""Connections kept for the next message, and a bound on all of them together."""
 
 import asyncio
 from collections import deque
 
+import structlog
 from prometheus_client import Counter
 
 from delivery.attempt.classify import Phase
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
-from delivery.attempt.opening import Refusal, opened
+from delivery.attempt.opening import OutOfFiles, Refusal, opened
 from delivery.route.mx import MxHost
 from delivery.security.requirement import TlsMode
 from jetpost.tasks import end
 
 REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
+OUT_OF_FILES = Counter(
+    "jetpost_delivery_out_of_files_total", "Times no connection could be opened for want of a file descriptor."
+)
 
 _REMEMBERED = 10_000
+_PAUSE_S = 1.0
 
 Place = tuple[str, str, int]
 """Name, address and port: the name counts, since TLS was asked for under it."""
 
+log = structlog.get_logger(__name__)
+
 
 class Pool:
-    """Idle connections by host and address. One for a process."""
+    """The connections of a process: at most `most` in use, which callers keep to; idle ones make way for them."""
 
-    def __init__(self, settings: AttemptSettings, hostname: str) -> None:
+    def __init__(self, settings: AttemptSettings, hostname: str, most: int) -> None:
         self.settings = settings
         self._hostname = hostname
-        self._idle: dict[Place, deque[tuple[Connection, asyncio.TimerHandle]]] = {}
+        self._most = most
+        self._used = 0
+        self._idle: dict[Place, deque[Connection]] = {}
+        self._timers: dict[Connection, tuple[Place, asyncio.TimerHandle]] = {}
+        """Of each idle connection, the one that is idle longest first."""
         self._closing: set[asyncio.Task[None]] = set()
         self._distrusted: dict[Place, None] = {}
 
     async def connection(self, host: MxHost, address: str, *, fresh: bool = False) -> Connection:
-        """A connection that is ready for MAIL: a kept one unless `fresh`. Refusal when the host cannot be used."""
+        """A connection that is ready for MAIL: a kept one unless `fresh`. To be given back by `keep` or `drop`.
+
+        Refusal when the host cannot be used; OutOfFiles when none can be opened for want of a file descriptor.
+        """
         place = (host.name, address, host.port)
         while not fresh and (kept := self._idle.get(place)):
-            connection, timer = kept.pop()
-            timer.cancel()
-            if not kept:
-                del self._idle[place]
+            connection = kept[-1]
+            self._forget(connection)
             if connection.usable:
                 REUSED.inc()
+                self._used += 1
                 return connection
             connection.abort()
-        connection = await self._open(host, address)
+        self._used += 1
+        try:
+            connection = await self._opened(host, address)
+        except BaseException:
+            self._used -= 1
+            raise
         if place in self._distrusted:
             connection.extensions.pop("PIPELINING", None)
         return connection
+
+    async def _opened(self, host: MxHost, address: str) -> Connection:
+        """A new connection. Waits a while for a file descriptor: attempts end, and give theirs back."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.settings.timeouts.connect_s
+        while self._used + len(self._timers) > self._most and self._make_way():
+            continue
+        while True:
+            try:
+                return await self._open(host, address)
+            except OutOfFiles as error:
+                OUT_OF_FILES.inc()
+                self._make_way()
+                if loop.time() > give_up:
+                    raise
+                log.warning("no file for a connection", host=host.name, error=str(error))
+            await asyncio.sleep(_PAUSE_S)
 
     async def _open(self, host: MxHost, address: str) -> Connection:
         try:
@@ -65,31 +100,47 @@ class Pool:
 
     def keep(self, connection: Connection, host: MxHost, address: str) -> None:
         """Keep a connection for the next message, or close it when it has had its share."""
+        self._used -= 1
         settings = self.settings
         if not connection.usable or connection.transactions >= settings.messages_per_connection or not settings.idle_s:
             self._close(connection)
             return
         place = (host.name, address, host.port)
-        timer = asyncio.get_running_loop().call_later(settings.idle_s, self._expire, place, connection)
-        self._idle.setdefault(place, deque()).append((connection, timer))
+        timer = asyncio.get_running_loop().call_later(settings.idle_s, self._expire, connection)
+        self._idle.setdefault(place, deque()).append(connection)
+        self._timers[connection] = place, timer
+
+    def drop(self, connection: Connection) -> None:
+        """Break off a connection that is of no use any more."""
+        self._used -= 1
+        connection.abort()
 
     async def aclose(self) -> None:
         """Close every idle connection."""
-        for kept in self._idle.values():
-            for connection, timer in kept:
-                timer.cancel()
-                self._close(connection)
-        self._idle.clear()
+        while self._make_way():
+            continue
         if self._closing:
             _, late = await asyncio.wait(self._closing, timeout=self.settings.timeouts.quit_s)
             await end(late)
 
-    def _expire(self, place: Place, connection: Connection) -> None:
-        kept = self._idle[place]
-        self._idle[place] = deque(one for one in kept if one[0] is not connection)
+    def _make_way(self) -> bool:
+        """Close the connection that is idle longest; False when none is."""
+        if not self._timers:
+            return False
+        self._expire(next(iter(self._timers)))
+        return True
+
+    def _expire(self, connection: Connection) -> None:
+        self._forget(connection)
+        self._close(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """It is idle no more."""
+        place, timer = self._timers.pop(connection)
+        timer.cancel()
+        self._idle[place].remove(connection)
         if not self._idle[place]:
             del self._idle[place]
-        self._close(connection)
 
     def _close(self, connection: Connection) -> None:
         task = asyncio.create_task(connection.quit(self.settings.timeouts.quit_s))

@@ -7,7 +7,7 @@ parked in the queue, and taken back in order through a consumer of the lane's ow
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -44,6 +44,11 @@ class Lane:
         self.parked: Consumer | None = None
         """The consumer that takes parked entries back, while there are any."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the site may have one more attempt now."""
+        return len(self.active) < self.health.allowed
+
     def forgettable(self, now: float) -> bool:
         """Whether nothing is lost when the lane is forgotten: no entries, and no trouble to remember."""
         empty = not self.waiting and not self.active and self.parked is None
@@ -60,6 +65,9 @@ class Lanes:
         self._tasks = tasks
         self._lanes: dict[Site, Lane] = {}
         self._held = 0
+        self._active = 0
+        self._next_in_turn: dict[Site, Lane] = {}
+        """Lanes with entries that wait for a connection of the process and not for their site, longest first."""
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
@@ -131,15 +139,20 @@ class Lanes:
 
     def _accept(self, claim: Claim, lane: Lane) -> None:
         self._held += 1
-        if len(lane.active) < lane.health.allowed:
+        if lane.has_room and self._active < self._settings.connections:
             self._begin(claim, lane)
-        else:
-            lane.waiting.append(claim)
-            WAITING.inc()
+            return
+        lane.waiting.append(claim)
+        WAITING.inc()
+        if lane.has_room:
+            self._next_in_turn.setdefault(lane.site, lane)
 
     def _begin(self, claim: Claim, lane: Lane) -> None:
-        task = self._tasks.create_task(self._work(claim, lane))
+        self._took(claim, lane, self._tasks.create_task(self._work(claim, lane)))
+
+    def _took(self, claim: Claim, lane: Lane, task: asyncio.Task[None]) -> None:
         lane.active[claim] = task
+        self._active += 1
         ACTIVE.inc()
 
     async def _work(self, claim: Claim, lane: Lane) -> None:
@@ -164,29 +177,41 @@ class Lanes:
             following = self._next(claim, lane)
 
     def _next(self, claim: Claim, lane: Lane) -> Claim | None:
-        """The ended claim's slot goes to the next one waiting, if the lane may still have that many."""
+        """An attempt has ended: begin what may begin now, in this task when it is for the same site."""
         task = lane.active[claim]
         self._end(claim, lane)
         self._held -= 1
-        if self._draining or not lane.waiting or len(lane.active) >= lane.health.allowed:
-            self._forget(lane)
-            return None
-        following = lane.waiting.popleft()
-        WAITING.dec()
-        lane.active[following] = task
-        ACTIVE.inc()
-        while lane.waiting and len(lane.active) < lane.health.allowed:
-            WAITING.dec()
-            self._begin(lane.waiting.popleft(), lane)
+        if lane.waiting and lane.has_room:
+            self._next_in_turn.setdefault(lane.site, lane)
+        following: Claim | None = None
+        for turn, waiting in self._turns():
+            if turn is lane and following is None:
+                following = waiting
+                self._took(waiting, lane, task)
+            else:
+                self._begin(waiting, turn)
+        self._forget(lane)
         return following
+
+    def _turns(self) -> Iterator[tuple[Lane, Claim]]:
+        """The claims that are to begin now, one of each lane in turn. Each must have begun before the next is drawn."""
+        while self._next_in_turn and self._active < self._settings.connections and not self._draining:
+            lane = self._next_in_turn.pop(next(iter(self._next_in_turn)))
+            if lane.waiting and lane.has_room:
+                WAITING.dec()
+                yield lane, lane.waiting.popleft()
+            if lane.waiting and lane.has_room:
+                self._next_in_turn[lane.site] = lane
 
     def _end(self, claim: Claim, lane: Lane) -> None:
         del lane.active[claim]
+        self._active -= 1
         ACTIVE.dec()
 
     def _forget(self, lane: Lane) -> None:
         if lane.forgettable(time.monotonic()) and self._lanes.get(lane.site) is lane:
             del self._lanes[lane.site]
+            self._next_in_turn.pop(lane.site, None)
             LANES.dec()
 
     async def _park(self, claim: Claim, lane: Lane) -> None:

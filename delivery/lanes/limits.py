@@ -15,6 +15,10 @@ class LaneSettings(Section):
     """Attempts at the same time for one site, once it has shown that it takes mail."""
     first_connections: Annotated[int, Field(ge=1)] = 5
     """Attempts at the same time for a site that has not taken a message yet; each success allows one more."""
+    connections: Annotated[int, Field(ge=1)] = 1000
+    """Attempts at the same time in all, each with a connection at most; idle connections count as well and make way for
+    attempts. Where the process may not open so many files (`ulimit -Hn`), fewer. What has to wait for its turn waits in
+    memory: each site in turn gets the next free one."""
     waiting_per_site: Annotated[int, Field(ge=0)] = 1000
     """Entries that may wait in memory for one site; what is beyond is parked in the queue."""
     claims: Annotated[int, Field(ge=1)] = 10_000
@@ -25,6 +29,16 @@ class LaneSettings(Section):
     """Attempts in a row that reach no host of a site before it is left alone for `suspend_s`."""
     suspend_s: Annotated[float, Field(ge=0)] = 60
     """How long an unreachable site's entries are deferred without an attempt."""
+
+
+_SHARE_OF_FILES = 2
+_OTHER_FILES = 400
+"""What is open beside connections to MX hosts: look-ups under way, NATS, HTTP, logs, libraries."""
+
+
+def affordable(connections: int, files: int) -> int:
+    """How many of the `connections` wanted a process that may open `files` files can have; at least one."""
+    return max(min(connections, max(files - _OTHER_FILES, files // _SHARE_OF_FILES)), 1)
 
 
 class Load(NamedTuple):

@@ -13,7 +13,7 @@ import uvloop
 
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import SHARED, ConfigurationError, Settings, load
-from jetpost.process import http
+from jetpost.process import files, http
 from jetpost.process.log import Log, configure, logger
 from jetpost.process.signals import obey_signals
 from jetpost.queue.durability import Unsafe
@@ -85,6 +85,7 @@ def run(service: str, serve: Serve) -> NoReturn:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         sys.exit(EXIT_CONFIGURATION)
     configure(service, settings.of(Log))
+    files.raise_limit()
     _calm_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         sys.exit(runner.run(_live(serve, settings)))

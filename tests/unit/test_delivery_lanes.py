@@ -3,7 +3,7 @@
 import pytest
 
 from delivery.lanes.health import Health
-from delivery.lanes.limits import Admission, LaneSettings, Load, admit
+from delivery.lanes.limits import Admission, LaneSettings, Load, admit, affordable
 
 SETTINGS = LaneSettings(
     connections_per_site=4, first_connections=2, waiting_per_site=3, claims=100, failures_to_suspend=3, suspend_s=60
@@ -44,3 +44,18 @@ def test_a_site_that_answers_nowhere_is_left_alone_and_then_probed_by_one() -> N
     again = health.missed("refused", 160, SETTINGS)
     assert again.suspended(219)
     assert not health.reached(SETTINGS).suspended(100)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files", "had"),
+    [
+        (1000, 1_048_576, 1000),
+        (1000, 1400, 1000),
+        (1000, 1024, 624),
+        (1000, 256, 128),
+        (50, 256, 50),
+        (1000, 1, 1),
+    ],
+)
+def test_connections_leave_room_for_the_other_files_of_a_process(wanted: int, files: int, had: int) -> None:
+    assert affordable(wanted, files) == had

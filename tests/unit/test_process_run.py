@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ run("delivery", serve)
 
 @asynccontextmanager
 async def process(
-    folder: Path, body: str = "await life.stopping.wait()", config: str = ""
+    folder: Path, body: str = "await life.stopping.wait()", config: str = "", *, under: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     (folder / "service.py").write_text(SERVICE.format(body=body))
     (folder / "jetpost.yaml").write_text(config or f"http: {{port_file: {folder}/port}}")
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "service.py", "--config", "jetpost.yaml"),
+        *(*under, sys.executable, "service.py", "--config", "jetpost.yaml"),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=asyncio.subprocess.PIPE,
@@ -137,6 +137,14 @@ async def test_a_process_that_drains_is_not_ready_and_a_second_signal_ends_it_at
 
     assert status == 1
     assert [line["event"] for line in lines[-2:]] == ["stopping", "exiting at once"]
+
+
+async def test_a_process_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None:
+    body = 'import resource; logger("test").info("may", files=resource.getrlimit(resource.RLIMIT_NOFILE)); return'
+    async with process(tmp_path, body, under=("sh", "-c", 'ulimit -Sn 300; ulimit -Hn 500; exec "$@"', "sh")) as child:
+        _, lines = await ended(child)
+
+    assert next(line for line in lines if line["event"] == "may")["files"] == [500, 500]
 
 
 async def test_a_crash_is_logged_with_its_traceback(tmp_path: Path) -> None:
