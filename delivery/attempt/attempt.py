@@ -7,9 +7,10 @@ from prometheus_client import Counter, Histogram
 
 from delivery.attempt.classify import outcome
 from delivery.attempt.connection import Connection
+from delivery.attempt.look import Chunks
 from delivery.attempt.opening import OutOfFiles, Refusal
 from delivery.attempt.pool import Pool
-from delivery.attempt.transaction import Chunks, Result, transact
+from delivery.attempt.transaction import Result, transact
 from delivery.route.mx import MxHost, Route
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
@@ -97,8 +98,9 @@ async def _transact(
     connection = await pool.connection(host, address)
     was_kept = connection.transactions > 0
     result = await _on(connection, entry, group, chunks, pool)
-    if was_kept and not result.heard:
-        # It died while it was idle: nothing was said about this message yet.
+    if was_kept and result.stale:
+        # The host gave it up while it was idle (RFC 5321, 3.8), and has heard nothing of this message but MAIL: a fresh
+        # connection at once can double nothing, and is no second attempt.
         pool.drop(connection)
         connection = await pool.connection(host, address, fresh=True)
         result = await _on(connection, entry, group, chunks, pool)
@@ -112,7 +114,7 @@ async def _transact(
 async def _on(connection: Connection, entry: Entry, group: list[Recipient], chunks: Chunks, pool: Pool) -> Result:
     """One transaction on this connection, which is broken off when the attempt is."""
     try:
-        return await transact(connection, entry, group, chunks, pool.settings.timeouts)
+        return await transact(connection, entry, group, chunks, pool.settings)
     except BaseException:
         pool.drop(connection)
         raise

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, IPvAnyAddress
 
+from delivery.attempt.demands import EightBit
 from delivery.attempt.timeouts import Timeouts
 from delivery.security.requirement import TlsMode
 from jetpost.config.section import Section
@@ -17,6 +18,10 @@ class AttemptSettings(Section):
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     """`opportunistic`: TLS where the host offers it, plain otherwise and when TLS fails (RFC 7435); `required`: no mail
     without TLS; `none`: never."""
+    eight_bit: EightBit = EightBit.SEND
+    """What becomes of content with octets beyond ASCII at a host that does not offer 8BITMIME. `send`: it goes as it
+    is, and such hosts take it as a rule; `bounce`: the sender is told (5.6.3), as RFC 6152, 3 has it where nothing is
+    converted."""
     source_address: IPvAnyAddress | None = None
     """The local address connections come from; none: the system chooses."""
     recipients_per_transaction: Annotated[int, Field(ge=1)] = 100

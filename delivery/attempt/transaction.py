@@ -3,12 +3,13 @@
 Where the host offers PIPELINING the commands go out together (RFC 2920); the replies are judged the same way.
 """
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from delivery.attempt.classify import ConnectionBroke, Phase, Scope, Step, classify, outcome
+from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
-from delivery.attempt.timeouts import Timeouts
+from delivery.attempt.demands import Seen, asks_for_ascii, asks_for_ascii_header, mail_command, obstacle, rcpt_command
+from delivery.attempt.look import Chunks, look
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.envelope import Recipient
@@ -17,9 +18,6 @@ from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.entry import Entry
 from jetpost.queue.large import ContentMissing
 
-Chunks = Callable[[], AsyncIterator[bytes]]
-_TOO_BIG = EnhancedStatus(5, 3, 4)
-_NEEDS_UTF8 = EnhancedStatus(5, 6, 7)
 _CONTENT_AWAY = EnhancedStatus(4, 3, 0)
 
 
@@ -35,17 +33,19 @@ class Result:
     """Recipients for a further transaction: the host took no more of them in this one."""
     heard: bool = False
     """Whether the host answered at all; a kept connection may have died before."""
+    stale: bool = False
+    """Whether the host had already left when MAIL came (421, or no reply): it has said nothing about this message."""
     lost_in_group: bool = False
     """Whether the host answered the first of a group of commands and then no more: its PIPELINING may be a lie."""
 
 
 async def transact(
-    connection: Connection, entry: Entry, recipients: list[Recipient], chunks: Chunks, timeouts: Timeouts
+    connection: Connection, entry: Entry, recipients: list[Recipient], chunks: Chunks, settings: AttemptSettings
 ) -> Result:
     """Hand `entry` over for `recipients`. Never raises but for cancellation."""
-    transaction = _Transaction(connection, entry, recipients, timeouts)
-    if (impossible := transaction.impossible()) is not None:
-        return Result(dict.fromkeys(recipients, impossible), heard=True)
+    transaction = _Transaction(connection, entry, recipients, settings)
+    if (obstacle := await transaction.obstacle(chunks)) is not None:
+        return Result(dict.fromkeys(recipients, obstacle), heard=True)
     connection.transactions += 1
     if await transaction.envelope():
         await transaction.content(chunks)
@@ -53,63 +53,49 @@ async def transact(
 
 
 class _Transaction:
-    def __init__(self, connection: Connection, entry: Entry, recipients: list[Recipient], timeouts: Timeouts) -> None:
+    def __init__(
+        self, connection: Connection, entry: Entry, recipients: list[Recipient], settings: AttemptSettings
+    ) -> None:
         self.result = Result()
         self._connection = connection
         self._entry = entry
         self._recipients = recipients
-        self._timeouts = timeouts
+        self._settings = settings
+        self._timeouts = settings.timeouts
         self._trace = entry.trace.encode()
         self._accepted: list[Recipient] = []
 
-    def impossible(self) -> Bounced | None:
-        """Why this host can never take the message, as far as its EHLO says."""
-        extensions = self._connection.extensions
-        limit = extensions.get("SIZE", "")
-        size = len(self._trace) + self._entry.size
-        if limit.isdigit() and 0 < int(limit) < size:
-            said = f"{self._connection.name} takes messages of up to {limit} octets, this one has {size}"
-            return Bounced(_TOO_BIG, said, None, self._connection.name)
-        if "SMTPUTF8" not in extensions and self._needs_utf8():
-            said = f"{self._connection.name} does not support internationalized mail (SMTPUTF8)"
-            return Bounced(_NEEDS_UTF8, said, None, self._connection.name)
-        return None
-
-    def _needs_utf8(self) -> bool:
-        """Whether an address or the header is internationalized; the client's flag alone does not count (RFC 6531)."""
-        envelope, content = self._entry.envelope, self._entry.content
-        if not envelope.reverse_path.isascii() or not all(one.address.isascii() for one in self._recipients):
-            return True
-        header = content.octets.partition(b"\r\n\r\n")[0] if isinstance(content, Inline) else b""
-        return envelope.smtputf8 and not header.isascii()
-
-    def _mail(self) -> str:
-        envelope, extensions = self._entry.envelope, self._connection.extensions
-        words = [f"MAIL FROM:<{envelope.reverse_path}>"]
-        if "SIZE" in extensions:
-            words.append(f"SIZE={len(self._trace) + self._entry.size}")
-        if "8BITMIME" in extensions and envelope.body:
-            words.append(f"BODY={envelope.body}")
-        if "SMTPUTF8" in extensions and envelope.smtputf8:
-            words.append("SMTPUTF8")
-        return " ".join(words)
+    async def obstacle(self, chunks: Chunks) -> Bounced | Deferred | None:
+        """Why this host is not to get the message at all, as far as its EHLO and the content say."""
+        extensions, eight_bit = self._connection.extensions, self._settings.eight_bit
+        whole, seen = asks_for_ascii(extensions, eight_bit), Seen()
+        if whole or asks_for_ascii_header(self._entry, extensions):
+            try:
+                seen = await look(chunks, whole=whole)
+            except (ContentMissing, Unreachable, ApiError) as error:
+                return Deferred(_CONTENT_AWAY, f"content unavailable: {error}")
+        name = self._connection.name
+        return obstacle(self._entry, self._recipients, name, extensions, eight_bit=eight_bit, seen=seen)
 
     async def envelope(self) -> bool:
         """MAIL, RCPT and DATA; whether the host now waits for content that is to be sent."""
         return await (self._grouped() if "PIPELINING" in self._connection.extensions else self._one_by_one())
 
     async def _grouped(self) -> bool:
-        lines = [self._mail(), *(f"RCPT TO:<{one.address}>" for one in self._recipients), "DATA"]
+        extensions = self._connection.extensions
+        rcpts = (rcpt_command(recipient, extensions) for recipient in self._recipients)
+        lines = (mail_command(self._entry, extensions), *rcpts, "DATA")
         self._connection.send("".join(f"{line}\r\n" for line in lines).encode())
         # All replies are read, whatever the first ones say (RFC 2920, 3.1).
         mail = await self._reply(self._timeouts.mail_s)
-        rcpts = [await self._reply(self._timeouts.rcpt_s) for _ in self._recipients]
+        answers = [await self._reply(self._timeouts.rcpt_s) for _ in self._recipients]
         data = await self._reply(self._timeouts.data_s)
-        self.result.lost_in_group = isinstance(mail, Reply) and isinstance(data, ConnectionBroke)
+        self.result.stale = _is_gone(mail)
+        self.result.lost_in_group = not self.result.stale and isinstance(data, ConnectionBroke)
         if not _is_positive(mail):
             self._all(Phase.MAIL, mail)
         else:
-            for recipient, answer in zip(self._recipients, rcpts, strict=True):
+            for recipient, answer in zip(self._recipients, answers, strict=True):
                 self._rcpt(recipient, answer)
         if self._accepted and _goes_ahead(data):
             return True
@@ -122,13 +108,16 @@ class _Transaction:
         return False
 
     async def _one_by_one(self) -> bool:
-        mail = await self._command(self._mail(), self._timeouts.mail_s)
+        extensions = self._connection.extensions
+        mail = await self._command(mail_command(self._entry, extensions), self._timeouts.mail_s)
         if not _is_positive(mail):
+            self.result.stale = _is_gone(mail)
             self._all(Phase.MAIL, mail)
             await self._reset()
             return False
         for recipient in self._recipients:
-            self._rcpt(recipient, await self._command(f"RCPT TO:<{recipient.address}>", self._timeouts.rcpt_s))
+            answer = await self._command(rcpt_command(recipient, extensions), self._timeouts.rcpt_s)
+            self._rcpt(recipient, answer)
         if not self._accepted:
             await self._reset()
             return False
@@ -219,6 +208,10 @@ class _Transaction:
 
 def _is_positive(answer: Reply | ConnectionBroke) -> bool:
     return isinstance(answer, Reply) and answer.is_completion
+
+
+def _is_gone(answer: Reply | ConnectionBroke) -> bool:
+    return isinstance(answer, ConnectionBroke) or answer.code == 421
 
 
 def _goes_ahead(answer: Reply | ConnectionBroke) -> bool:
