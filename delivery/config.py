@@ -27,6 +27,7 @@ class Delivery(Section):
     goes back to the queue at once."""
     watchdog_s: Annotated[float, Field(gt=0)] = 15
     """How often the watchdog looks for entries beyond their age and for parked entries that nobody takes back."""
-    overdue_s: Annotated[float, Field(ge=0)] = 1800
+    overdue_s: Annotated[float, Field(ge=0)] = 7200
     """How long beyond its age a parked entry may be before the watchdog expires it in the queue itself: longer than an
-    attempt that began in time may legally take."""
+    attempt that began in time may take (`attempt.timeouts`: `attempt_s` and `final_dot_s`). What its content may take
+    comes on top."""

@@ -14,7 +14,7 @@ from delivery.lanes.lane import Lanes
 from delivery.settle import expire
 from delivery.tell import tell
 from jetpost.jetstream import ApiError, Unreachable
-from jetpost.queue.entry import Site
+from jetpost.queue.entry import Entry, Site
 from jetpost.queue.listing import depth
 from jetpost.queue.states import State
 
@@ -55,16 +55,17 @@ async def _expire_parked(world: World) -> None:
     """Parked entries beyond their age: moved without a claim, guarded like every move."""
     now = world.now()
     for shard in world.queue.shards:
-        while (oldest := await shard.oldest(State.PARKED)) is not None and _overdue(oldest.entry.expires, now, world):
+        while (oldest := await shard.oldest(State.PARKED)) is not None and _overdue(oldest.entry, now, world):
             successors = expire(oldest.entry, now)
             if await world.queue.move(shard, oldest, successors):
                 EXPIRED.inc()
                 tell(oldest.entry, {}, successors, now, world.events)
 
 
-def _overdue(expires: datetime, now: datetime, world: World) -> bool:
+def _overdue(entry: Entry, now: datetime, world: World) -> bool:
     """So far beyond its age that no attempt begun in time can still be under way: its lane is stuck or gone."""
-    return (now - expires).total_seconds() > world.config.overdue_s
+    content_s = world.config.attempt.timeouts.content_s(entry.size)
+    return (now - entry.expires).total_seconds() > world.config.overdue_s + content_s
 
 
 async def _parked_sites(world: World) -> list[Site]:

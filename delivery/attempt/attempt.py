@@ -1,5 +1,6 @@
 """One attempt: the hosts of a route in order, until every recipient has an outcome."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
+_NO_TIME = Deferred(EnhancedStatus(4, 4, 2), "the hosts took too much of the attempt's time; the next one goes on")
 _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
 
 
@@ -33,6 +35,8 @@ _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many
 class Attempt:
     """One try of one entry."""
 
+    until: float
+    """On the loop's clock: when nothing may begin any more."""
     outcomes: dict[Recipient, Outcome] = field(default_factory=dict)
     """One for each recipient, in the end."""
     host: str = ""
@@ -48,17 +52,23 @@ class Attempt:
     last: dict[Recipient, Deferred] = field(default_factory=dict)
     """What the hosts so far said to them."""
 
+    @property
+    def has_time(self) -> bool:
+        """Whether something may still begin."""
+        return asyncio.get_running_loop().time() < self.until
+
 
 async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Attempt:
     """Try the hosts of `route` in order (RFC 5321, 5.1). Never raises but for cancellation."""
     begun = time.perf_counter()
-    made = Attempt(left=list(entry.envelope.recipients))
+    until = asyncio.get_running_loop().time() + pool.settings.timeouts.attempt_s
+    made = Attempt(until, left=list(entry.envelope.recipients))
     for host in route.hosts:
         for address in host.addresses:
-            if made.left and not made.starved:
+            if made.left and not made.starved and made.has_time:
                 await _try(made, entry, host, address, chunks, pool)
     for recipient in made.left:
-        made.outcomes[recipient] = made.last.get(recipient, _NO_HOST)
+        made.outcomes[recipient] = made.last.get(recipient, _NO_HOST if made.has_time else _NO_TIME)
     ATTEMPTS.labels("no" if made.site_down else "yes").inc()
     SECONDS.observe(time.perf_counter() - begun)
     return made
@@ -67,42 +77,39 @@ async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Att
 async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: Chunks, pool: Pool) -> None:
     """One host at one address: as many transactions as its recipients need."""
     most = pool.settings.recipients_per_transaction
-    waiting, elsewhere = made.left, []
-    made.left = []
-    while waiting:
-        group, waiting = waiting[:most], waiting[most:]
+    waiting: list[Recipient] = made.left
+    elsewhere: list[Recipient] = []
+    while waiting and made.has_time:
         try:
-            result = await _transact(made, entry, group, host, address, chunks, pool)
+            result = await _transact(made, entry, waiting[:most], host, address, chunks, pool)
         except OutOfFiles:
             made.starved = True
-            made.last |= dict.fromkeys([*group, *waiting], _OUT_OF_FILES)
-            elsewhere += [*group, *waiting]
+            made.last |= dict.fromkeys(waiting, _OUT_OF_FILES)
             break
         except Refusal as refusal:
             said = outcome(refusal.phase, refusal.answer, host.name)
             if isinstance(said, Deferred):
-                made.last |= dict.fromkeys([*group, *waiting], said)
-            elsewhere += [*group, *waiting]
+                made.last |= dict.fromkeys(waiting, said)
             break
         made.outcomes |= result.outcomes
         made.last |= result.elsewhere
-        elsewhere += list(result.elsewhere)
-        waiting = result.again + waiting
-    made.left = elsewhere
+        elsewhere += result.elsewhere
+        waiting = result.again + waiting[most:]
+    made.left = elsewhere + waiting
 
 
 async def _transact(
     made: Attempt, entry: Entry, group: list[Recipient], host: MxHost, address: str, chunks: Chunks, pool: Pool
 ) -> Result:
     """One transaction on a kept connection or a fresh one. Refusal when there is none to be had."""
-    connection = await pool.connection(host, address)
+    connection = await pool.connection(host, address, until=made.until)
     was_kept = connection.transactions > 0
     result = await _on(connection, entry, group, chunks, pool)
     if was_kept and result.stale:
         # The host gave it up while it was idle (RFC 5321, 3.8), and has heard nothing of this message but MAIL: a fresh
         # connection at once can double nothing, and is no second attempt.
         pool.drop(connection)
-        connection = await pool.connection(host, address, fresh=True)
+        connection = await pool.connection(host, address, until=made.until, fresh=True)
         result = await _on(connection, entry, group, chunks, pool)
     if result.lost_in_group:
         pool.distrust(host, address)

@@ -67,7 +67,8 @@ RULES = {  #                   whom it concerns  4yz             5yz            
 }
 
 _BROKE = EnhancedStatus(4, 4, 2)
-_NO_ANSWER = EnhancedStatus(4, 4, 1)
+_BROKE_IN = {Phase.CONNECT: EnhancedStatus(4, 4, 1), Phase.STARTTLS: EnhancedStatus(4, 7, 5)}
+"""Phases with a status of their own: no answer from the host; no cryptography."""
 
 
 def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step]:
@@ -89,8 +90,7 @@ def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step
 def outcome(phase: Phase, answer: Reply | ConnectionBroke, host: str) -> Deferred | Bounced:
     """The outcome of an unwelcome `answer` from `host`, in words for people."""
     if isinstance(answer, ConnectionBroke):
-        status = _NO_ANSWER if phase is Phase.CONNECT else _BROKE
-        return Deferred(status, f"{host}: {answer.why} ({phase.value})", None, host)
+        return Deferred(_BROKE_IN.get(phase, _BROKE), f"{host}: {answer.why} ({phase.value})", None, host)
     _, step = classify(phase, answer)
     said = f"{host} said at {phase.value}: {answer}"
     if step is Step.BOUNCE:

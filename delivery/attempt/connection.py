@@ -5,6 +5,7 @@ content sent as it is, and a time-out for each phase.
 """
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from typing import cast
@@ -18,6 +19,7 @@ from jetpost.mail.reply import Reply
 OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
 
 _LONGEST_REPLY = 64 * 1024
+_LEAST_S = 0.001
 
 
 class Connection(SMTPProtocol):
@@ -32,6 +34,8 @@ class Connection(SMTPProtocol):
         self.tls = ""
         """TLS version and cipher; empty on a plain connection."""
         self.transactions = 0
+        self.until = math.inf
+        """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""
         self._answers: deque[Reply] = deque()
         self._lines: list[str] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -99,15 +103,16 @@ class Connection(SMTPProtocol):
 
     async def reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The next reply. After a time-out the connection is of no use any more."""
+        allowed_s = self._allowed(timeout_s)
         while not self._answers:
             if self._broken is not None:
                 return ConnectionBroke(self._broken)
             self._waiter = self._loop.create_future()
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(allowed_s):
                     await self._waiter
             except TimeoutError:
-                self._break(f"no answer within {timeout_s:g} s")
+                self._break(_in_vain("no answer", allowed_s, timeout_s))
                 self.abort()
         return self._answers.popleft()
 
@@ -120,11 +125,12 @@ class Connection(SMTPProtocol):
         """Wait until what was written has gone out far enough for more."""
         if self._broken is not None:
             return ConnectionBroke(self._broken)
+        allowed_s = self._allowed(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(allowed_s):
                 await self._drain_helper()
         except TimeoutError:
-            self._break(f"took no data for {timeout_s:g} s")
+            self._break(_in_vain("took no content", allowed_s, timeout_s))
             self.abort()
         except OSError as error:
             self._break(str(error) or "connection reset")
@@ -160,7 +166,7 @@ class Connection(SMTPProtocol):
                 self,
                 context,
                 server_hostname=self.name,
-                ssl_handshake_timeout=timeout_s,
+                ssl_handshake_timeout=max(self._allowed(timeout_s), _LEAST_S),
             )
         except (OSError, RuntimeError) as error:  # ssl.SSLError is an OSError; RuntimeError: closed just now
             return self._insecure(str(error) or type(error).__name__)
@@ -173,6 +179,13 @@ class Connection(SMTPProtocol):
         self.tls = f"{secured.get_extra_info('ssl_object').version()} {cipher[0]}"
         return None
 
+    def give(self, seconds: float) -> None:
+        """What follows has a time of its own, from now on."""
+        self.until = self._loop.time() + seconds
+
+    def _allowed(self, timeout_s: float) -> float:
+        return max(min(timeout_s, self.until - self._loop.time()), 0)
+
     def _insecure(self, why: str) -> str:
         """The handshake failed: nothing more can be said, and the loop does not tell that the connection is gone."""
         self._break(f"TLS failed: {why}")
@@ -184,3 +197,7 @@ class Connection(SMTPProtocol):
         if self._is_counted:
             self._is_counted = False
             OPEN.dec()
+
+
+def _in_vain(what: str, waited_s: float, timeout_s: float) -> str:
+    return f"{what} within {timeout_s:g} s" if waited_s >= timeout_s else f"{what} until the attempt had had its time"

@@ -37,14 +37,15 @@ class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothi
 
 
 async def opened(
-    host: MxHost, address: str, hostname: str, settings: AttemptSettings, *, plain: bool = False
+    host: MxHost, address: str, hostname: str, settings: AttemptSettings, *, until: float, plain: bool = False
 ) -> Connection:
     """A new connection to `host` at one of its addresses, ready for MAIL.
 
     Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
-    `plain`: TLS has failed with this host a moment ago.
+    `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host just now.
     """
-    connection = await _connected(host, address, settings)
+    connection = await _connected(host, address, settings, until)
+    connection.until = until
     try:
         await _expect(connection, Phase.GREETING, settings.timeouts.greeting_s)
         await _greet(connection, hostname, settings)
@@ -56,17 +57,17 @@ async def opened(
     return connection
 
 
-async def _connected(host: MxHost, address: str, settings: AttemptSettings) -> Connection:
+async def _connected(host: MxHost, address: str, settings: AttemptSettings, until: float) -> Connection:
     source = None if settings.source_address is None else (str(settings.source_address), 0)
-    timeout_s = settings.timeouts.connect_s
     loop = asyncio.get_running_loop()
+    timeout_s = max(min(settings.timeouts.connect_s, until - loop.time()), 0)
     try:
         async with asyncio.timeout(timeout_s):
             _, connection = await loop.create_connection(
                 lambda: Connection(host.name), address, host.port, local_addr=source
             )
     except TimeoutError:
-        raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:g} s")) from None
+        raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:.3g} s")) from None
     except OSError as error:
         if error.errno in _OUT_OF_FILES:
             raise OutOfFiles(error.strerror or str(error)) from error

@@ -1,6 +1,7 @@
 """Connections kept for the next message, and a bound on all of them together."""
 
 import asyncio
+import math
 from collections import deque
 
 import structlog
@@ -42,9 +43,10 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._distrusted: dict[Place, None] = {}
 
-    async def connection(self, host: MxHost, address: str, *, fresh: bool = False) -> Connection:
+    async def connection(self, host: MxHost, address: str, *, until: float, fresh: bool = False) -> Connection:
         """A connection that is ready for MAIL: a kept one unless `fresh`. To be given back by `keep` or `drop`.
 
+        It waits for nothing longer than `until`, on the loop's clock.
         Refusal when the host cannot be used; OutOfFiles when none can be opened for want of a file descriptor.
         """
         place = (host.name, address, host.port)
@@ -53,12 +55,13 @@ class Pool:
             self._forget(connection)
             if connection.usable:
                 REUSED.inc()
+                connection.until = until
                 self._used += 1
                 return connection
             connection.abort()
         self._used += 1
         try:
-            connection = await self._opened(host, address)
+            connection = await self._opened(host, address, until)
         except BaseException:
             self._used -= 1
             raise
@@ -66,7 +69,7 @@ class Pool:
             connection.extensions.pop("PIPELINING", None)
         return connection
 
-    async def _opened(self, host: MxHost, address: str) -> Connection:
+    async def _opened(self, host: MxHost, address: str, until: float) -> Connection:
         """A new connection. Waits a while for a file descriptor: attempts end, and give theirs back."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.settings.timeouts.connect_s
@@ -74,7 +77,7 @@ class Pool:
             continue
         while True:
             try:
-                return await self._open(host, address)
+                return await self._open(host, address, until)
             except OutOfFiles as error:
                 OUT_OF_FILES.inc()
                 self._make_way()
@@ -83,14 +86,14 @@ class Pool:
                 log.warning("no file for a connection", host=host.name, error=str(error))
             await asyncio.sleep(_PAUSE_S)
 
-    async def _open(self, host: MxHost, address: str) -> Connection:
+    async def _open(self, host: MxHost, address: str, until: float) -> Connection:
         try:
-            return await opened(host, address, self._hostname, self.settings)
+            return await opened(host, address, self._hostname, self.settings, until=until)
         except Refusal as refusal:
             if refusal.phase is not Phase.STARTTLS or self.settings.tls is not TlsMode.OPPORTUNISTIC:
                 raise
         # The connection is spoilt, the host may be fine without TLS.
-        return await opened(host, address, self._hostname, self.settings, plain=True)
+        return await opened(host, address, self._hostname, self.settings, until=until, plain=True)
 
     def distrust(self, host: MxHost, address: str) -> None:
         """The host offers PIPELINING, but fell silent in the middle of a group: send it one command at a time."""
@@ -105,6 +108,7 @@ class Pool:
         if not connection.usable or connection.transactions >= settings.messages_per_connection or not settings.idle_s:
             self._close(connection)
             return
+        connection.until = math.inf
         place = (host.name, address, host.port)
         timer = asyncio.get_running_loop().call_later(settings.idle_s, self._expire, connection)
         self._idle.setdefault(place, deque()).append(connection)

@@ -8,8 +8,15 @@ from jetpost.config.section import Section
 
 
 class Timeouts(Section):
-    """How long each phase of an outgoing transaction may take (RFC 5321, 4.5.3.2)."""
+    """How long each phase of an outgoing transaction may take (RFC 5321, 4.5.3.2), and all of them together."""
 
+    attempt_s: Annotated[float, Field(gt=0)] = 3600
+    """An attempt in all, over all hosts and up to the content: then nothing begins any more, and what is waited for is
+    given up. Without it a host that answers each command at the last moment could hold an attempt for days. The content
+    (`slowest_bytes_per_s`) and the reply to the final dot have times of their own, which come on top once."""
+    slowest_bytes_per_s: Annotated[float, Field(gt=0)] = 10_000
+    """How fast the content must go out as a whole, at least: 25 MB may take 44 minutes. No content has less than
+    `block_s`."""
     connect_s: Annotated[float, Field(gt=0)] = 30
     """Waiting for the TCP connection. The RFC names none; the next host is tried after it."""
     greeting_s: Annotated[float, Field(gt=0)] = 300
@@ -30,3 +37,7 @@ class Timeouts(Section):
     """Waiting for the reply to the final dot (4.5.3.2.6). Shorter makes duplicates, so less is refused."""
     quit_s: Annotated[float, Field(gt=0)] = 2
     """Waiting for the reply to QUIT: nothing depends on it."""
+
+    def content_s(self, size: int) -> float:
+        """How long `size` octets of content may take to go out."""
+        return max(self.block_s, size / self.slowest_bytes_per_s)

@@ -3,12 +3,21 @@
 Where the host offers PIPELINING the commands go out together (RFC 2920); the replies are judged the same way.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from delivery.attempt.classify import ConnectionBroke, Phase, Scope, Step, classify, outcome
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
-from delivery.attempt.demands import Seen, asks_for_ascii, asks_for_ascii_header, mail_command, obstacle, rcpt_command
+from delivery.attempt.demands import (
+    Seen,
+    asks_for_ascii,
+    asks_for_ascii_header,
+    mail_command,
+    obstacle,
+    rcpt_command,
+    size,
+)
 from delivery.attempt.look import Chunks, look
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer, Inline
@@ -131,12 +140,14 @@ class _Transaction:
     async def content(self, chunks: Chunks) -> None:
         """The trace, the content and the final dot; then what the host says to them."""
         connection, stuffer = self._connection, DotStuffer()
+        connection.give(self._timeouts.content_s(size(self._entry)))
         if isinstance(self._entry.content, Inline):
             connection.send(stuffer.feed(self._trace + self._entry.content.octets) + stuffer.end())
         elif await self._stream(chunks, stuffer):
             connection.send(stuffer.end())
         else:
             return
+        connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
         answer = await self._reply(self._timeouts.final_dot_s)
         if isinstance(answer, Reply) and answer.is_completion:
             self._all_accepted(Delivered(answer, connection.name))

@@ -52,3 +52,10 @@ def test_the_hosts_own_status_is_kept_and_a_missing_one_is_general() -> None:
     told = Reply(550, EnhancedStatus(5, 1, 1), ("no such user",))
     assert outcome(Phase.RCPT, told, "mx").status == EnhancedStatus(5, 1, 1)
     assert outcome(Phase.RCPT, Reply(550, None, ("no",)), "mx").status == EnhancedStatus(5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "status"), [(Phase.CONNECT, "4.4.1"), (Phase.STARTTLS, "4.7.5"), (Phase.MAIL, "4.4.2")]
+)
+def test_a_connection_that_broke_has_a_status_that_says_where(phase: Phase, status: str) -> None:
+    assert str(outcome(phase, BROKE, "mx").status) == status
