@@ -24,6 +24,7 @@ from jetpost.queue.consume import Claim, Consumer
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
+from jetpost.tasks import finish
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +84,9 @@ async def _deliver_until_stopped(world: World, life: Life) -> None:
         await life.stopping.wait()
         log.info("draining", patience_s=config.drain_s)
         leaving = tasks.create_task(consumer.stop())
-        await asyncio.gather(watching, taking)
-        await lanes.close(config.drain_s)
+        await taking
+        # The watchdog may be waiting out a queue that is away: it has no more time for that than attempts have.
+        await asyncio.gather(finish([watching], config.drain_s), lanes.close(config.drain_s))
         await leaving
 
 

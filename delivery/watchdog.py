@@ -14,6 +14,7 @@ from delivery.lanes.lane import Lanes
 from delivery.settle import expire
 from delivery.tell import tell
 from jetpost.jetstream import ApiError, Unreachable
+from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.listing import depth
 from jetpost.queue.states import State
@@ -47,8 +48,16 @@ async def _expire_waiting(lanes: Lanes, world: World) -> None:
     for lane in lanes.lanes:
         for claim in [waiting for waiting in lane.waiting if waiting.entry.expires <= late]:
             if lanes.remove(claim):
-                EXPIRED.inc()
-                await conclude(claim, {}, expire(claim.entry, now), world)
+                await _expire(claim, now, world)
+
+
+async def _expire(claim: Claim, now: datetime, world: World) -> None:
+    try:
+        await conclude(claim, {}, expire(claim.entry, now), world)
+    except asyncio.CancelledError:  # the process leaves, and the queue does not answer
+        await world.queue.hand_back(claim)
+        raise
+    EXPIRED.inc()
 
 
 async def _expire_parked(world: World) -> None:

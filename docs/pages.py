@@ -30,12 +30,12 @@ PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 
 _TO_COME = "nobody yet: for an operator's command to come"
 WHO: dict[tuple[State, State], str] = {
-    (State.READY, State.PARKED): "delivery: the site's lane is full",
+    (State.READY, State.PARKED): "delivery: the site's lane is full; or it was handed back often, to be counted anew",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome",
     (State.READY, State.DONE): _TO_COME,
-    (State.PARKED, State.READY): _TO_COME,
+    (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
     (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
     (State.PARKED, State.HELD): "delivery: as from `ready`",

@@ -1,7 +1,7 @@
 """Tasks have owners, and owners end them."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _AGAIN_S = 0.2
@@ -21,3 +21,10 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in ended:
             if not task.cancelled():
                 task.exception()
+
+
+async def finish(tasks: Collection[asyncio.Task[Any]], patience_s: float) -> None:
+    """Let `tasks` come to their end; those that do not within `patience_s` are ended."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=patience_s)
+        await end(late)

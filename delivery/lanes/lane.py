@@ -13,12 +13,12 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from delivery.lanes.health import Health
-from delivery.lanes.limits import Admission, LaneSettings, Load, admit
+from delivery.lanes.limits import Admission, LaneSettings, Load, admit, is_weary
 from jetpost.queue.consume import Claim, Consumer
-from jetpost.queue.entry import Site
+from jetpost.queue.entry import Entry, Site
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
-from jetpost.tasks import end
+from jetpost.tasks import end, finish
 
 LANES = Gauge("jetpost_delivery_lanes", "Sites that have entries in this process.")
 WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their site.")
@@ -26,6 +26,8 @@ ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
 PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their site was congested.")
 HANDED_BACK = Counter("jetpost_delivery_handed_back_total", "Entries given back to the queue at shutdown.")
 SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a site was left alone because no host answered.")
+
+_RENEW_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,8 @@ class Lanes:
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
+        self._weary: list[Claim] = []
+        """Claims of entries that were handed back often: they are given up otherwise."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -110,10 +114,9 @@ class Lanes:
         for lane in self.lanes:
             while lane.waiting:
                 await self._hand_back(lane.waiting.popleft())
-        begun = self._parking.union(*(lane.active.values() for lane in self.lanes))
-        if begun:
-            _, late = await asyncio.wait(begun, timeout=patience_s)
-            await end(late)
+        await self._renew()
+        await finish(self._parking.union(*(lane.active.values() for lane in self.lanes)), patience_s)
+        await self._renew()
 
     def remove(self, claim: Claim) -> bool:
         """Take a waiting claim out of its lane; False when it is not waiting."""
@@ -243,4 +246,24 @@ class Lanes:
 
     async def _hand_back(self, claim: Claim) -> None:
         HANDED_BACK.inc()
-        await self._queue.hand_back(claim)
+        if is_weary(claim.times_delivered, self._queue.settings.quarantine_after):
+            self._weary.append(claim)
+        else:
+            await self._queue.hand_back(claim)
+
+    async def _renew(self) -> None:
+        """Give the weary claims up by a move: their entries' claims are counted from one again.
+
+        What the queue does not take in time is handed back after all.
+        """
+        weary, self._weary = self._weary, []
+        moves = {asyncio.create_task(self._queue.settle(claim, [_anew(claim.entry)])): claim for claim in weary}
+        await finish(moves, _RENEW_S)
+        for move, claim in moves.items():
+            if move.cancelled():
+                await self._queue.hand_back(claim)
+
+
+def _anew(entry: Entry) -> Entry:
+    """The entry under another subject, where any process takes it up."""
+    return entry.moved(State.READY if entry.state is State.PARKED else State.PARKED)

@@ -41,6 +41,11 @@ def affordable(connections: int, files: int) -> int:
     return max(min(connections, max(files - _OTHER_FILES, files // _SHARE_OF_FILES)), 1)
 
 
+def is_weary(times_claimed: int, quarantine_after: int) -> bool:
+    """Whether an entry has been handed back so often that it might end in quarantine for no fault of its own."""
+    return times_claimed * 2 > quarantine_after
+
+
 class Load(NamedTuple):
     """What a lane, and the process, have in hand."""
 

@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 from tests.conftest import MakeMx, MakeSystem
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 
 
@@ -49,6 +49,76 @@ async def test_a_process_that_cannot_finish_in_time_ends_all_the_same(make_syste
     await service.start()
     await dest.received("bob@endless.test")
     # What a leaving process hands back comes to its own open pull at most once or twice, not again and again.
+    assert await service.metric("jetpost_delivery_quarantined_total") == 0
+
+
+async def test_a_process_ends_in_time_though_the_queue_does_not_answer(make_system: MakeSystem, mx: MakeMx) -> None:
+    system = await make_system(
+        {
+            "queue.lifetime_s": 2,
+            "delivery.drain_s": 1,
+            "delivery.watchdog_s": 0.5,
+            "delivery.lanes.first_connections": 1,
+            "delivery.lanes.connections_per_site": 1,
+        }
+    )
+    (service,), (server,) = system.delivery, system.servers
+    dest, home = await mx("stuck.test", delays={"DOT": 3600.0}), await mx("home-of-stuck.test")
+    async with system.submitting() as client:
+        for user in ("ann", "bob"):
+            await client.transact("me@home-of-stuck.test", [f"{user}@stuck.test"], LETTER)
+
+    async def one_waits() -> bool:
+        return await service.metric("jetpost_delivery_waiting") == 1
+
+    await eventually(lambda: dest.heard["DATA"], "one is attempted")
+    await eventually_asked(one_waits, "the other one waits")
+    server.signal(signal.SIGSTOP)
+    try:
+        await system.told(service, "cannot move")  # the watchdog, which waits for the queue to take the expired entry
+        service.signal(signal.SIGTERM)
+        assert await service.gone() == 0
+    finally:
+        server.signal(signal.SIGCONT)
+
+    dest.script.delays.clear()
+    await service.start()
+    await system.empty()
+    assert len(dest.messages) + len(home.messages) == 2  # each delivered late, or reported
+
+
+async def test_rolling_updates_never_quarantine_an_entry(make_system: MakeSystem, mx: MakeMx) -> None:
+    system = await make_system(
+        {
+            "queue.quarantine_after": 8,
+            "queue.ack_wait_s": 600,
+            "delivery.drain_s": 0,
+            "delivery.lanes.first_connections": 1,
+            "delivery.lanes.connections_per_site": 1,
+        }
+    )
+    (service,) = system.delivery
+    dest = await mx("rolled.test", delays={"DOT": 3600.0})
+    async with system.submitting() as client:
+        for user in ("ann", "bob"):
+            await client.transact("me@home.test", [f"{user}@rolled.test"], LETTER)
+
+    async def both_are_claimed() -> bool:
+        return (
+            await service.metric("jetpost_queue_claims") == 2 and await service.metric("jetpost_delivery_active") == 1
+        )
+
+    for _ in range(9):
+        await eventually_asked(both_are_claimed, "one is attempted, the other one waits")
+        await service.stop()
+        await service.start()
+
+    await eventually_asked(both_are_claimed, "one is attempted, the other one waits")
+    await service.stop()
+    dest.script.delays.clear()
+    await service.start()
+    await dest.received("ann@rolled.test")
+    await dest.received("bob@rolled.test")
     assert await service.metric("jetpost_delivery_quarantined_total") == 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from delivery.lanes.health import Health
-from delivery.lanes.limits import Admission, LaneSettings, Load, admit, affordable
+from delivery.lanes.limits import Admission, LaneSettings, Load, admit, affordable, is_weary
 
 SETTINGS = LaneSettings(
     connections_per_site=4, first_connections=2, waiting_per_site=3, claims=100, failures_to_suspend=3, suspend_s=60
@@ -59,3 +59,12 @@ def test_a_site_that_answers_nowhere_is_left_alone_and_then_probed_by_one() -> N
 )
 def test_connections_leave_room_for_the_other_files_of_a_process(wanted: int, files: int, had: int) -> None:
     assert affordable(wanted, files) == had
+
+
+@pytest.mark.parametrize(
+    ("times", "quarantine_after", "weary"), [(1, 30, False), (15, 30, False), (16, 30, True), (1, 2, False)]
+)
+def test_an_entry_handed_back_often_is_counted_anew_long_before_its_quarantine(
+    times: int, quarantine_after: int, *, weary: bool
+) -> None:
+    assert is_weary(times, quarantine_after) is weary
