@@ -42,14 +42,15 @@ class HostAnswers(NamedTuple):
     """What DNS said about one host."""
 
     name: str
+    preference: int
     ipv4: Answer[str]
     ipv6: Answer[str]
 
 
 def exchanges(
     domain: str, answer: Answer[MxRecord], own: str, draw: Callable[[], float]
-) -> tuple[str, ...] | Deferred | Bounced:
-    """The names of the hosts for `domain` in the order to try, from the answer to its MX question.
+) -> tuple[MxRecord, ...] | Deferred | Bounced:
+    """The hosts for `domain` in the order to try, from the answer to its MX question.
 
     `own` is our own host name; `draw` gives numbers from [0, 1) that shuffle hosts of equal preference.
     """
@@ -68,11 +69,11 @@ def exchanges(
         return Bounced(NO_HOST, f"the MX records of {domain} name no valid host")
     ordered = order(usable, own, draw)
     if not ordered:
-        return Bounced(LOOP, f"mail for {domain} loops back: {own} is its best MX")
+        return _loop(domain, own)
     return ordered
 
 
-def order(records: Sequence[MxRecord], own: str, draw: Callable[[], float]) -> tuple[str, ...]:
+def order(records: Sequence[MxRecord], own: str, draw: Callable[[], float]) -> tuple[MxRecord, ...]:
     """Hosts by preference, shuffled among equals by `draw`; each once.
 
     If our `own` name is among them, it and everything that is not better goes, or mail would circle among the hosts of
@@ -80,8 +81,16 @@ def order(records: Sequence[MxRecord], own: str, draw: Callable[[], float]) -> t
     """
     ours = [record.preference for record in records if record.exchange == own.lower()]
     better = [record for record in records if not ours or record.preference < min(ours)]
-    by_preference = sorted(better, key=lambda record: (record.preference, draw()))
-    return tuple(dict.fromkeys(record.exchange for record in by_preference))
+    best: dict[str, MxRecord] = {}
+    for record in sorted(better, key=lambda record: (record.preference, draw())):
+        best.setdefault(record.exchange, record)
+    return tuple(best.values())
+
+
+def before_us(hosts: Sequence[HostAnswers], own: frozenset[str]) -> tuple[HostAnswers, ...]:
+    """Those of `hosts` that are better than the best one at an address of our `own`: the rule of `order` by address."""
+    ours = [host.preference for host in hosts if not own.isdisjoint((*_found(host.ipv4), *_found(host.ipv6)))]
+    return tuple(host for host in hosts if not ours or host.preference < min(ours))
 
 
 def route(
@@ -89,6 +98,7 @@ def route(
     hosts: Sequence[HostAnswers],
     *,
     implicit: bool,
+    own: frozenset[str] = frozenset(),
     prefer: Preference,
     addresses_max: int,
     port: int,
@@ -96,8 +106,10 @@ def route(
 ) -> Route | Deferred | Bounced:
     """The hosts that have addresses; without any, an outcome: deferred if one of them may still turn out to have some.
 
-    `implicit`: the only host is the domain itself, which has no MX records.
+    `implicit`: the only host is the domain itself, which has no MX records. `own` are addresses that are ours.
     """
+    if hosts and not (hosts := before_us(hosts, own)):
+        return _loop(domain, "one of our own addresses")
     located = ((host.name, arrange(_found(host.ipv4), _found(host.ipv6), prefer, draw)) for host in hosts)
     usable = tuple(MxHost(name, addresses[:addresses_max], port) for name, addresses in located if addresses)
     if usable:
@@ -120,6 +132,10 @@ def arrange(ipv4: Sequence[str], ipv6: Sequence[str], prefer: Preference, draw: 
     if prefer == "ipv6" or (prefer == "any" and draw() < 0.5):
         families.reverse()
     return tuple(address for address in chain.from_iterable(zip_longest(*families)) if address)
+
+
+def _loop(domain: str, best: str) -> Bounced:
+    return Bounced(LOOP, f"mail for {domain} loops back: {best} is its best MX")
 
 
 def literal(domain: str) -> Bounced | None:

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, IPvAnyAddress
 
 from delivery.route import mx
 from delivery.route.mx import HostAnswers, Preference, Route
 from jetpost.config.section import Section
-from jetpost.dns.answer import NoData
+from jetpost.dns.answer import MxRecord, NoData
 from jetpost.dns.resolver import Resolver
 from jetpost.mail.outcome import Bounced, Deferred
 
@@ -19,6 +19,11 @@ class Routing(Section):
 
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     """The port of every MX host. Anything but 25 is for tests and for a relay that takes everything."""
+    own_addresses: tuple[IPvAnyAddress, ...] = ()
+    """Addresses at which this system takes mail on that port, of whatever name: those of its load balancer, or of the
+    machine. An MX host at one of them is ourselves: it and what is not better is not tried, and where
+    nothing is left the mail loops and bounces with 5.4.6 (RFC 5321, 5.1). They cannot be found out from here: the hosts
+    that take mail are other pods."""
     prefer: Preference = "any"
     """The address family tried first: `ipv4`, `ipv6`, or `any` by chance. The other one follows."""
     hosts_max: Annotated[int, Field(ge=1)] = 10
@@ -37,20 +42,21 @@ async def plan(
     if refused := mx.literal(domain):
         return refused
     answer = await resolver.mx(domain)
-    names = mx.exchanges(domain, answer, own, draw)
-    if isinstance(names, Deferred | Bounced):
-        return names
-    names = names[: routing.hosts_max]
-    if len(names) == 1:
-        located = [await _locate(names[0], resolver)]
+    exchanges = mx.exchanges(domain, answer, own, draw)
+    if isinstance(exchanges, Deferred | Bounced):
+        return exchanges
+    exchanges = exchanges[: routing.hosts_max]
+    if len(exchanges) == 1:
+        located = [await _locate(exchanges[0], resolver)]
     else:
         async with asyncio.TaskGroup() as tasks:
-            asking = [tasks.create_task(_locate(name, resolver)) for name in names]
+            asking = [tasks.create_task(_locate(exchange, resolver)) for exchange in exchanges]
         located = [asked.result() for asked in asking]
     return mx.route(
         domain,
         located,
         implicit=isinstance(answer, NoData),
+        own=frozenset(str(address) for address in routing.own_addresses),
         prefer=routing.prefer,
         addresses_max=routing.addresses_max,
         port=routing.port,
@@ -58,6 +64,6 @@ async def plan(
     )
 
 
-async def _locate(name: str, resolver: Resolver) -> HostAnswers:
-    ipv4, ipv6 = await resolver.addresses(name)
-    return HostAnswers(name, ipv4, ipv6)
+async def _locate(exchange: MxRecord, resolver: Resolver) -> HostAnswers:
+    ipv4, ipv6 = await resolver.addresses(exchange.exchange)
+    return HostAnswers(exchange.exchange, exchange.preference, ipv4, ipv6)

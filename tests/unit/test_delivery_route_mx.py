@@ -53,7 +53,8 @@ def mx(*records: tuple[int, str]) -> Found[MxRecord]:
 def test_hosts_are_tried_by_preference_and_shuffled_among_equals(
     records: list[tuple[int, str]], numbers: list[float], names: tuple[str, ...]
 ) -> None:
-    assert order([MxRecord(*record) for record in records], OWN.upper(), drawn(*numbers)) == names
+    ordered = order([MxRecord(*record) for record in records], OWN.upper(), drawn(*numbers))
+    assert tuple(record.exchange for record in ordered) == names
 
 
 @given(
@@ -63,7 +64,7 @@ def test_hosts_are_tried_by_preference_and_shuffled_among_equals(
 def test_every_host_is_tried_once_and_none_before_a_better_one(
     records: list[tuple[int, str]], numbers: list[float]
 ) -> None:
-    names = order([MxRecord(*record) for record in records], OWN, drawn(*numbers))
+    names = [record.exchange for record in order([MxRecord(*record) for record in records], OWN, drawn(*numbers))]
     best = {name: min(preference for preference, other in records if other == name) for _, name in records}
     assert sorted(names) == sorted(best)
     assert [best[name] for name in names] == sorted(best.values())
@@ -79,7 +80,9 @@ def test_every_host_is_tried_once_and_none_before_a_better_one(
     ],
 )
 def test_which_hosts_an_mx_answer_names(answer: Answer[MxRecord], names: tuple[str, ...]) -> None:
-    assert exchanges("Dest.Test", answer, OWN, drawn()) == names
+    found = exchanges("Dest.Test", answer, OWN, drawn())
+    assert not isinstance(found, Deferred | Bounced)
+    assert tuple(record.exchange for record in found) == names
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_hosts_with_addresses_are_used(
     hosts: list[tuple[str, Answer[str], Answer[str]]], usable: list[tuple[str, tuple[str, ...]]]
 ) -> None:
     expected = Route(tuple(MxHost(name, addresses, 2525) for name, addresses in usable))
-    assert routed(*(HostAnswers(*host) for host in hosts)) == expected
+    assert routed(*(HostAnswers(name, 10, *answers) for name, *answers in hosts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -144,13 +147,37 @@ def test_hosts_with_addresses_are_used(
 def test_without_addresses_there_is_no_route(
     hosts: list[tuple[str, Answer[str], Answer[str]]], implicit: bool, kind: type[Deferred | Bounced], status: str
 ) -> None:
-    outcome = routed(*(HostAnswers(*host) for host in hosts), implicit=implicit)
+    outcome = routed(*(HostAnswers(name, 10, *answers) for name, *answers in hosts), implicit=implicit)
     assert isinstance(outcome, Deferred | Bounced)
     assert (type(outcome), str(outcome.status)) == (kind, status)
 
 
+@pytest.mark.parametrize(
+    ("preferences", "left"),
+    [
+        ({"us": 10, "a": 10, "b": 20}, None),
+        ({"a": 10, "us": 20, "b": 20, "c": 30}, ["a"]),
+        ({"a": 10, "b": 20}, ["a", "b"]),
+        ({"us": 0}, None),
+    ],
+)
+def test_a_host_at_an_address_of_ours_goes_with_all_that_is_not_better(
+    preferences: dict[str, int], left: list[str] | None
+) -> None:
+    ours = Found(("192.0.2.250", "192.0.2.99"), 60)
+    hosts = [HostAnswers(name, at, ours if name == "us" else A, NoData(60)) for name, at in preferences.items()]
+    own = frozenset({"192.0.2.99"})
+    outcome = route("dest.test", hosts, implicit=False, own=own, prefer="any", addresses_max=4, port=25, draw=drawn())
+    if left is None:
+        assert isinstance(outcome, Bounced)
+        assert str(outcome.status) == "5.4.6"
+    else:
+        assert isinstance(outcome, Route)
+        assert [host.name for host in outcome.hosts] == left
+
+
 def test_of_many_addresses_some_are_tried_from_both_families() -> None:
-    many = HostAnswers("a", Found(tuple(f"192.0.2.{n}" for n in range(9)), 60), Found(("2001:db8::1",), 60))
+    many = HostAnswers("a", 10, Found(tuple(f"192.0.2.{n}" for n in range(9)), 60), Found(("2001:db8::1",), 60))
     outcome = routed(many, addresses_max=3)
     assert isinstance(outcome, Route)
     assert [ipaddress.ip_address(address).version for address in outcome.hosts[0].addresses] == [4, 6, 4]
