@@ -1,49 +1,28 @@
 """The shell of one delivery: plan, attempt, settle, transition."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 
 import structlog
 from prometheus_client import Counter
 
 from delivery.attempt.attempt import attempt
-from delivery.attempt.pool import Pool
-from delivery.config import Delivery
 from delivery.lanes.health import Health
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.settle import settle
 from delivery.tell import tell
-from jetpost.dns.resolver import Resolver
-from jetpost.events.publish import Events
+from delivery.world import World
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry
-from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
 
 QUARANTINED = Counter("jetpost_delivery_quarantined_total", "Entries held because they never came to an outcome.")
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class World:
-    """The edges of delivery, made once."""
-
-    config: Delivery
-    hostname: str
-    queue: Queue
-    resolver: Resolver
-    pool: Pool
-    events: Events
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-    draw: Callable[[], float]
 
 
 async def deliver(claim: Claim, health: Health, world: World) -> Health:

@@ -9,11 +9,12 @@ import structlog
 
 from delivery.attempt.pool import Pool
 from delivery.config import Delivery
-from delivery.deliver import World, deliver
+from delivery.deliver import deliver
 from delivery.lanes.health import Health
 from delivery.lanes.lane import Lanes
 from delivery.lanes.limits import affordable
 from delivery.watchdog import watch
+from delivery.world import World
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.events.publish import Events, EventsSettings

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import Counter
 
-from delivery.deliver import World, conclude
+from delivery.deliver import conclude
 from delivery.lanes.lane import Lanes
 from delivery.settle import expire
 from delivery.tell import tell
+from delivery.world import World
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry, Site

@@ -1,0 +1,26 @@
+"""What delivery touches, in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from delivery.attempt.pool import Pool
+from delivery.config import Delivery
+from jetpost.dns.resolver import Resolver
+from jetpost.events.publish import Events
+from jetpost.queue.queue import Queue
+
+
+@dataclass(frozen=True)
+class World:
+    """The edges of delivery, made once."""
+
+    config: Delivery
+    hostname: str
+    queue: Queue
+    resolver: Resolver
+    pool: Pool
+    events: Events
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    draw: Callable[[], float]
