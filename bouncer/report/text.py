@@ -22,6 +22,7 @@ MEANINGS = {
     (4, 4): "The recipient's domain names no mail server that could be used.",
     (4, 6): "The message was going round in circles.",
     (4, 7): "Time ran out before the message could be delivered.",
+    (6, 3): "The recipient's mail system takes plain 7-bit content only, and this message has more.",
     (6, 7): "The recipient's mail system does not understand addresses in this script.",
     (7, 1): "The recipient's mail system does not accept this message: its rules forbid it.",
     (7, 5): "No connection with the required encryption could be made.",

@@ -32,5 +32,6 @@ async def test_it_bounces_where_the_operator_wants_that(make_system: MakeSystem,
 
     report = await home.received("ann@home-of-eight.test")
     assert report.delivery_status("bob@strictly-seven.test")["Status"] == "5.6.3"
+    assert "plain 7-bit content only" in report.report_text
     await dest.received("carl@strictly-seven.test")
     assert not dest.to("bob@strictly-seven.test")
