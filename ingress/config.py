@@ -2,15 +2,28 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ingress.auth.backend import Auth
 from ingress.listener import ListenerSettings
 from ingress.policy.limits import Limits
 from jetpost.config.section import Section
+from jetpost.mail.address import path
 from jetpost.process.tls import Tls
 
 _LOCAL = ListenerSettings.model_validate({"name": "local", "port": 2525, "relay_networks": ["127.0.0.0/8", "::1/128"]})
+
+_NO_POSTMASTER = (
+    "ingress.postmaster is not set: who writes to <postmaster> is refused, but RFC 5321 wants somebody to read it"
+)
+
+
+def _reader(address: str) -> str:
+    """An address that anybody can write to: a client need not say SMTPUTF8 to reach the postmaster."""
+    found = path(f"<{address}>")
+    if address and (not address.isascii() or found is None or found[1] or found[0].is_literal or not found[0].domain):
+        raise ValueError(f"must be an address such as admin@example.org, got `{address}`")
+    return address
 
 
 class Ingress(Section):
@@ -25,6 +38,10 @@ class Ingress(Section):
     """The certificate for STARTTLS and implicit TLS."""
     auth: Auth = Auth()
     """How users are known."""
+    postmaster: Annotated[str, AfterValidator(_reader)] = ""
+    """The address of whoever reads mail to this system's postmaster. RFC 5321, 4.5.1 demands that there is one: mail to
+    `<postmaster>`, and to `postmaster` at `hostname`, is taken from anybody and goes there. Empty: `<postmaster>` is
+    refused (550 5.1.1), and `postmaster` at `hostname` is an address like any other."""
     limits: Limits = Limits()
     """What one client, and all of them together, may ask for."""
     reuse_port: bool = False
@@ -48,3 +65,7 @@ class Ingress(Section):
         if len(set(names)) < len(names):
             raise ValueError("two listeners have the same name")
         return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is no mistake, and still no good."""
+        return () if self.postmaster else (_NO_POSTMASTER,)

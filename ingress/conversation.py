@@ -15,7 +15,7 @@ from ingress.policy.judge import judge
 from ingress.policy.verdict import Asked, Refuse
 from ingress.session.arrived import OVERLONG, Arrived
 from ingress.session.body import Body
-from ingress.session.command import Command, Destination, client_name, destination, parse, sender
+from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
 from ingress.session.phase import Phase, advance
 from ingress.session.transaction import Session, Transaction
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -59,6 +59,7 @@ class House(NamedTuple):
     """What all sessions of a listener share."""
 
     listener: ListenerSettings
+    ours: Ourselves
     desk: Desk
     backends: Sequence[Backend]
 
@@ -282,9 +283,7 @@ class Conversation:
     def _rcpt(self, argument: str) -> Answer:
         transaction = self.session.transaction
         assert transaction is not None
-        said = destination(
-            argument, hostname=self._house.desk.hostname, smtputf8=transaction.sender.parameters.smtputf8
-        )
+        said = destination(argument, ours=self._house.ours, smtputf8=transaction.sender.parameters.smtputf8)
         if isinstance(said, Reply):
             return Refuse(said, "syntax")
         objection = self._judge(transaction, said)

@@ -14,6 +14,7 @@ from ingress.config import Ingress
 from ingress.connections import Connections
 from ingress.conversation import House
 from ingress.listener import listen
+from ingress.session.command import Ourselves
 from ingress.smtp import Smtp
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
@@ -31,6 +32,8 @@ log = logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Accept mail until told to stop; then drain."""
     config = settings.of(Ingress)
+    for remark in config.remarks():
+        log.warning("configuration", remark=remark)
     async with _edges(settings, life) as (queue, events):
         desk = Desk(
             queue=queue,
@@ -70,6 +73,7 @@ async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, E
 @asynccontextmanager
 async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> AsyncIterator[None]:
     """Listen everywhere while the block runs; afterwards nobody new gets in, and who is in may stay."""
+    ours = Ourselves(desk.hostname, config.postmaster)
     backends: list[Backend] = [settings.backend() for settings in config.auth.backends]
     async with AsyncExitStack() as open_doors:
         tls = None
@@ -79,7 +83,7 @@ async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> 
             open_doors.push_async_callback(end, [watching])
             tls = reloading.context
         for listener in config.listeners:
-            house = House(listener, desk, backends)
+            house = House(listener, ours, desk, backends)
             listening = listen(
                 listener,
                 partial(Smtp, house, connections, tls),

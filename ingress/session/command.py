@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from ingress.session.arrived import MOST_LINE_OCTETS
-from jetpost.mail.address import Path, a_labels, path
+from jetpost.mail.address import Path, a_labels, domain_of, path
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -18,6 +18,8 @@ _ADDRESS_NEEDS_UTF8 = Reply(553, _NO_ADDRESS_UTF8, ("SMTPUTF8 is needed for this
 _BAD_NAME = Reply(501, EnhancedStatus(5, 5, 4), ("Say your domain name or address literal",))
 _BAD_SENDER = Reply(501, EnhancedStatus(5, 1, 7), ("Syntax: MAIL FROM:<address>",))
 _BAD_RECIPIENT = Reply(501, EnhancedStatus(5, 1, 3), ("Syntax: RCPT TO:<address>",))
+_NO_POSTMASTER = Reply(550, EnhancedStatus(5, 1, 1), ("This system names no postmaster: write to one at a domain",))
+_POSTMASTER = "postmaster"
 
 _FORBIDDEN = re.compile(rb"[\r\n\0]")
 # Whatever can be quoted in a trace field without harm: clients call themselves anything.
@@ -46,7 +48,15 @@ class Destination(NamedTuple):
     domain: str
     """As lower-case A-labels, or an address literal with its brackets."""
     is_ours: bool = False
-    """True for `<postmaster>` without a domain: the one mailbox that every host has (RFC 5321, 4.5.1)."""
+    """True for the postmaster of this system: the one mailbox that every host has (RFC 5321, 4.5.1)."""
+
+
+class Ourselves(NamedTuple):
+    """Who this system is, to somebody who writes to it."""
+
+    hostname: str
+    postmaster: str
+    """The address that reads the postmaster's mail; empty: nobody was named."""
 
 
 def parse(line: bytes, most_octets: int) -> Command | Reply:
@@ -84,8 +94,12 @@ def sender(argument: str) -> Sender | Reply:
     return Sender(reverse_path.address, parameters)
 
 
-def destination(argument: str, *, hostname: str, smtputf8: bool) -> Destination | Reply:
-    """What the `argument` of RCPT says (RFC 5321, 4.1.1.3). `<postmaster>` is the one at `hostname`."""
+def destination(argument: str, *, ours: Ourselves, smtputf8: bool) -> Destination | Reply:
+    """What the `argument` of RCPT says (RFC 5321, 4.1.1.3).
+
+    `<postmaster>` and the postmaster at our host name become the address that reads their mail. When there is none the
+    first is refused, as it could only bounce; the second is an address like any other.
+    """
     found = _path_after("TO:", argument)
     if found is None or not found[0].address:
         return _BAD_RECIPIENT
@@ -95,10 +109,19 @@ def destination(argument: str, *, hostname: str, smtputf8: bool) -> Destination 
         return parameters
     if not forward_path.address.isascii() and not smtputf8:
         return _ADDRESS_NEEDS_UTF8
-    if not forward_path.domain:
-        ours = Recipient(f"{forward_path.address}@{hostname}", *parameters)
-        return Destination(ours, a_labels(hostname) or hostname, is_ours=True)
+    if _is_postmaster(forward_path, ours.hostname):
+        if ours.postmaster:
+            return Destination(Recipient(ours.postmaster, *parameters), domain_of(ours.postmaster), is_ours=True)
+        if not forward_path.domain:
+            return _NO_POSTMASTER
     return Destination(Recipient(forward_path.address, *parameters), forward_path.domain)
+
+
+def _is_postmaster(to: Path, hostname: str) -> bool:
+    """Whether it is this system's: without a domain, or at our host name; in any case of letters (4.5.1)."""
+    if not to.domain:
+        return True
+    return to.domain == a_labels(hostname) and to.address.partition("@")[0].lower() == _POSTMASTER
 
 
 def _path_after(keyword: str, argument: str) -> tuple[Path, str] | None:

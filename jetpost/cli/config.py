@@ -19,11 +19,13 @@ config_app = typer.Typer(no_args_is_help=True, add_completion=False)
 def check(file: Annotated[Path, typer.Argument(help="The configuration (YAML).")]) -> None:
     """Check FILE together with the JETPOST_… variables of the environment; all mistakes are printed at once."""
     try:
-        load(file, os.environ)
+        settings = load(file, os.environ)
     except ConfigurationError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None
+    for remark in settings.remarks():
+        typer.echo(f"{file}: note: {remark}")
     typer.echo(f"{file}: no mistakes")
 
 

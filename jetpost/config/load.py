@@ -70,6 +70,10 @@ class Settings:
         assert isinstance(section, kind)
         return section
 
+    def remarks(self) -> tuple[str, ...]:
+        """What its sections have to say about themselves."""
+        return tuple(remark for section in self._sections.values() for remark in section.remarks())
+
 
 def configuration_model(sections: Iterable[str] = tuple(SECTIONS)) -> type[Configuration]:
     """The model of a file with these `sections`."""

@@ -11,6 +11,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What is no mistake, and still no good: a sentence each, said at start and by `jetpost config check`."""
+        return ()
+
 
 def _readable(path: Path) -> Path:
     try:

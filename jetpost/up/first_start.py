@@ -13,6 +13,7 @@ _YAML = """\
 # `jetpost config reference` tells all there is to say; `jetpost config check` tells mistakes.
 hostname: {hostname}
 ingress:
+  # postmaster: you@example.org  # who reads mail to this system's postmaster
   tls:  # self-signed: replace both files by a certificate that clients trust, without a restart
     certificate: {certificate}
     key: {key}

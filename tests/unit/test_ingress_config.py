@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from ingress.config import Ingress
+from jetpost.cli.config import config_app
 from jetpost.config.load import ConfigurationError, check, configuration_model
 from jetpost.up.certificate import self_signed
 from tests.fixtures.users import write_users
@@ -61,6 +63,10 @@ def test_the_usual_three_listeners_are_fine(whole: dict[str, Any]) -> None:
         (["listeners", 2, "name"], "submission", "two listeners have the same name"),
         (["listeners", 2, "domains", 0], "a b", "must be a domain such as example.org, got `a b`"),
         (["listeners", 2, "prt"], 25, "did you mean `port`?"),
+        (["postmaster"], "postmaster", "ingress.postmaster: must be an address such as admin@example.org"),
+        (["postmaster"], "ann@[192.0.2.1]", "ingress.postmaster: must be an address such as admin@example.org"),
+        (["postmaster"], "jörg@home.test", "ingress.postmaster: must be an address such as admin@example.org"),
+        (["postmaster"], "ann@home.test SIZE=3", "ingress.postmaster: must be an address such as admin@example.org"),
         (["limits"], {"idle_s": "5m"}, "ingress.limits.idle_s: must be a number of seconds"),
     ],
 )
@@ -85,3 +91,18 @@ def test_a_users_file_that_is_none_is_refused(whole: dict[str, Any], tmp_path: P
     (tmp_path / "users").write_text("# a comment\n\nann:plain text\n")
 
     assert any("users:3: must be `name:argon2-hash`" in problem for problem in problems(whole))
+
+
+def test_a_system_without_a_postmaster_is_told_so(whole: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "jetpost.yaml"
+
+    def checked() -> str:
+        file.write_text(yaml.safe_dump({"ingress": whole}))
+        result = CliRunner().invoke(config_app, ["check", str(file)])
+        assert result.exit_code == 0
+        assert f"{file}: no mistakes" in result.stdout
+        return result.stdout
+
+    assert "note: ingress.postmaster is not set" in checked()
+    whole["postmaster"] = "admin@example.org"
+    assert "note" not in checked()
