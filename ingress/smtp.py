@@ -70,7 +70,7 @@ class Smtp(SMTP):
             self.hang_up(refusal)
             return
         self._conversation = Conversation(self, self._house, session)
-        self._timer = self.loop.call_later(self._house.desk.limits.idle_s, self._look_at_the_clock)
+        self._look_at_the_clock()
         self._conversation.begin()
         self._proceed()
 
@@ -117,9 +117,9 @@ class Smtp(SMTP):
             self._flush()
             if self._is_winding_up:
                 self.hang_up(CLOSING)
+            self._listen()
             if self._ended:
                 raise ConnectionResetError
-            self._listen()
             self._arrival = self.loop.create_future()
             try:
                 await self._arrival
@@ -221,8 +221,12 @@ class Smtp(SMTP):
             self._work = self.loop.create_task(self._carry_out(clearing_up))
 
     def _listen(self) -> None:
-        """It is the client's turn, and its time runs."""
-        self._deadline = min(self.loop.time() + self._house.desk.limits.idle_s, self._last_moment)
+        """It is the client's turn, and its time runs, unless it ran out while we were busy."""
+        now = self.loop.time()
+        if now >= self._last_moment:
+            self.hang_up(_TIMEOUT)
+            return
+        self._deadline = min(now + self._house.desk.limits.idle_s, self._last_moment)
         if self._reading_paused and self.transport is not None:
             self._reading_paused = False
             self.transport.resume_reading()
@@ -248,6 +252,8 @@ class Smtp(SMTP):
             self.hang_up(_TIMEOUT)
             return
         next_look = min(self._deadline, now + self._house.desk.limits.idle_s)
+        if now < self._last_moment:
+            next_look = min(next_look, self._last_moment)
         self._timer = self.loop.call_at(next_look, self._look_at_the_clock)
 
 

@@ -1,7 +1,9 @@
 """Every limit of ingress, and what a client hears beyond it."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
 import pytest_asyncio
 
 from jetpost.mail.reply import Reply
@@ -80,6 +82,18 @@ async def test_failed_authentications_are_counted(limited: System) -> None:
 async def test_who_says_nothing_is_sent_away(limited: System) -> None:
     async with limited.relaying() as client:
         assert _told(await client.reply()) == (421, "4.4.2")
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("chatter", ["NOOP", ""])
+async def test_a_session_has_an_end_whatever_the_client_does(make_system: MakeSystem, chatter: str) -> None:
+    patient = await make_system({"ingress.limits.session_s": 1, "ingress.limits.idle_s": 3600})
+    async with patient.relaying() as client:
+        while chatter and (reply := await client.say(chatter)).code == 250:
+            await asyncio.sleep(0.05)
+        if not chatter:
+            reply = await client.reply()
+        assert _told(reply) == (421, "4.4.2")
         assert await client.is_closed()
 
 
