@@ -8,16 +8,20 @@ from prometheus_client import Counter as Count
 from prometheus_client import Gauge
 
 from ingress.policy.limits import Limits
+from ingress.policy.verdict import Refuse
 from jetpost.mail.reply import EnhancedStatus, Reply
 
-CONNECTIONS = Gauge("jetpost_ingress_connections", "Open connections.")
+CONNECTIONS = Gauge("jetpost_ingress_connections", "Open connections, those that do not speak SMTP yet among them.")
 SESSIONS = Count(
     "jetpost_ingress_sessions_total", "Sessions begun. Labels: `listener` is its configured name.", ["listener"]
 )
 
-_TOO_MANY = Reply(421, EnhancedStatus(4, 3, 2), ("Too many connections, try again later",))
-_TOO_MANY_OF_YOURS = Reply(421, EnhancedStatus(4, 7, 0), ("Too many connections from your address",))
-CLOSING = Reply(421, EnhancedStatus(4, 3, 2), ("Closing, try again",))
+_BUSY = EnhancedStatus(4, 3, 2)
+_TOO_MANY = Refuse(Reply(421, _BUSY, ("Too many connections, try again later",)), "connections")
+_TOO_MANY_OF_YOURS = Refuse(
+    Reply(421, EnhancedStatus(4, 7, 0), ("Too many connections from your address",)), "connections"
+)
+CLOSING = Reply(421, _BUSY, ("Closing, try again",))
 
 
 class Connection(Protocol):
@@ -30,58 +34,94 @@ class Connection(Protocol):
         """Say `reply` and end now."""
 
 
+class Place:
+    """What one connection takes up, from its accept to its end."""
+
+    def __init__(self, connections: "Connections", client: str) -> None:
+        self.client = client
+        """The client's IP address; empty until a load balancer has named it."""
+        self._connections = connections
+
+    def belongs_to(self, client: str) -> Refuse | None:
+        """It is that client's, as is known now; or why it cannot be."""
+        return self._connections.given(self, client)
+
+    def leave(self) -> None:
+        """The connection has ended. Nothing happens when it is said again."""
+        self._connections.free(self)
+
+
 class Connections:
-    """Counts what is open, in all and for each client."""
+    """Counts what is open, in all and for each client; knows what has a session."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._open: dict[Connection, str] = {}
+        self._places: set[Place] = set()
         self._of_client: Counter[str] = Counter()
+        self._sessions: set[Connection] = set()
         self._changed = asyncio.Event()
 
     @property
-    def count(self) -> int:
-        """How many are open."""
-        return len(self._open)
+    def sessions(self) -> int:
+        """How many speak SMTP."""
+        return len(self._sessions)
 
-    def admit(self, connection: Connection, client: str, listener: str) -> Reply | None:
-        """Count `connection` in, or say why not."""
-        if len(self._open) >= self._limits.connections:
+    def place(self, client: str) -> Place | Refuse:
+        """A place for a connection just accepted, or why there is none. With `client` empty it counts in all alone."""
+        if len(self._places) >= self._limits.connections:
             return _TOO_MANY
+        place = Place(self, "")
+        refusal = self.given(place, client) if client else None
+        if refusal is not None:
+            return refusal
+        self._places.add(place)
+        CONNECTIONS.inc()
+        return place
+
+    def given(self, place: Place, client: str) -> Refuse | None:
+        """Count a place that is nobody's yet as `client`'s, or say why not."""
         if self._of_client[client] >= self._limits.connections_per_client:
             return _TOO_MANY_OF_YOURS
-        self._open[connection] = client
         self._of_client[client] += 1
-        CONNECTIONS.inc()
-        SESSIONS.labels(listener).inc()
+        place.client = client
         return None
 
-    def leave(self, connection: Connection) -> None:
-        """`connection` has ended, whether it was admitted or not."""
-        client = self._open.pop(connection, None)
-        if client is None:
+    def free(self, place: Place) -> None:
+        """Count a place no longer."""
+        if place not in self._places:
             return
+        self._places.remove(place)
         CONNECTIONS.dec()
-        self._of_client[client] -= 1
-        if not self._of_client[client]:
-            del self._of_client[client]
+        if place.client:
+            self._of_client[place.client] -= 1
+            if not self._of_client[place.client]:
+                del self._of_client[place.client]
+
+    def begin(self, connection: Connection, listener: str) -> None:
+        """A session begins."""
+        self._sessions.add(connection)
+        SESSIONS.labels(listener).inc()
+
+    def end(self, connection: Connection) -> None:
+        """It has ended, if it ever began."""
+        self._sessions.discard(connection)
         self._changed.set()
 
     async def drain(self, patience_s: float) -> int:
         """Let transactions in flight end, then end what is left; how many those were."""
-        for connection in list(self._open):
+        for connection in list(self._sessions):
             connection.wind_up()
         try:
             async with asyncio.timeout(patience_s):
                 await self._all_gone()
         except TimeoutError:
             pass
-        left = list(self._open)
+        left = list(self._sessions)
         for connection in left:
             connection.hang_up(CLOSING)
         return len(left)
 
     async def _all_gone(self) -> None:
-        while self._open:
+        while self._sessions:
             self._changed.clear()
             await self._changed.wait()

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from prometheus_client import Counter
-
 from ingress.accept import Desk, Offer, accept
 from ingress.auth.backend import ATTEMPTS, Backend, identify
 from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
@@ -13,6 +11,7 @@ from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
 from ingress.policy.verdict import Asked, Refuse
+from ingress.rejections import refused
 from ingress.session.arrived import OVERLONG, Arrived
 from ingress.session.body import Body
 from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
@@ -21,10 +20,6 @@ from ingress.session.transaction import Session, Transaction
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
 from jetpost.queue.entry import QueueId
-
-REJECTIONS = Counter(
-    "jetpost_ingress_rejections_total", "Refused commands and messages. Labels: `reason` is one word.", ["reason"]
-)
 
 _OK = EnhancedStatus(2, 0, 0)
 _BAD_SEQUENCE = EnhancedStatus(5, 5, 1)
@@ -163,31 +158,29 @@ class Conversation:
         except Exception as error:
             self._own_up(command.verb, error)
 
-    def _conclude(self, answer: Answer, verb: str, following: Phase) -> None:
+    def _conclude(self, answer: Answer, verb: str, following: Phase, queue_id: str = "") -> None:
         if isinstance(answer, Refuse):
-            self._refuse(answer, verb)
+            self._refuse(answer, verb, queue_id)
             return
         self.session.enter(following)
         if answer is not None:
             self._wire.say(answer)
 
-    def _own_up(self, verb: str, error: Exception) -> None:
+    def _own_up(self, verb: str, error: Exception, queue_id: str = "") -> None:
         """The fault is ours: the client learns that, and no more."""
-        log.error("command failed", verb=verb, client=self.session.client_address, exc_info=error)
-        self._refuse(_TROUBLE, verb)
+        log.error("command failed", verb=verb, client=self.session.client_address, queue_id=queue_id, exc_info=error)
+        self._refuse(_TROUBLE, verb, queue_id)
         # Nothing is known of where the client stands: in the middle of its data, what follows are no commands.
         self._wire.hang_up(CLOSING)
 
-    def _refuse(self, refusal: Refuse, verb: str) -> None:
+    def _refuse(self, refusal: Refuse, verb: str, queue_id: str = "") -> None:
         session, limits = self.session, self._house.desk.limits
-        REJECTIONS.labels(refusal.reason).inc()
-        log.info(
-            "refused",
+        refused(
+            refusal,
             verb=verb,
-            reason=refusal.reason,
-            reply=str(refusal.reply),
             client=session.client_address,
             listener=self._house.listener.name,
+            queue_id=queue_id,
         )
         self._wire.say(refusal.reply)
         # "Later" is nobody's mistake: beyond the limit of recipients a client may hear it many times in a row.
@@ -308,19 +301,19 @@ class Conversation:
         try:
             intake.take(body.feed(octets))
         except Exception as error:
-            self._own_up("DATA", error)
+            self._own_up("DATA", error, receiving.queue_id)
             return None
         if body.ended:
             self._receiving = None
             arrived.put_back(body.rest)
             return self._accept(receiving)
-        return self._store(intake) if intake.is_full else None
+        return self._store(receiving) if intake.is_full else None
 
-    async def _store(self, intake: Intake) -> None:
+    async def _store(self, receiving: Receiving) -> None:
         try:
-            await intake.store()
+            await receiving.intake.store()
         except Exception as error:
-            self._own_up("DATA", error)
+            self._own_up("DATA", error, receiving.queue_id)
 
     async def _accept(self, receiving: Receiving) -> None:
         transaction, listener = self.session.transaction, self._house.listener
@@ -330,9 +323,9 @@ class Conversation:
         try:
             answer = await accept(offer, receiving.intake, self._house.desk)
             self.session.enter(Phase.IDENTIFIED)
-            self._conclude(answer, "DATA", Phase.IDENTIFIED)
+            self._conclude(answer, "DATA", Phase.IDENTIFIED, receiving.queue_id)
         except Exception as error:
-            self._own_up("DATA", error)
+            self._own_up("DATA", error, receiving.queue_id)
 
     def _rset(self, argument: str) -> Answer:
         return _NO_PARAMETERS if argument else OK

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyNetwork
 
+from ingress.connections import Connections
+from ingress.doorway import Doorway, ProtocolOf, listening_sockets
 from ingress.policy.verdict import Terms
-from ingress.proxied import ProtocolOf, ProxiedServer, listening_sockets
 from jetpost.process.log import logger
 
 _BACKLOG = 1024
@@ -39,6 +40,7 @@ class ListenerSettings(Terms):
 async def listen(
     settings: ListenerSettings,
     protocol: ProtocolOf,
+    connections: Connections,
     tls: ssl.SSLContext | None,
     *,
     reuse_port: bool,
@@ -46,23 +48,25 @@ async def listen(
 ) -> AsyncIterator[None]:
     """Listen with a `protocol` for each connection while the block runs. OSError when the port cannot be bound."""
     wrapping = tls if settings.tls == "implicit" else None
-    if settings.proxy_protocol_from:
+    if settings.proxy_protocol_from or wrapping is not None:
         sockets = await listening_sockets(settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG)
-        proxied = ProxiedServer(sockets, protocol, settings.proxy_protocol_from, wrapping, handshake_s)
+        doorway = Doorway(
+            sockets,
+            protocol,
+            connections,
+            listener=settings.name,
+            trusted=settings.proxy_protocol_from,
+            tls=wrapping,
+            patience_s=handshake_s,
+        )
         _tell(settings, sockets)
         try:
             yield
         finally:
-            await proxied.close()
+            await doorway.close()
         return
     server = await asyncio.get_running_loop().create_server(
-        partial(protocol, ""),
-        settings.host,
-        settings.port,
-        ssl=wrapping,
-        ssl_handshake_timeout=None if wrapping is None else handshake_s,
-        reuse_port=reuse_port,
-        backlog=_BACKLOG,
+        partial(protocol, None), settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG
     )
     _tell(settings, server.sockets)
     try:

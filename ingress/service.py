@@ -48,7 +48,7 @@ async def serve(settings: Settings, life: Life) -> None:
         async with _open_doors(config, desk, connections):
             life.ready_when("queue", queue.trouble)
             await life.stopping.wait()
-        log.info("draining", connections=connections.count, patience_s=config.drain_s)
+        log.info("draining", connections=connections.sessions, patience_s=config.drain_s)
         await connections.drain(config.drain_s)
 
 
@@ -87,6 +87,7 @@ async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> 
             listening = listen(
                 listener,
                 partial(Smtp, house, connections, tls),
+                connections,
                 tls,
                 reuse_port=config.reuse_port,
                 handshake_s=config.limits.handshake_s,

@@ -8,8 +8,10 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
-from ingress.connections import CLOSING, Connections
+from ingress.connections import CLOSING, Connections, Place
 from ingress.conversation import Conversation, House, Work
+from ingress.policy.verdict import Refuse
+from ingress.rejections import turned_away
 from ingress.session.arrived import Arrived
 from ingress.session.transaction import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -33,7 +35,7 @@ class Smtp(SMTP):
 
     transport: asyncio.Transport | None
 
-    def __init__(self, house: House, connections: Connections, tls: ssl.SSLContext | None, client: str = "") -> None:
+    def __init__(self, house: House, connections: Connections, tls: ssl.SSLContext | None, place: Place | None) -> None:
         # Not aiosmtpd's own constructor: it searches every attribute of handler and protocol with `dir` and
         # `inspect.getmembers` for each connection: 320 µs against 6 µs, more than a whole transaction costs here.
         loop = asyncio.get_running_loop()
@@ -44,7 +46,7 @@ class Smtp(SMTP):
         self._house = house
         self._connections = connections
         self._tls_context = tls
-        self._client = client
+        self._place = place
         self._conversation: Conversation | None = None
         self._arrived = Arrived()
         self._out: list[bytes] = []
@@ -64,11 +66,16 @@ class Smtp(SMTP):
         """Begin the session, or turn the client away."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         peer = transport.get_extra_info("peername")
-        session = Session(self._client or (peer[0] if peer else "127.0.0.1"), tls=_tls_facts(transport))
-        refusal = self._connections.admit(self, session.client_address, self._house.listener.name)
-        if refusal is not None:
-            self.hang_up(refusal)
+        listener = self._house.listener.name
+        client = peer[0] if peer else "127.0.0.1"
+        place = self._place or self._connections.place(client)
+        if isinstance(place, Refuse):
+            turned_away(place.reason, client=client, listener=listener, why=str(place.reply))
+            self.hang_up(place.reply)
             return
+        self._place = place
+        self._connections.begin(self, listener)
+        session = Session(place.client, tls=_tls_facts(transport))
         self._conversation = Conversation(self, self._house, session)
         self._look_at_the_clock()
         self._conversation.begin()
@@ -97,7 +104,9 @@ class Smtp(SMTP):
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        self._connections.leave(self)
+        self._connections.end(self)
+        if self._place is not None:
+            self._place.leave()
         self._proceed()
 
     def pause_writing(self) -> None:
@@ -175,6 +184,7 @@ class Smtp(SMTP):
                 ssl_handshake_timeout=self._house.desk.limits.handshake_s,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            self._turn_away("handshake", str(error) or type(error).__name__)
             transport.abort()
             raise ConnectionResetError from error
         if upgraded is None:
@@ -224,7 +234,7 @@ class Smtp(SMTP):
         """It is the client's turn, and its time runs, unless it ran out while we were busy."""
         now = self.loop.time()
         if now >= self._last_moment:
-            self.hang_up(_TIMEOUT)
+            self._time_is_up()
             return
         self._deadline = min(now + self._house.desk.limits.idle_s, self._last_moment)
         if self._reading_paused and self.transport is not None:
@@ -249,12 +259,21 @@ class Smtp(SMTP):
         if self._ended:
             return
         if now >= self._deadline:
-            self.hang_up(_TIMEOUT)
+            self._time_is_up()
             return
         next_look = min(self._deadline, now + self._house.desk.limits.idle_s)
         if now < self._last_moment:
             next_look = min(next_look, self._last_moment)
         self._timer = self.loop.call_at(next_look, self._look_at_the_clock)
+
+    def _time_is_up(self) -> None:
+        if not self._ended:
+            self._turn_away("timeout", str(_TIMEOUT))
+            self.hang_up(_TIMEOUT)
+
+    def _turn_away(self, reason: str, why: str) -> None:
+        assert self._place is not None
+        turned_away(reason, client=self._place.client, listener=self._house.listener.name, why=why)
 
 
 def _tls_facts(transport: asyncio.BaseTransport) -> str:

@@ -22,9 +22,11 @@ class Limits(Section):
     text_line_bytes: Annotated[int, Field(ge=1000)] = 8000
     """Longest line of a content, CRLF included (550 5.6.0). RFC 5322 allows 1 000; real mail is not so strict."""
     connections: Annotated[int, Field(ge=1)] = 1000
-    """Open connections of one process (421 4.3.2)."""
+    """Open connections of one process, counted from accept on (421 4.3.2). Before a TLS handshake or the header of a
+    load balancer nothing can be said: the connection is closed."""
     connections_per_client: Annotated[int, Field(ge=1)] = 50
-    """Open connections of one process from one IP address (421 4.7.0)."""
+    """Open connections of one process from one IP address (421 4.7.0, or closed, as above). A load balancer that names
+    its clients is none itself."""
     command_errors: Annotated[int, Field(ge=1)] = 20
     """Refused commands in one session (421 4.7.0)."""
     auth_failures: Annotated[int, Field(ge=1)] = 5
@@ -34,4 +36,5 @@ class Limits(Section):
     session_s: Annotated[float, Field(gt=0)] = 3600
     """How long a session may last in all (421 4.4.2)."""
     handshake_s: Annotated[float, Field(gt=0)] = 30
-    """How long a TLS handshake may take; the connection is closed, as there is no way to say anything."""
+    """How long a TLS handshake may take, and the header of a load balancer; the connection is closed, as there is no
+    way to say anything."""

@@ -46,6 +46,9 @@ async def test_limits_of_a_message(limited: System, mx: MakeMx) -> None:
         ):
             assert _told(await client.transact("ann@home.test", to, content)) == told
         assert (await client.transact("ann@home.test", to, LETTER)).code == 250
+    refused = [line for line in limited.ingress[0].log_lines() if line["event"] == "refused" and line["verb"] == "DATA"]
+    assert [line["reason"] for line in refused] == ["size", "line", "nul", "loop"]
+    assert len({line["queue_id"] for line in refused} - {""}) == len(refused)
 
 
 async def test_the_hundred_and_first_recipient_waits_for_another_transaction(limited: System, mx: MakeMx) -> None:
@@ -83,6 +86,7 @@ async def test_who_says_nothing_is_sent_away(limited: System) -> None:
     async with limited.relaying() as client:
         assert _told(await client.reply()) == (421, "4.4.2")
         assert await client.is_closed()
+    assert await limited.ingress[0].metric("jetpost_ingress_rejections_total", reason="timeout") == 1
 
 
 @pytest.mark.parametrize("chatter", ["NOOP", ""])

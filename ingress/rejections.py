@@ -1,0 +1,34 @@
+"""What is turned away, counted by its reason: commands, messages, and connections."""
+
+from prometheus_client import Counter
+
+from ingress.policy.verdict import Refuse
+from jetpost.process.log import logger
+
+REJECTIONS = Counter(
+    "jetpost_ingress_rejections_total",
+    "Refused commands, messages and connections. Labels: `reason` is one word.",
+    ["reason"],
+)
+
+log = logger(__name__)
+
+
+def turned_away(reason: str, *, client: str, listener: str, why: str) -> None:
+    """A connection was not let in, or was ended: `why` is what it heard, or what happened."""
+    REJECTIONS.labels(reason).inc()
+    log.info("turned away", reason=reason, client=client, listener=listener, why=why)
+
+
+def refused(refusal: Refuse, *, verb: str, client: str, listener: str, queue_id: str = "") -> None:
+    """A command was refused; after DATA, the message that has the `queue_id`."""
+    REJECTIONS.labels(refusal.reason).inc()
+    log.info(
+        "refused",
+        queue_id=queue_id,
+        verb=verb,
+        reason=refusal.reason,
+        reply=str(refusal.reply),
+        client=client,
+        listener=listener,
+    )
