@@ -41,6 +41,7 @@ _NOT_IMPLEMENTED = Refuse(Reply(502, _BAD_SEQUENCE, ("Not implemented",)), "sequ
 _TLS_ALREADY = Refuse(Reply(503, _BAD_SEQUENCE, ("TLS is on already",)), "sequence")
 _ONCE = Refuse(Reply(503, _BAD_SEQUENCE, ("Authenticated already",)), "sequence")
 _NEEDS_TLS = Refuse(Reply(538, EnhancedStatus(5, 7, 11), ("Encryption required: say STARTTLS first",)), "tls")
+_NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [initial-response]",)), "syntax")
 _MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
 _AUTH_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), ("Authentication exchange line is too long",))
 _TROUBLE = Refuse(Reply(451, EnhancedStatus(4, 3, 0), ("Internal trouble, try again later",)), "internal")
@@ -238,6 +239,8 @@ class Conversation:
         if self.session.identity:
             return _ONCE
         mechanism, _, initial = argument.partition(" ")
+        if not mechanism:
+            return _NO_MECHANISM
         begin = MECHANISMS.get(mechanism.upper())
         if begin is None:
             return _MECHANISM

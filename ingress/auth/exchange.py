@@ -28,7 +28,7 @@ _PASSWORD = base64.b64encode(b"Password:").decode()
 
 def plain(initial: str) -> Exchange:
     """PLAIN: `[authzid] NUL authcid NUL password` (RFC 4616, 2). `initial` is empty when there was none."""
-    response = _decoded(initial or (yield ""))
+    response = _decoded_initial(initial) if initial else _decoded((yield ""))
     if isinstance(response, Reply):
         return response
     parts = response.split("\0")
@@ -40,7 +40,7 @@ def plain(initial: str) -> Exchange:
 
 def login(initial: str) -> Exchange:
     """LOGIN: name, then password, each asked for (draft-murchison-sasl-login). `initial` may be the name."""
-    user = _decoded(initial or (yield _USER_NAME))
+    user = _decoded_initial(initial) if initial else _decoded((yield _USER_NAME))
     if isinstance(user, Reply):
         return user
     password = _decoded((yield _PASSWORD))
@@ -51,11 +51,14 @@ MECHANISMS: Mapping[str, Callable[[str], Exchange]] = {"PLAIN": plain, "LOGIN": 
 """What AUTH offers, in the order of EHLO."""
 
 
+def _decoded_initial(response: str) -> str | Reply:
+    """The response that came with AUTH; `=` is an empty one, which could not be told from none (RFC 4954, 4)."""
+    return "" if response == "=" else _decoded(response)
+
+
 def _decoded(response: str) -> str | Reply:
     if response == "*":
         return CANCELLED
-    if response == "=":  # an initial response that is empty (RFC 4954, 4)
-        return ""
     try:
         return base64.b64decode(response, validate=True).decode()
     except (binascii.Error, ValueError):

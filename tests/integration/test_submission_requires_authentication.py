@@ -2,6 +2,8 @@
 
 import base64
 
+import pytest
+
 from tests.conftest import MakeMx
 from tests.fixtures.client import RawClient, dialled
 from tests.fixtures.letters import LETTER
@@ -75,4 +77,37 @@ async def test_an_exchange_can_be_cancelled(system: System) -> None:
         await client.say("EHLO client.test")
         await client.say("AUTH PLAIN")
         assert (await client.say("*")).code == 501
+        assert (await client.authenticate(USER, PASSWORD)).code == 235
+
+
+@pytest.mark.parametrize(
+    ("line", "responses", "told"),
+    [
+        ("AUTH", [], (501, "5.5.4")),
+        ("AUTH CRAM-MD5", [], (504, "5.5.4")),
+        ("AUTH PLAIN =", [], (501, "5.5.2")),
+        ("AUTH PLAIN not!base64", [], (501, "5.5.2")),
+        ("AUTH PLAIN AGFubgB4 AGFubgB4", [], (501, "5.5.2")),
+        ("AUTH PLAIN", ["AGFubgB4\0"], (501, "5.5.2")),
+        ("AUTH PLAIN", ["AGFubgB4\n"], (501, "5.5.2")),
+        ("AUTH PLAIN", ["=" * 12_300], (500, "5.5.6")),
+        ("AUTH PLAIN", ["*"], (501, "5.7.0")),
+        ("AUTH LOGIN", ["*"], (501, "5.7.0")),
+        ("AUTH LOGIN =", ["x"], (501, "5.5.2")),
+        ("AUTH LOGIN YW5u", ["=" * 12_300], (500, "5.5.6")),
+        ("AUTH PLAIN " + "A" * 12_300, [], (500, "5.5.2")),
+    ],
+)
+async def test_an_exchange_that_makes_no_sense_has_its_reply(
+    system: System, line: str, responses: list[str], told: tuple[int, str]
+) -> None:
+    """RFC 4954, 4 and 6."""
+    context = system.surroundings.certificates.client()
+    async with dialled("127.0.0.1", system.ports.submissions, context) as client:
+        await client.say("EHLO client.test")
+        reply = await client.say(line)
+        for response in responses:
+            assert reply.code == 334
+            reply = await client.say(response)
+        assert (reply.code, str(reply.status)) == told
         assert (await client.authenticate(USER, PASSWORD)).code == 235

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials
 from ingress.auth.users_file import Remembered
@@ -50,6 +52,11 @@ def test_credentials_are_understood(mechanism: str, initial: str, responses: Seq
         ("PLAIN", "not base64!", [], 501),
         ("PLAIN", encoded("ann a secret"), [], 501),
         ("PLAIN", encoded("\0\0a secret"), [], 501),
+        ("PLAIN", "", ["="], 501),
+        ("PLAIN", "", [""], 501),
+        ("PLAIN", encoded("\0ann\0a secret") + " ", [], 501),
+        ("PLAIN", encoded("\0ann\0a secret").rstrip("="), [], 501),
+        ("LOGIN", "=", ["="], 501),
         ("LOGIN", "", ["%"], 501),
         ("PLAIN", base64.b64encode(b"\0\xff\0\xfe").decode(), [], 501),
     ],
@@ -58,6 +65,14 @@ def test_nonsense_is_refused(mechanism: str, initial: str, responses: Sequence[s
     refusal = outcome(mechanism, initial, responses)
     assert isinstance(refusal, Reply)
     assert refusal.code == code
+
+
+@given(
+    st.sampled_from(sorted(MECHANISMS)), st.text(max_size=40), st.lists(st.text(max_size=40), min_size=2, max_size=2)
+)
+def test_any_responses_are_credentials_or_a_refusal(mechanism: str, initial: str, responses: list[str]) -> None:
+    result = outcome(mechanism, initial, responses)
+    assert isinstance(result, Credentials) or result.is_permanent
 
 
 def test_credentials_are_remembered_for_a_while_and_only_as_they_were() -> None:
