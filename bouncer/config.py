@@ -2,15 +2,21 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from jetpost.config.section import Section
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
 
 
 class Bouncer(Section):
     """The service that tells senders what did not arrive."""
 
-    sender_name: str = "Mail Delivery System"
+    sender_name: Annotated[str, AfterValidator(_one_line)] = "Mail Delivery System"
     """Whom reports come from, for people; the address is `MAILER-DAEMON@<hostname>`."""
     contact: str = ""
     """A sentence that tells the reader where to get help, such as `Ask help@example.com`; empty for none."""

@@ -23,7 +23,7 @@ async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, h
     returned = entry.trace.encode() + await _read(entry, queue, whole=whole)
     if not whole:
         returned = header_block(returned)
-    reporter = Reporter(hostname, config.sender_name, config.contact)
+    reporter = Reporter(hostname, config.sender_name, config.contact, now)
     octets = build(entry, report, returned, whole=whole, reporter=reporter)
     envelope = Envelope(
         reverse_path="",

@@ -1,32 +1,36 @@
 """The delivery status notification: `multipart/report` of RFC 3462 (now 6522) and RFC 3464. Pure.
 
-The same entry makes the same octets however often it is built: a bouncer that repeats itself after a crash says
-nothing new.
+The same entry makes the same report however often it is built, but for the Date of its making. The queue knows
+it by its id and takes it once: a bouncer that repeats itself after a crash says nothing new.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from email.header import Header
 from email.utils import format_datetime
 
 from bouncer.decide import Failure, Report
 from bouncer.report.text import explanation, subject
-from jetpost.mail.parameters import orcpt_value, xtext
+from jetpost.mail.parameters import utf8_xtext
 from jetpost.queue.entry import Entry
 
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r\n[ \t]+)?(<[^<>\r\n]{1,900}>)", re.IGNORECASE | re.MULTILINE)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]+")
+_TO_ESCAPE = re.compile(r'(["\\])')
 _LONGEST = 900
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """Who reports."""
+    """Who reports, and when."""
 
     hostname: str
     name: str
     contact: str
+    now: datetime
 
 
 def build(entry: Entry, report: Report, returned: bytes, *, whole: bool, reporter: Reporter) -> bytes:
@@ -41,10 +45,9 @@ def build(entry: Entry, report: Report, returned: bytes, *, whole: bool, reporte
         _status(entry, report.failures, reporter, international=international),
         _returned(returned, whole=whole, international=international),
     )
-    header = _header(entry, report, returned, reporter, boundary)
     delimiter = f"--{boundary}".encode()
-    body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts)
-    return header + b"\r\n" + body + delimiter + b"--\r\n"
+    body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
+    return _header(entry, report, returned, reporter, boundary, is_ascii=body.isascii()) + b"\r\n" + body
 
 
 def header_block(octets: bytes) -> bytes:
@@ -52,29 +55,32 @@ def header_block(octets: bytes) -> bytes:
     return octets if (end := octets.find(b"\r\n\r\n")) < 0 else octets[: end + 2]
 
 
-def _header(entry: Entry, report: Report, returned: bytes, reporter: Reporter, boundary: str) -> bytes:
+def _header(
+    entry: Entry, report: Report, returned: bytes, reporter: Reporter, boundary: str, *, is_ascii: bool
+) -> bytes:
     lines = [
-        f'From: "{reporter.name}" <MAILER-DAEMON@{reporter.hostname}>',
+        f"From: {_display(reporter.name)}<MAILER-DAEMON@{reporter.hostname}>",
         f"To: <{report.to}>",
         f"Subject: {subject(report.failures)}",
-        f"Date: {format_datetime(entry.attempted or entry.arrived)}",
+        f"Date: {format_datetime(reporter.now)}",
         f"Message-ID: <{entry.report_id()}@{reporter.hostname}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
     ]
-    if not _all_ascii(returned, report):
+    if not is_ascii:
         lines.append("Content-Transfer-Encoding: 8bit")
-    if (found := _MESSAGE_ID.search(header_block(returned))) is not None:
-        original = found[1].decode("utf-8", "replace")
+    if (found := _MESSAGE_ID.search(header_block(returned))) is not None and found[1].isascii():
+        original = found[1].decode("ascii")
         lines += [f"In-Reply-To: {original}", f"References: {original}"]
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def _all_ascii(returned: bytes, report: Report) -> bool:
-    return (
-        returned.isascii() and report.to.isascii() and all(one.recipient.address.isascii() for one in report.failures)
-    )
+def _display(name: str) -> str:
+    """A name as From may have it: quoted (RFC 5322, 3.2.4), or encoded on lines of their own (RFC 2047, 2)."""
+    if name.isascii():
+        return '"' + _TO_ESCAPE.sub(r"\\\1", name) + '" '
+    return Header(name, "utf-8", header_name="From").encode(linesep="\r\n") + "\r\n "
 
 
 def _text(entry: Entry, report: Report, reporter: Reporter) -> bytes:
@@ -99,7 +105,7 @@ def _status(entry: Entry, failures: Sequence[Failure], reporter: Reporter, *, in
         f"X-Jetpost-Queue-Id: {entry.queue_id}",
     ]
     if entry.envelope.envid:
-        about.insert(0, f"Original-Envelope-Id: {xtext(entry.envelope.envid)}")
+        about.insert(0, f"Original-Envelope-Id: {_given(entry.envelope.envid, international=international)}")
     groups = ["".join(f"{line}\r\n" for line in about)]
     for failure in failures:
         fields = _fields(failure, entry, international=international)
@@ -115,7 +121,8 @@ def _fields(failure: Failure, entry: Entry, *, international: bool) -> list[str]
     kind = "utf-8" if international and not recipient.address.isascii() else "rfc822"
     fields = []
     if recipient.orcpt:
-        fields.append(f"Original-Recipient: {orcpt_value(recipient.orcpt)}")
+        address_type, _, address = recipient.orcpt.partition(";")
+        fields.append(f"Original-Recipient: {address_type};{_given(address, international=international)}")
     fields += [
         f"Final-Recipient: {kind}; {recipient.address}",
         "Action: failed",
@@ -127,8 +134,14 @@ def _fields(failure: Failure, entry: Entry, *, international: bool) -> list[str]
         fields.append(f"Diagnostic-Code: smtp; {_safe(str(outcome.reply))}")
     else:
         fields.append(f"Diagnostic-Code: x-jetpost; {_safe(outcome.why)}")
-    fields.append(f"Last-Attempt-Date: {format_datetime(entry.attempted or entry.arrived)}")
+    if entry.attempted is not None:
+        fields.append(f"Last-Attempt-Date: {format_datetime(entry.attempted)}")
     return fields
+
+
+def _given(text: str, *, international: bool) -> str:
+    """What the sender gave as xtext, decoded (RFC 3461, 4.2 and 4.4); beyond ASCII as the form allows (RFC 6533, 3)."""
+    return text if text.isascii() or international else utf8_xtext(text)
 
 
 def _returned(returned: bytes, *, whole: bool, international: bool) -> bytes:

@@ -58,8 +58,7 @@ def explanation(failures: Sequence[Failure], *, arrived: datetime, hostname: str
     for failure in failures:
         lines += ["", f"  {failure.recipient.address}", *(f"    {line}" for line in _reasons(failure.outcome))]
     lines += ["", "Nobody will try again. What is below is for mail systems and their operators."]
-    if contact:
-        lines.append(contact)
+    lines += contact.splitlines()
     lines += ["", f"Reference: {queue_id}", ""]
     return "\n".join(lines)
 

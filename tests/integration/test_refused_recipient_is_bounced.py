@@ -30,6 +30,23 @@ async def test_a_refused_recipient_is_bounced_and_the_others_are_delivered(syste
     assert len(home.messages) == 1
 
 
+async def test_what_the_sender_said_of_the_message_comes_back_as_it_was_meant(system: System, mx: MakeMx) -> None:
+    await mx("quoting.test", replies=NO_SUCH_USER)
+    home = await mx("home-of-quoting.test")
+    sender = "ann@home-of-quoting.test"
+
+    async with system.relaying() as client:
+        await client.say(f"MAIL FROM:<{sender}> ENVID=campaign+3D7+2B1")
+        await client.say("RCPT TO:<bob@quoting.test> ORCPT=rfc822;Bob+2Bnews@Quoting.test")
+        await client.say("DATA")
+        await client.send(LETTER + b".\r\n")
+        assert (await client.reply()).code == 250
+
+    report = (await home.received(sender)).content
+    assert b"\r\nOriginal-Envelope-Id: campaign=7+1\r\n" in report
+    assert b"\r\nOriginal-Recipient: rfc822;Bob+news@Quoting.test\r\n" in report
+
+
 async def test_there_is_no_bounce_for_a_bounce(system: System, mx: MakeMx) -> None:
     dest = await mx("nobody-home.test", replies=NO_SUCH_USER | {"RCPT": "550 5.1.1 nobody here"})
 

@@ -1,8 +1,11 @@
 """Who is told of a failure, and the report's form (RFC 3464)."""
 
+import dataclasses
 import email
 from datetime import UTC, datetime
+from email.header import decode_header, make_header
 from email.message import Message
+from email.utils import parseaddr
 
 import msgspec
 import pytest
@@ -18,9 +21,10 @@ from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.entry import Entry, QueueId, Site
 from jetpost.queue.states import State
 
-REPORTER = Reporter("jetpost.test", "Mail Delivery System", "Ask help@home.test.")
 ARRIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 TRIED = datetime(2026, 3, 4, 6, 0, 0, tzinfo=UTC)
+REPORTED = datetime(2026, 3, 4, 6, 0, 9, tzinfo=UTC)
+REPORTER = Reporter("jetpost.test", "Mail Delivery System", "Ask help@home.test.", REPORTED)
 ORIGINAL = b"Received: from x\r\nSubject: hi\r\nMessage-ID: <1@home.test>\r\n\r\nbody\r\n"
 
 
@@ -47,10 +51,10 @@ def bounced(
     )
 
 
-def built(entry: Entry, *, whole: bool = True) -> bytes:
+def built(entry: Entry, *, whole: bool = True, reporter: Reporter = REPORTER) -> bytes:
     decision = decide(entry)
     assert isinstance(decision, Report)
-    return build(entry, decision, ORIGINAL if whole else header_block(ORIGINAL), whole=whole, reporter=REPORTER)
+    return build(entry, decision, ORIGINAL if whole else header_block(ORIGINAL), whole=whole, reporter=reporter)
 
 
 def status_groups(octets: bytes) -> list[Message]:
@@ -80,11 +84,12 @@ def test_the_report_has_the_form_and_the_fields_of_the_rfcs() -> None:
     assert message.get_param("report-type") == "delivery-status"
     assert message["Auto-Submitted"] == "auto-replied"
     assert message["To"] == "<me@home.test>"
+    assert message["Date"] == "Wed, 04 Mar 2026 06:00:09 +0000"
     assert message["In-Reply-To"] == "<1@home.test>"
     assert str(message["Message-ID"]).count("<") == 1
     about, one = status_groups(built(bounced(envid="id+1", recipient=Recipient("bob@dest.test", orcpt="rfc822;B@x"))))
     assert about["Reporting-MTA"] == "dns; jetpost.test"
-    assert about["Original-Envelope-Id"] == "id+2B1"
+    assert about["Original-Envelope-Id"] == "id+1"
     assert about["Arrival-Date"] == "Wed, 04 Mar 2026 05:06:07 +0000"
     assert one["Original-Recipient"] == "rfc822;B@x"
     assert one["Final-Recipient"] == "rfc822; bob@dest.test"
@@ -93,6 +98,49 @@ def test_the_report_has_the_form_and_the_fields_of_the_rfcs() -> None:
     assert one["Remote-MTA"] == "dns; mx.dest.test"
     assert one["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
     assert one["Last-Attempt-Date"] == "Wed, 04 Mar 2026 06:00:00 +0000"
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "recipient", "told"),
+    [
+        ("rfc822;Bob+tag=1@Dest.test", "bob@dest.test", "rfc822;Bob+tag=1@Dest.test"),
+        ("utf-8;jörg@dest.test", "jörg@dest.test", "utf-8;jörg@dest.test"),
+        # The classic form is pure ASCII: RFC 6533, 3 has a way to write it.
+        ("utf-8;jörg@dest.test", "bob@dest.test", r"utf-8;j\x{F6}rg@dest.test"),
+    ],
+)
+def test_what_the_sender_gave_comes_back_decoded(orcpt: str, recipient: str, told: str) -> None:
+    """Xtext is how SMTP carries it, not what the sender said (RFC 3461, 4.2 and 4.4; RFC 3464, 2.2.1 and 2.3.1)."""
+    octets = built(bounced(envid="a b=c+d", recipient=Recipient(recipient, orcpt=orcpt)))
+    assert b"Original-Envelope-Id: a b=c+d\r\n" in octets
+    assert f"Original-Recipient: {told}\r\n".encode() in octets
+
+
+def test_what_was_never_attempted_has_no_date_of_an_attempt() -> None:
+    _, one = status_groups(built(msgspec.structs.replace(bounced(), attempted=None)))
+    assert "Last-Attempt-Date" not in one
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Mail Delivery System", 'The "Mailer" \\ of, us <x>', "Zustelldienst für Grüße", "郵便" * 30, ""],
+)
+def test_a_reporter_may_have_any_name(name: str) -> None:
+    octets = built(bounced(), reporter=dataclasses.replace(REPORTER, name=name))
+    assert octets.isascii()
+    assert all(len(line) <= 78 for line in header_block(octets).split(b"\r\n"))
+    display, address = parseaddr(email.message_from_bytes(octets)["From"])
+    assert (str(make_header(decode_header(display))), address) == (name, "MAILER-DAEMON@jetpost.test")
+
+
+def test_eight_bits_are_announced_wherever_they_are() -> None:
+    """What is outside says no less than what is inside (RFC 2045, 6.4)."""
+    octets = built(bounced(), reporter=dataclasses.replace(REPORTER, contact="Hilfe: über help@home.test"))
+    message = email.message_from_bytes(octets)
+    assert message["Content-Transfer-Encoding"] == "8bit"
+    text = next(part for part in message.walk() if part.get_content_type() == "text/plain")
+    assert "über".encode() in text.as_bytes()
+    assert "Content-Transfer-Encoding" not in email.message_from_bytes(built(bounced()))
 
 
 def test_the_message_or_its_header_is_returned() -> None:
