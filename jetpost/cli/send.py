@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import sys
 from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 from enum import StrEnum
 from pathlib import Path
@@ -38,7 +39,10 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
 ) -> None:
     """Submit a message like a mail client; exit status 0 when it was accepted for every recipient."""
     password = _password(user, from_stdin=password_stdin)
-    content = file.read_bytes() if file is not None else _written(sender, to, subject, body)
+    try:
+        content = file.read_bytes() if file is not None else _written(sender, to, subject, body)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"there is no message to send: {error}") from None
     host, _, port = server.rpartition(":")
     if not host or not port.isdigit():
         raise typer.BadParameter("expected HOST:PORT", param_hint="--server")
@@ -52,7 +56,7 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
     )
     try:
         said = asyncio.run(_submit(client, sender, to, content, user, password))
-    except (aiosmtplib.SMTPException, OSError) as error:
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # ValueError: an address that is none
         typer.echo(_explained(error, server), err=True)
         raise typer.Exit(1) from None
     typer.echo(said)
@@ -62,12 +66,18 @@ async def _submit(client: aiosmtplib.SMTP, sender: str, to: list[str], content: 
     async with client:
         if user:
             await client.login(user, password)
-        refused, said = await client.sendmail(sender, to, content)
+        refused, said = await client.sendmail(sender, to, content, mail_options=_options(sender, to, content))
     if refused:
         raise aiosmtplib.SMTPRecipientsRefused(
             [aiosmtplib.SMTPRecipientRefused(code, text, who) for who, (code, text) in refused.items()]
         )
     return said
+
+
+def _options(sender: str, to: list[str], content: bytes) -> list[str]:
+    """The parameters of MAIL for what is not plain ASCII (RFC 6531, 3.4; RFC 6152)."""
+    options = [] if "".join([sender, *to]).isascii() else ["SMTPUTF8"]
+    return options if content.isascii() else [*options, "BODY=8BITMIME"]
 
 
 def _password(user: str, *, from_stdin: bool) -> str:
@@ -77,7 +87,10 @@ def _password(user: str, *, from_stdin: bool) -> str:
 
 
 def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise typer.BadParameter(f"no certificates in {ca}: {error}", param_hint="--ca") from None
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -85,7 +98,7 @@ def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
 
 
 def _written(sender: str, to: list[str], subject: str, body: str) -> bytes:
-    message = EmailMessage()
+    message = EmailMessage(SMTP if "".join([sender, *to]).isascii() else SMTPUTF8)
     message["From"], message["To"], message["Subject"] = sender, ", ".join(to), subject
     message["Date"], message["Message-ID"] = formatdate(localtime=True), make_msgid(domain=sender.rpartition("@")[2])
     message.set_content(body)
