@@ -1,5 +1,6 @@
 """Running things for tests: a zone, MXs, systems. All on loopback, all on free ports."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from jetpost.up.probe import free_port
 from tests.fixtures.addresses import loopback_address
@@ -18,6 +20,10 @@ from tests.fixtures.nats import NatsServer
 from tests.fixtures.system import System
 from tests.fixtures.users import write_users
 from tests.fixtures.zone import ServedZone, served
+
+# More examples for every property: what CI sets HYPOTHESIS_PROFILE to.
+settings.register_profile("thorough", max_examples=300, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 MakeMx = Callable[..., Awaitable[Mx]]
 MakeSystem = Callable[..., Awaitable[System]]
