@@ -1,22 +1,24 @@
 """One session: commands in, replies out. What they mean is decided in `session` and `policy`; here it is done."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from ingress.accept import Desk, Offer, accept
-from ingress.auth.backend import ATTEMPTS, Backend, identify
-from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
+from ingress.auth.backend import Backend
+from ingress.auth.dialogue import authenticate
+from ingress.auth.exchange import MECHANISMS
 from ingress.connections import CLOSING
 from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
 from ingress.policy.verdict import Asked, Refuse
 from ingress.rejections import refused
-from ingress.session.arrived import OVERLONG, Arrived
+from ingress.session.arrived import Arrived
 from ingress.session.body import Body
 from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
 from ingress.session.phase import Phase, advance
 from ingress.session.transaction import Session, Transaction
+from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
 from jetpost.queue.entry import QueueId
@@ -31,7 +33,6 @@ _SENDER_OK = Reply(250, EnhancedStatus(2, 1, 0), ("Ok",))
 _RECIPIENT_OK = Reply(250, EnhancedStatus(2, 1, 5), ("Ok",))
 _SEND_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
 _READY_FOR_TLS = Reply(220, _OK, ("Ready to start TLS",))
-_AUTHENTICATED = Reply(235, EnhancedStatus(2, 7, 0), ("Authentication successful",))
 _BYE = Reply(221, _OK, ("Bye",))
 _VERIFY = Reply(252, _OK, ("Cannot verify, but will take the message and try",))
 _HELP = Reply(214, _OK, ("EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",))
@@ -39,11 +40,6 @@ _HELP = Reply(214, _OK, ("EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY 
 _NO_PARAMETERS = Refuse(Reply(501, _INVALID_ARGUMENTS, ("No parameters allowed",)), "syntax")
 _NOT_IMPLEMENTED = Refuse(Reply(502, _BAD_SEQUENCE, ("Not implemented",)), "sequence")
 _TLS_ALREADY = Refuse(Reply(503, _BAD_SEQUENCE, ("TLS is on already",)), "sequence")
-_ONCE = Refuse(Reply(503, _BAD_SEQUENCE, ("Authenticated already",)), "sequence")
-_NEEDS_TLS = Refuse(Reply(538, EnhancedStatus(5, 7, 11), ("Encryption required: say STARTTLS first",)), "tls")
-_NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [initial-response]",)), "syntax")
-_MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
-_AUTH_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), ("Authentication exchange line is too long",))
 _TROUBLE = Refuse(Reply(451, EnhancedStatus(4, 3, 0), ("Internal trouble, try again later",)), "internal")
 _TOO_MANY_ERRORS = Reply(421, _POLICY, ("Too many errors",))
 _TOO_MANY_FAILURES = Reply(421, _POLICY, ("Too many failed authentications",))
@@ -58,25 +54,6 @@ class House(NamedTuple):
     ours: Ourselves
     desk: Desk
     backends: Sequence[Backend]
-
-
-class Wire(Protocol):
-    """The connection, as the conversation sees it."""
-
-    async def line(self) -> bytes:
-        """The next line of a command that has several, without its CRLF. ConnectionError when none comes."""
-
-    def say(self, reply: Reply) -> None:
-        """Send a reply together with those that follow at once."""
-
-    def hang_up(self, reply: Reply) -> None:
-        """Say `reply` and end now."""
-
-    def ask(self, challenge: str) -> None:
-        """Send a challenge of an AUTH exchange (RFC 4954, 4)."""
-
-    async def start_tls(self) -> str:
-        """Say what is to be said, forget what was heard, shake hands; TLS version and cipher (RFC 3207, 4.2)."""
 
 
 class Receiving(NamedTuple):
@@ -234,38 +211,7 @@ class Conversation:
     async def _auth(self, argument: str) -> Answer:
         if not self._house.listener.require_auth:
             return _NOT_IMPLEMENTED
-        if not self.session.tls:
-            return _NEEDS_TLS
-        if self.session.identity:
-            return _ONCE
-        mechanism, _, initial = argument.partition(" ")
-        if not mechanism:
-            return _NO_MECHANISM
-        begin = MECHANISMS.get(mechanism.upper())
-        if begin is None:
-            return _MECHANISM
-        outcome = await self._exchange(begin(initial.strip(" ")))
-        if isinstance(outcome, Credentials):
-            self.session.identity = await identify(outcome, self._house.backends) or ""
-            outcome = _AUTHENTICATED if self.session.identity else WRONG
-        ATTEMPTS.labels({_AUTHENTICATED: "ok", WRONG: "wrong"}.get(outcome, "broken")).inc()
-        if outcome.is_positive:
-            return outcome
-        self.session.auth_failures += outcome is not CANCELLED
-        return Refuse(outcome, "auth")
-
-    async def _exchange(self, exchange: Exchange) -> Credentials | Reply:
-        try:
-            challenge = next(exchange)
-            while True:
-                self._wire.ask(challenge)
-                response = await self._wire.line()
-                if response is OVERLONG:
-                    return _AUTH_TOO_LONG
-                challenge = exchange.send(response.decode("ascii", "replace"))
-        except StopIteration as ended:
-            outcome: Credentials | Reply = ended.value
-            return outcome
+        return await authenticate(argument, self.session, self._wire, self._house.backends)
 
     def _mail(self, argument: str) -> Answer:
         said = sender(argument)

@@ -1,0 +1,56 @@
+"""AUTH (RFC 4954): from the command, by way of challenges and responses, to who the client is."""
+
+from collections.abc import Sequence
+
+from ingress.auth.backend import ATTEMPTS, Backend, identify
+from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
+from ingress.policy.verdict import Refuse
+from ingress.session.arrived import OVERLONG
+from ingress.session.transaction import Session
+from ingress.wire import Wire
+from jetpost.mail.reply import EnhancedStatus, Reply
+
+_INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
+_AUTHENTICATED = Reply(235, EnhancedStatus(2, 7, 0), ("Authentication successful",))
+_TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), ("Authentication exchange line is too long",))
+_ONCE = Refuse(Reply(503, EnhancedStatus(5, 5, 1), ("Authenticated already",)), "sequence")
+_NEEDS_TLS = Refuse(Reply(538, EnhancedStatus(5, 7, 11), ("Encryption required: say STARTTLS first",)), "tls")
+_NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [initial-response]",)), "syntax")
+_MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
+
+
+async def authenticate(argument: str, session: Session, wire: Wire, backends: Sequence[Backend]) -> Reply | Refuse:
+    """Find out who the client is and note it in `session`. ConnectionError when the client leaves meanwhile."""
+    if not session.tls:
+        return _NEEDS_TLS
+    if session.identity:
+        return _ONCE
+    mechanism, _, initial = argument.partition(" ")
+    if not mechanism:
+        return _NO_MECHANISM
+    begin = MECHANISMS.get(mechanism.upper())
+    if begin is None:
+        return _MECHANISM
+    outcome = await _exchanged(begin(initial.strip(" ")), wire)
+    if isinstance(outcome, Credentials):
+        session.identity = await identify(outcome, backends) or ""
+        outcome = _AUTHENTICATED if session.identity else WRONG
+    ATTEMPTS.labels({_AUTHENTICATED: "ok", WRONG: "wrong"}.get(outcome, "broken")).inc()
+    if outcome.is_positive:
+        return outcome
+    session.auth_failures += outcome is not CANCELLED
+    return Refuse(outcome, "auth")
+
+
+async def _exchanged(exchange: Exchange, wire: Wire) -> Credentials | Reply:
+    try:
+        challenge = next(exchange)
+        while True:
+            wire.ask(challenge)
+            response = await wire.line()
+            if response is OVERLONG:
+                return _TOO_LONG
+            challenge = exchange.send(response.decode("ascii", "replace"))
+    except StopIteration as ended:
+        outcome: Credentials | Reply = ended.value
+        return outcome
