@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import secrets
+import ssl
 import time
 from email.message import EmailMessage
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import aiosmtplib
 import typer
@@ -14,6 +16,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 _PATIENCE_S = 10
 _AGAIN_S = 1.0
 _KNOWN_S = 20
+
+
+class _Server(NamedTuple):
+    """Where the message is handed in, and how."""
+
+    host: str
+    port: int
+    name: str
+    """What its certificate must be for; empty: without TLS."""
+    ca: Path | None
 
 
 class Mailbox:
@@ -37,12 +49,19 @@ def probe(
     reachable: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Wait for an answer there before sending, 20 s at most.")
     ] = "",
+    name: Annotated[
+        str, typer.Option(metavar="HOST", help="Use STARTTLS, and insist on a certificate for this name.")
+    ] = "",
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificates (PEM) to trust: a CA's, or the server's own.")
+    ] = None,
     within: Annotated[float, typer.Option(min=1, help="Seconds it may take.")] = 60,
 ) -> None:
     """Send a message through the whole system to this command itself; exit status 0 when it arrived in time."""
     way_in = _place(reachable, "--reachable") if reachable else None
+    place = _Server(*_place(server, "--server"), name, ca)
     try:
-        told = asyncio.run(_round_trip(_place(server, "--server"), domain, _place(listen, "--listen"), way_in, within))
+        told = asyncio.run(_round_trip(place, domain, _place(listen, "--listen"), way_in, within))
     except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -50,7 +69,7 @@ def probe(
 
 
 async def _round_trip(
-    server: tuple[str, int], domain: str, listen: tuple[str, int], way_in: tuple[str, int] | None, within_s: float
+    server: _Server, domain: str, listen: tuple[str, int], way_in: tuple[str, int] | None, within_s: float
 ) -> str:
     token = secrets.token_hex(16)
     mailbox = Mailbox(token)
@@ -87,7 +106,7 @@ async def _reached(place: tuple[str, int]) -> None:
                     return
 
 
-async def _submitted(server: tuple[str, int], domain: str, token: str, until: float) -> str:
+async def _submitted(server: _Server, domain: str, token: str, until: float) -> str:
     """The reply to the final dot. A system that is still starting is asked again."""
     message = EmailMessage()
     message["From"] = message["To"] = f"probe@{domain}"
@@ -95,8 +114,10 @@ async def _submitted(server: tuple[str, int], domain: str, token: str, until: fl
     message.set_content(token)
     while True:
         try:
-            client = aiosmtplib.SMTP(hostname=server[0], port=server[1], start_tls=False, timeout=_PATIENCE_S)
+            client = aiosmtplib.SMTP(hostname=server.host, port=server.port, start_tls=False, timeout=_PATIENCE_S)
             async with client:
+                if server.name:
+                    await client.starttls(server_hostname=server.name, tls_context=_trust(server.ca))
                 # The null reverse-path: nobody wants to hear that a probe failed but this command.
                 _, said = await client.sendmail("", [f"probe@{domain}"], message.as_bytes())
                 return said
@@ -106,7 +127,16 @@ async def _submitted(server: tuple[str, int], domain: str, token: str, until: fl
         await asyncio.sleep(_AGAIN_S)
 
 
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    """What is in the file is trusted as it is, also a server's own certificate that somebody else has signed."""
+    context = ssl.create_default_context(cafile=ca)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def _is_final(error: Exception) -> bool:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return any(each.code >= 500 for each in error.recipients)
     return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500

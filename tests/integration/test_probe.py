@@ -12,9 +12,11 @@ from tests.fixtures.zone import ServedZone
 DOMAIN = "probe.ours.test"
 
 
-async def probing(system: System, domain: str, listen: str, within_s: int = 60) -> tuple[int | None, str]:
+async def probing(
+    system: System, domain: str, listen: str, *options: str, within_s: int = 60
+) -> tuple[int | None, str]:
     """Exit status and output of the command."""
-    command = [sys.executable, "-m", "jetpost", "probe", f"--server=127.0.0.1:{system.ports.relay}"]
+    command = [sys.executable, "-m", "jetpost", "probe", f"--server=127.0.0.1:{system.ports.relay}", *options]
     process = await asyncio.create_subprocess_exec(
         *command,
         f"--domain={domain}",
@@ -44,6 +46,35 @@ async def test_a_probe_arrives_through_the_whole_system(make_system: MakeSystem,
     assert status == 0, printed
     assert "accepted after" in printed
     assert "delivered after" in printed
+
+
+async def test_a_probe_goes_over_starttls_and_insists_on_the_certificates_name(
+    make_system: MakeSystem, names: ServedZone
+) -> None:
+    system = await make_system(
+        {
+            "ingress.listeners.2.relay_networks": [],
+            "ingress.listeners.2.domains": [DOMAIN],
+            "ingress.listeners.2.tls": "starttls",
+            "ingress.listeners.2.require_tls": True,
+        }
+    )
+    address = loopback_address()
+    names.add(DOMAIN, a=[address])
+    listen = f"{address}:{system.surroundings.mx_port}"
+    # The server's own certificate, which somebody else has signed, as a Secret has it.
+    trusted = f"--ca={system.surroundings.certificates.certificate_file}"
+
+    status, printed = await probing(system, DOMAIN, listen, "--name=localhost", trusted)
+    assert (status, "delivered after" in printed) == (0, True), printed
+
+    for options, said in (
+        (("--name=other.test", trusted), "Hostname mismatch"),
+        (("--name=localhost",), "certificate verify failed"),
+        ((), "530"),
+    ):
+        status, printed = await probing(system, DOMAIN, listen, *options)
+        assert (status, said in printed) == (1, True), printed
 
 
 async def test_a_probe_says_what_failed(make_system: MakeSystem, names: ServedZone) -> None:
