@@ -17,6 +17,7 @@ _SOURCE = "values.yaml and the models of the configuration"
 _KEY = re.compile(r"( *)(\w+):")
 _NETWORKS = {"items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]+/[0-9]+$"}}
 _NAMED = {"items": {"type": "object", "required": ["name"]}}
+_OR_NOBODYS = {"type": ["integer", "null"]}
 _SHARE = {"minimum": 1, "maximum": 100}
 _ALLOWED: dict[str, dict[str, Any]] = {
     "hostname": {"minLength": 1},
@@ -50,12 +51,17 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "delivery.unbound.forward": {"additionalProperties": {"type": "array", "items": {"type": "string"}}},
     "networkPolicy.clients": _NETWORKS,
     "networkPolicy.destinations": _NETWORKS,
+    "networkPolicy.metricsFrom": {"items": {"type": "object", "minProperties": 1}},
+    "networkPolicy.dnsPorts": {"items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1},
+    "ingress.replicas": _OR_NOBODYS,
+    "delivery.replicas": _OR_NOBODYS,
+    "bouncer.replicas": _OR_NOBODYS,
     "imagePullSecrets": _NAMED,
 }
 """What cannot be seen from a default."""
 _OPEN = re.compile(
     r"(.*\.resources|.*[aA]nnotations|(.*\.)?(nodeSelector|affinity|labels|podLabels)|.*\.issuerRef"
-    r"|ingress\.(service\.ports|users)|delivery\.unbound\.forward|networkPolicy\.metricsFrom)"
+    r"|ingress\.(service\.ports|users)|delivery\.unbound\.forward)"
 )
 """Mappings whose keys are Kubernetes' business or the operator's."""
 

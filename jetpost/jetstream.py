@@ -38,7 +38,8 @@ class Nats(Section):
     servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
     """URLs of the servers, `nats://host:port` or `tls://host:port`."""
     monitoring: tuple[str, ...] = ()
-    """HTTP monitoring URLs of the servers, `http://host:8222`; whether they fsync before they answer is asked there."""
+    """Monitoring URLs of the servers, `https://host:8222` (with the files below) or `http://…`; whether they fsync
+    before they answer is asked there."""
     user: str = ""
     """User name; empty for none."""
     password: SecretStr = SecretStr("")

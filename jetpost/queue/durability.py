@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import socket
+import ssl
 import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import Gauge
@@ -17,10 +20,17 @@ UP = Gauge(
 )
 STORED = Gauge("jetpost_nats_server_storage_bytes", "Octets a nats-server has stored. Labels: `server`.", ["server"])
 ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Octets it may store. Labels: `server`.", ["server"])
+EXPIRES = Gauge(
+    "jetpost_nats_server_certificate_expires_timestamp_seconds",
+    "When the certificate that a nats-server shows at its `https` monitoring URL ceases to be valid (Unix time). "
+    "Labels: `server`.",
+    ["server"],
+)
 OLDEST_SERVER = (2, 15, 1)
 _UNKNOWN = "cannot know whether nats-server fsyncs before it acknowledges: name its monitoring URLs in nats.monitoring"
 _AGAIN_S = 30.0
 _MISSING_AGAIN_S = 5.0
+_PATIENCE_S = 5
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +82,12 @@ class Durability:
         urls = self._jetstream.settings.monitoring
         if not urls:
             return [*doubts, _UNKNOWN]
+        # Read again each time: the files of a CA are renewed, too.
+        tls = self._jetstream.settings.tls_context() or ssl.create_default_context()
         missing: dict[str, str] = {}
         for url in urls:
             try:
-                doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"))
+                doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"), tls)
                 UP.labels(url).set(1)
             except (OSError, ValueError) as error:
                 missing[url] = f"cannot ask {url}: {error}"
@@ -87,9 +99,11 @@ class Durability:
         return [*doubts, *missing.values()] if len(missing) == len(urls) else doubts
 
 
-def _doubts_about(url: str) -> list[str]:
+def _doubts_about(url: str, tls: ssl.SSLContext) -> list[str]:
     """What speaks against the server that `url` monitors. OSError or ValueError when it cannot be asked."""
-    facts, about = _fetch(f"{url}/jsz?config=true"), _fetch(f"{url}/varz")
+    facts, about = _fetch(f"{url}/jsz?config=true", tls), _fetch(f"{url}/varz", tls)
+    if url.startswith("https:"):
+        EXPIRES.labels(url).set(_valid_until(url, tls))
     if facts.get("disabled"):
         # Also while a server starts or leaves: it answers here before and after it has its streams.
         raise ValueError("its JetStream does not run")
@@ -111,7 +125,18 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
 
 
-def _fetch(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 — an operator's own URL
+def _valid_until(url: str, tls: ssl.SSLContext) -> float:
+    """When the certificate that is shown there ceases to be valid (Unix time)."""
+    place = urlsplit(url)
+    with (
+        socket.create_connection((place.hostname, place.port or 443), timeout=_PATIENCE_S) as plain,
+        tls.wrap_socket(plain, server_hostname=place.hostname) as secured,
+    ):
+        shown: dict[str, Any] = secured.getpeercert() or {}
+        return ssl.cert_time_to_seconds(shown["notAfter"])
+
+
+def _fetch(url: str, tls: ssl.SSLContext) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=_PATIENCE_S, context=tls) as response:  # noqa: S310 — an operator's own
         answer: dict[str, Any] = json.load(response)
         return answer

@@ -6,10 +6,14 @@ become ports of 127.0.0.1 (which the certificate names, too), and the mounted fo
 
 import asyncio
 import base64
+import re
 import shlex
 import ssl
 import sys
+import time
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,7 @@ pytestmark = [pytest.mark.chart, pytest.mark.asyncio(loop_scope="session")]
 
 MINIMAL = CHART / "ci/minimal.yaml"
 PORTS = (4222, 6222, 8222)
+EXPIRES = "jetpost_nats_server_certificate_expires_timestamp_seconds"
 
 
 def secret(manifests: list[Manifest], name: str) -> dict[str, bytes]:
@@ -92,11 +97,33 @@ class Node(Process):
     def url(self) -> str:
         return f"tls://127.0.0.1:{self.ports[4222]}"
 
+    @property
+    def monitoring(self) -> str:
+        return f"https://127.0.0.1:{self.ports[8222]}"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "tls/ca.crt"
+
+    async def asked(self, path: str) -> str | None:
+        """What it says at its monitoring URL; None when it does not, or does not say 200."""
+        return await asyncio.to_thread(self._asked, path)
+
+    def _asked(self, path: str) -> str | None:
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        try:
+            with urllib.request.urlopen(self.monitoring + path, timeout=5, context=trust) as answer:  # noqa: S310 — ours
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            return None
+
     async def is_well(self, probe: str = "readinessProbe") -> bool:
         """What one of its probes says."""
         assert self.exit_status is None, self.log_tail()
-        answer = await get(self.ports[8222], self._container[probe]["httpGet"]["path"])
-        return answer is not None and answer.status == 200
+        asked = self._container[probe]["httpGet"]
+        assert asked["scheme"] == "HTTPS"
+        return await self.asked(asked["path"]) is not None
 
     async def ready(self) -> None:
         await eventually_asked(self.is_well, f"{self.pod} is ready\n{self.log_tail()}")
@@ -119,7 +146,7 @@ class Rendered:
         self.places = [{port: free_port() for port in PORTS} for _ in range(3)]
         self.nodes = [Node(number, manifests, self.places, folder) for number in range(3)]
         self.login = {key: value.decode() for key, value in secret(manifests, "jetpost-nats-auth").items()}
-        self.ca_file = self.nodes[0].folder / "tls/ca.crt"
+        self.ca_file = self.nodes[0].ca_file
 
     @property
     def trust(self) -> ssl.SSLContext:
@@ -128,6 +155,13 @@ class Rendered:
     async def connect(self, password: str | None = None, *, user: str = "jetpost", **options: Any) -> NatsClient:
         given = {"tls": self.trust, "user": user, "password": password or self.login["password"], **options}
         return await nats.connect(self.nodes[0].url, allow_reconnect=False, error_cb=_nothing, **given)
+
+
+async def _tells_when_certificates_end(system: System) -> bool:
+    answer = await get(system.bouncer.http_port, "/metrics")
+    assert answer is not None
+    told = re.findall(rf"^{EXPIRES}{{.*}} (.*)$", answer.body, re.MULTILINE)
+    return len(told) == 3 and all(float(until) > time.time() + 9 * 365 * 86400 for until in told)
 
 
 async def _nothing(_: Exception) -> None:
@@ -160,7 +194,7 @@ async def test_jetpost_sends_mail_through_it_while_a_node_is_replaced(
     changes = {
         **login,
         "nats.servers": [node.url for node in cluster.nodes],
-        "nats.monitoring": [f"http://127.0.0.1:{node.ports[8222]}" for node in cluster.nodes],
+        "nats.monitoring": [node.monitoring for node in cluster.nodes],
         "nats.ca_file": str(cluster.ca_file),
         "queue.replicas": 3,
         "events.replicas": 3,
@@ -170,6 +204,7 @@ async def test_jetpost_sends_mail_through_it_while_a_node_is_replaced(
         await system.start()
         assert (await system.submit("a@home.test", ["before@bundled.test"], LETTER)).code == 250
         await dest.received("before@bundled.test")
+        await eventually_asked(partial(_tells_when_certificates_end, system), "the bouncer asked all servers over TLS")
 
         for node in cluster.nodes:
             await node.before_stop()
@@ -210,10 +245,10 @@ async def test_no_stranger_joins_the_cluster(cluster: Rendered, tmp_path: Path) 
     stranger.launch()
     try:
         await eventually(lambda: "Authorization Violation" in stranger.log_file.read_text(), "it is turned away")
-        routes = await get(cluster.nodes[0].ports[8222], "/routez")
+        routes = await cluster.nodes[0].asked("/routez")
         assert routes is not None
-        assert "jetpost-nats-1" in routes.body
-        assert "jetpost-nats-3" not in routes.body
+        assert "jetpost-nats-1" in routes
+        assert "jetpost-nats-3" not in routes
     finally:
         await stranger.kill()
 

@@ -100,10 +100,12 @@ def test_pods_ask_for_no_privilege(manifests: list[Manifest]) -> None:
 
 def test_every_container_says_what_it_needs_and_is_probed(manifests: list[Manifest]) -> None:
     for workload in of_kind(manifests, "Deployment", "StatefulSet"):
-        container = workload["spec"]["template"]["spec"]["containers"][0]
-        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-        assert "memory" in container["resources"]["limits"]
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+        spec = workload["spec"]["template"]["spec"]
+        for container in [spec["containers"][0], *spec.get("initContainers", [])]:
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+            assert {"startupProbe", "livenessProbe"} <= container.keys()
+        assert "readinessProbe" in spec["containers"][0]
 
 
 def test_a_pod_has_time_to_drain(manifests: list[Manifest]) -> None:
@@ -141,7 +143,8 @@ def test_what_pods_mount_and_read_exists(manifests: list[Manifest], example: Pat
         for name in set(_references(pod["spec"])):
             assert name in made or name in named_in_values, f"{name} does not exist"
         volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])} | {"data"}
-        mounts = [mount for each in pod["spec"]["containers"] for mount in each.get("volumeMounts", [])]
+        containers = [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
+        mounts = [mount for each in containers for mount in each.get("volumeMounts", [])]
         assert {mount["name"] for mount in mounts} <= volumes
         paths = sorted(mount["mountPath"] for mount in pod["spec"]["containers"][0].get("volumeMounts", []))
         nested = [path for path in paths for other in paths if path.startswith(f"{other}/")]
@@ -166,9 +169,6 @@ def _references(node: Any) -> Iterator[str]:
 def test_policies_open_what_pods_listen_on_and_no_more(manifests: list[Manifest]) -> None:
     policies = of_kind(manifests, "NetworkPolicy")
     for pod in pods(manifests) if policies else []:
-        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        if component == "test":
-            continue
         mine = [p for p in policies if is_selected(pod["metadata"]["labels"], p["spec"]["podSelector"]["matchLabels"])]
         assert len(mine) == 1
         opened = {port["port"] for rule in mine[0]["spec"]["ingress"] for port in rule["ports"]}
@@ -183,8 +183,19 @@ def test_the_test_listener_takes_mail_for_the_test_alone(manifests: list[Manifes
         return
     service = named(manifests, "Service", "jetpost-test")["metadata"]
     domain = f"{service['name']}.{service['namespace']}.svc.cluster.local"
-    assert listeners["helm-test"] == {"name": "helm-test", "host": "0.0.0.0", "port": 2526, "domains": [domain]}
-    assert f"--domain={domain}" in of_kind(manifests, "Pod")[0]["spec"]["containers"][0]["command"]
+    place = {"name": "helm-test", "host": "0.0.0.0", "port": 2526}
+    terms = {"domains": [domain], "tls": "starttls", "require_tls": True, "submission": True}
+    assert listeners["helm-test"] == {**place, **terms}
+    command = of_kind(manifests, "Pod")[0]["spec"]["containers"][0]["command"]
+    assert {f"--domain={domain}", "--name=mx.example.org", "--ca=/etc/jetpost/tls/tls.crt"} <= set(command)
+
+
+def test_the_test_comes_to_the_port_that_mail_is_delivered_to() -> None:
+    manifests = render(CHART / "ci/minimal.yaml", "config.delivery.route.port=2500")
+
+    command = of_kind(manifests, "Pod")[0]["spec"]["containers"][0]["command"]
+    assert "--reachable=jetpost-test.mail.svc.cluster.local:2500" in command
+    assert named(manifests, "Service", "jetpost-test")["spec"]["ports"][0]["port"] == 2500
 
 
 def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates: Certificates, tmp_path: Path) -> None:
@@ -229,6 +240,41 @@ def test_autoscaling_asks_the_service_that_looks_at_the_queue() -> None:
     assert service["spec"]["selector"].items() <= bouncer["template"]["metadata"]["labels"].items()
     for trigger in of_kind(by_prometheus, "ScaledObject")[0]["spec"]["triggers"]:
         assert 'pod=~"jetpost-bouncer-.*"' in trigger["metadata"]["query"]
+
+
+def test_every_pod_runs_where_and_as_the_chart_is_told() -> None:
+    manifests = render(
+        CHART / "ci/minimal.yaml",
+        'nodeSelector={"pool": "mail"}',
+        'tolerations=[{"key": "mail"}]',
+        'podAnnotations={"owner": "mail"}',
+        'podLabels={"team": "mail"}',
+    )
+
+    assert len(pods(manifests)) == 5
+    for pod in pods(manifests):
+        assert pod["spec"]["nodeSelector"] == {"pool": "mail"}
+        assert pod["spec"]["tolerations"] == [{"key": "mail"}]
+        assert pod["metadata"]["annotations"]["owner"] == "mail"
+        assert pod["metadata"]["labels"]["team"] == "mail"
+
+
+@pytest.mark.parametrize("length", [1, 40, 52, 53])
+def test_names_are_whole_and_apart_whatever_the_release_is_called(length: int) -> None:
+    release, other = "r" * length, "r" * (length - 1) + "s"
+    manifests = render(CHART / "ci/production.yaml", release=release)
+    names = [(it["kind"], it["metadata"]["name"]) for it in manifests]
+    others = [(it["kind"], it["metadata"]["name"]) for it in render(CHART / "ci/production.yaml", release=other)]
+
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(others)
+    # A StatefulSet's name and a checksum of eleven characters are a label.
+    assert max(len(name) for _, name in names) <= 52
+    for kind, suffix in {"StatefulSet": "-nats", "Pod": "-test"}.items():
+        assert of_kind(manifests, kind)[0]["metadata"]["name"].endswith(suffix)
+    made = {it["metadata"]["name"] for it in of_kind(manifests, "ConfigMap", "Secret")}
+    made |= {it["spec"]["secretName"] for it in of_kind(manifests, "Certificate")} | {"registry"}
+    assert {name for pod in pods(manifests) for name in _references(pod["spec"])} <= made
 
 
 def test_every_alert_is_in_the_rule_and_leads_to_its_runbook() -> None:

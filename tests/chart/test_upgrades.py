@@ -90,11 +90,12 @@ def test_autoscaled_replicas_are_left_alone() -> None:
         assert "replicas" not in named(render(MINIMAL, setting), "Deployment", "jetpost-delivery")["spec"]
 
 
-def test_one_nats_node_keeps_one_copy() -> None:
+def test_every_nats_server_keeps_a_copy() -> None:
     settings = configuration(render(CHART / "ci/small.yaml"))
 
     assert (settings["queue"]["replicas"], settings["events"]["replicas"]) == (1, 1)
     assert configuration(render(MINIMAL))["queue"]["replicas"] == 3
+    assert configuration(render(MINIMAL, "nats.bundled.replicas=5"))["queue"]["replicas"] == 5
 
 
 def test_a_drain_of_nodes_leaves_a_quorum() -> None:

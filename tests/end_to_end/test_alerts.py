@@ -121,6 +121,12 @@ CASES: dict[str, Case] = {
         "In mail the first ready entry waits for 2m 30s without a delivery pod that takes it.",
         queue("waiting_seconds", "ready", "100"),
     ),
+    "nats-certificate-expires": Case(
+        of_pod("nats_server_certificate_expires_timestamp_seconds", str(20 * 86400 + _MINUTES * 60), 'server="n0", '),
+        "The certificate of n0 of mail is valid for 20d 0h 0m 0s more.",
+        of_pod("nats_server_certificate_expires_timestamp_seconds", str(22 * 86400 + _MINUTES * 60), 'server="n0", '),
+        SERVER,
+    ),
     "nats-is-unreachable": Case(
         of_pod("nats_connected", "0"),
         "jetpost-x-1 in mail is not connected to NATS; it takes and delivers nothing.",

@@ -11,7 +11,7 @@
 {{- end -}}
 {{- if .Values.test.enabled -}}
 {{- $domains := list (include "jetpost.testDomain" .) -}}
-{{- $listeners = append $listeners (dict "name" "helm-test" "host" "0.0.0.0" "port" 2526 "domains" $domains) -}}
+{{- $listeners = append $listeners (dict "name" "helm-test" "host" "0.0.0.0" "port" 2526 "domains" $domains "tls" "starttls" "require_tls" true "submission" true) -}}
 {{- end -}}
 {{- $listeners | toJson -}}
 {{- end }}
@@ -21,7 +21,19 @@
 {{- end }}
 
 {{- define "jetpost.tlsSecret" -}}
-{{- .Values.ingress.tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" "ingress-tls")) -}}
+{{- $tls := .Values.ingress.tls -}}
+{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "ingress-tls%s" (include "jetpost.issued" $tls.certManager.enabled)))) -}}
+{{- end }}
+
+{{/* What cert-manager makes has a name of its own: Helm and it would take the Secret from each other. */}}
+{{- define "jetpost.issued" -}}
+{{- if . }}-issued{{ end -}}
+{{- end }}
+
+{{/* A name that the certificate must be for. */}}
+{{- define "jetpost.tlsName" -}}
+{{- $issued := .Values.ingress.tls.certManager -}}
+{{- if and $issued.enabled $issued.dnsNames }}{{ first $issued.dnsNames }}{{ else }}{{ .Values.hostname }}{{ end -}}
 {{- end }}
 
 {{/* The port that mail is delivered to. */}}
@@ -69,6 +81,21 @@
 {{- end -}}
 {{- if and $nats.bundled.tls.certManager $nats.bundled.tls.existingSecret -}}
 {{- fail "nats.bundled.tls: choose certManager or existingSecret" -}}
+{{- end -}}
+{{- $running := include "jetpost.nats.running" . | int -}}
+{{- if and $nats.bundled.enabled (lt (int $nats.bundled.replicas) $running) -}}
+{{- fail (printf "nats.bundled.replicas: %d nats-servers run and keep the queue, %d would lose a part of it or the quorum; see docs/howto/nats-sizing.md" $running (int $nats.bundled.replicas)) -}}
+{{- end -}}
+{{- if dig "ingress" "tls" nil .Values.config -}}
+{{- fail "config.ingress.tls: the certificate comes from a Secret, choose it with ingress.tls" -}}
+{{- end -}}
+{{- range list "ingress" "delivery" "bouncer" -}}
+{{- if hasKey (index $.Values.config . | default dict) "drain_s" -}}
+{{- fail (printf "config.%s.drain_s: set %s.drainSeconds, which the pods' grace period follows" . .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (dig "ingress" "auth" "backends" nil .Values.config) (or .Values.ingress.users .Values.ingress.usersSecret) -}}
+{{- fail "config.ingress.auth.backends: they are asked instead of ingress.users and ingress.usersSecret; choose one of them" -}}
 {{- end -}}
 {{- $wanted := dig "queue" "replicas" 0 .Values.config | int -}}
 {{- if and $nats.bundled.enabled (gt $wanted (int $nats.bundled.replicas)) -}}

@@ -1,14 +1,13 @@
 {{/* The Deployment of a service, and what surrounds it. */}}
 {{- define "jetpost.deployment" -}}
-{{- $values := index .root.Values .service -}}
-{{- $scaled := or (dig "hpa" "enabled" false $values) (dig "keda" "enabled" false $values) -}}
+{{- $replicas := include "jetpost.replicas" . -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "jetpost.metadata" . | nindent 2 }}
 spec:
-  {{- if not $scaled }}
-  replicas: {{ $values.replicas }}
+  {{- with $replicas }}
+  replicas: {{ . }}
   {{- end }}
   revisionHistoryLimit: 3
   selector:
@@ -19,6 +18,20 @@ spec:
     rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
   template:
     {{- include "jetpost.pod" . | nindent 4 }}
+{{- end }}
+
+{{/*
+How many pods, or nothing. Where somebody else decides it, the number that is there now: were it left out, Kubernetes would
+take 1 at the moment that the values stop naming it.
+*/}}
+{{- define "jetpost.replicas" -}}
+{{- $values := index .root.Values .service -}}
+{{- $scaled := or (dig "hpa" "enabled" false $values) (dig "keda" "enabled" false $values) -}}
+{{- if or $scaled (kindIs "invalid" $values.replicas) -}}
+{{- dig "spec" "replicas" "" (lookup "apps/v1" "Deployment" .root.Release.Namespace (include "jetpost.name" .) | default dict) -}}
+{{- else -}}
+{{- $values.replicas -}}
+{{- end -}}
 {{- end }}
 
 {{- define "jetpost.serviceAccount" -}}

@@ -1,7 +1,16 @@
 {{/* Names and labels. Each takes `(dict "root" $ "service" "ingress")` where it needs to know the service. */}}
 
+{{/*
+RELEASE-SERVICE, in 52 characters: a StatefulSet's name is in labels of its pods, with eleven characters behind it. The
+release's part is what is cut, and a checksum keeps two long ones apart: the end of the name is what tells objects apart.
+*/}}
 {{- define "jetpost.name" -}}
-{{- printf "%s-%s" .root.Release.Name .service | trunc 63 | trimSuffix "-" -}}
+{{- $release := .root.Release.Name -}}
+{{- $room := sub 51 (len .service) | int -}}
+{{- if gt (len $release) $room -}}
+{{- $release = printf "%s-%s" ($release | trunc (sub $room 7 | int) | trimSuffix "-") ($release | sha256sum | trunc 6) -}}
+{{- end -}}
+{{- printf "%s-%s" $release .service -}}
 {{- end }}
 
 {{- define "jetpost.selector" -}}
@@ -15,6 +24,14 @@ app.kubernetes.io/component: {{ .service }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* Labels of pods. No version of the chart: a new one alone is no reason to replace them. */}}
+{{- define "jetpost.podLabels" -}}
+{{ include "jetpost.selector" . }}
+{{- with .root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* The metadata of an object; `suffix` tells it from others of the service. */}}
@@ -59,4 +76,13 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end }}
+
+{{/* What the Secrets of these `names` hold now, as one checksum. A renderer that cannot look into the cluster sees nothing. */}}
+{{- define "jetpost.secretsChecksum" -}}
+{{- $seen := dict -}}
+{{- range .names -}}
+{{- $_ := set $seen . ((lookup "v1" "Secret" $.root.Release.Namespace .).data | default dict) -}}
+{{- end -}}
+{{- $seen | toJson | sha256sum -}}
 {{- end }}

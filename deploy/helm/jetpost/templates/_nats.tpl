@@ -5,11 +5,12 @@
 {{- end }}
 
 {{- define "jetpost.nats.tlsSecret" -}}
-{{- .Values.nats.bundled.tls.existingSecret | default (printf "%s-tls" (include "jetpost.nats.name" .)) -}}
+{{- $tls := .Values.nats.bundled.tls -}}
+{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "nats-tls%s" (include "jetpost.issued" $tls.certManager)))) -}}
 {{- end }}
 
 {{- define "jetpost.nats.authSecret" -}}
-{{- .Values.nats.bundled.authSecret | default (printf "%s-auth" (include "jetpost.nats.name" .)) -}}
+{{- .Values.nats.bundled.authSecret | default (include "jetpost.name" (dict "root" . "service" "nats-auth")) -}}
 {{- end }}
 
 {{/* The names of the nodes within the namespace's DNS, as a JSON list. */}}
@@ -35,7 +36,7 @@
 {{- $servers := list -}}{{- $monitoring := list -}}
 {{- range include "jetpost.nats.hosts" . | fromJsonArray -}}
 {{- $servers = append $servers (printf "tls://%s:4222" .) -}}
-{{- $monitoring = append $monitoring (printf "http://%s:8222" .) -}}
+{{- $monitoring = append $monitoring (printf "https://%s:8222" .) -}}
 {{- end -}}
 {{- $nats = dict "servers" $servers "monitoring" $monitoring "ca_file" "/etc/jetpost/nats/ca.crt" -}}
 {{- else -}}
@@ -50,9 +51,24 @@
 {{- $nats | toJson -}}
 {{- end }}
 
-{{/* How many servers may keep each entry. */}}
+{{/* How many servers keep each entry: all of the chart's, so that five survive the loss of two. */}}
 {{- define "jetpost.nats.replicas" -}}
-{{- if and .Values.nats.bundled.enabled (lt (int .Values.nats.bundled.replicas) 3) }}1{{ else }}3{{ end -}}
+{{- if .Values.nats.bundled.enabled }}{{ .Values.nats.bundled.replicas }}{{ else }}3{{ end -}}
+{{- end }}
+
+{{/* How many nats-servers of this release run; 0 when there are none, or when the renderer cannot look into the cluster. */}}
+{{- define "jetpost.nats.running" -}}
+{{- dig "spec" "replicas" 0 (lookup "apps/v1" "StatefulSet" .Release.Namespace (include "jetpost.nats.name" .) | default dict) | int -}}
+{{- end }}
+
+{{/* Secrets that others keep and the pods read at their start, as a JSON list. */}}
+{{- define "jetpost.nats.namedSecrets" -}}
+{{- $nats := .Values.nats -}}
+{{- if $nats.bundled.enabled -}}
+{{- list $nats.bundled.authSecret $nats.bundled.tls.existingSecret | compact | toJson -}}
+{{- else -}}
+{{- list $nats.existingSecret $nats.caSecret $nats.credentialsSecret $nats.certificateSecret | compact | toJson -}}
+{{- end -}}
 {{- end }}
 
 {{/* The Secret with user and password, or nothing. */}}
@@ -89,7 +105,7 @@
 {{- define "jetpost.nats.conf" -}}
 server_name: $POD_NAME
 listen: "0.0.0.0:4222"
-http: "0.0.0.0:8222"
+https: "0.0.0.0:8222"
 pid_file: "/run/nats/nats.pid"
 max_payload: 8MB
 max_pending: 256MB

@@ -1,9 +1,25 @@
 {{/* Rules that several policies have. */}}
 
+{{/* To name servers: wherever they are, on the ports of the cluster's and on those that the configuration names. */}}
 {{- define "jetpost.policy.dns" -}}
+{{- $ports := .Values.networkPolicy.dnsPorts -}}
+{{- range dig "dns" "nameservers" list .Values.config -}}
+{{- with regexFind "^([^:]+|\\[.*\\]):[0-9]+$" . -}}
+{{- $ports = append $ports (splitList ":" . | last) -}}
+{{- end -}}
+{{- end -}}
 - ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range $port := $ports | uniq }}
+    {{- range list "UDP" "TCP" }}
+    - {port: {{ int $port }}, protocol: {{ . }}}
+    {{- end }}
+    {{- end }}
+{{- end }}
+
+{{/* The port of a URL, as NATS and HTTP have it. */}}
+{{- define "jetpost.policy.portOf" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (get (dict "http" "80" "https" "443") $url.scheme | default "4222") -}}
 {{- end }}
 
 {{/* To the nats-servers: our own pods, or whatever has the ports of the URLs. */}}
@@ -19,7 +35,7 @@
 {{- else -}}
 {{- $ports := list -}}
 {{- range concat .Values.nats.servers .Values.nats.monitoring -}}
-{{- $ports = append $ports (regexFind ":[0-9]+/?$" . | trimAll ":/" | default "4222" | int) -}}
+{{- $ports = append $ports (include "jetpost.policy.portOf" . | int) -}}
 {{- end -}}
 - ports:
     {{- range $ports | uniq }}
@@ -33,9 +49,7 @@
     - {port: {{ .port }}, protocol: TCP}
   {{- with .root.Values.networkPolicy.metricsFrom }}
   from:
-    - namespaceSelector:
-        matchLabels:
-          {{- toYaml . | nindent 10 }}
+    {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
 

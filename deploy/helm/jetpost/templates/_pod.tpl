@@ -7,13 +7,14 @@
 {{- $resolver := and (eq .service "delivery") .root.Values.delivery.unbound.enabled -}}
 metadata:
   labels:
-    {{- include "jetpost.labels" . | nindent 4 }}
-    {{- with .root.Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "jetpost.podLabels" . | nindent 4 }}
   annotations:
     # A changed configuration is a new pod.
     checksum/config: {{ include "jetpost.config" .root | sha256sum }}
+    {{- with include "jetpost.nats.namedSecrets" .root | fromJsonArray }}
+    # So is a changed password or CA: NATS is told of them when a connection is made.
+    checksum/nats: {{ include "jetpost.secretsChecksum" (dict "root" $root "names" .) }}
+    {{- end }}
     {{- if $resolver }}
     checksum/unbound: {{ include "jetpost.unbound.conf" .root | sha256sum }}
     {{- end }}
@@ -36,6 +37,11 @@ spec:
   securityContext:
     {{- include "jetpost.podSecurity" . | nindent 4 }}
   {{- include "jetpost.spread" . | nindent 2 }}
+  {{- if $resolver }}
+  # A sidecar: there before the service, and until it has ended.
+  initContainers:
+    {{- include "jetpost.unbound.container" .root | nindent 4 }}
+  {{- end }}
   containers:
     - name: {{ .service }}
       image: {{ include "jetpost.image" .root | quote }}
@@ -85,9 +91,6 @@ spec:
         {{- with $values.volumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-    {{- if $resolver }}
-    {{- include "jetpost.unbound.container" .root | nindent 4 }}
-    {{- end }}
     {{- with $values.sidecars }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -110,6 +113,8 @@ spec:
     {{- if $resolver }}
     - name: unbound
       configMap: {name: {{ include "jetpost.name" (dict "root" .root "service" "unbound") }}}
+    - name: unbound-run
+      emptyDir: {}
     {{- end }}
     {{- with $values.volumes }}
     {{- toYaml . | nindent 4 }}

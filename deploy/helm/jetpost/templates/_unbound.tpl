@@ -25,6 +25,11 @@ server:
   domain-insecure: {{ $zone | quote }}
   local-zone: {{ printf "%s." (trimSuffix "." $zone) | quote }} transparent
 {{- end }}
+# A socket in the pod, for the probes.
+remote-control:
+  control-enable: yes
+  control-use-cert: no
+  control-interface: "/run/unbound/control"
 {{- range $zone, $addresses := .Values.delivery.unbound.forward }}
 forward-zone:
   name: {{ $zone | quote }}
@@ -36,13 +41,22 @@ forward-zone:
 
 {{- define "jetpost.unbound.container" -}}
 - name: unbound
+  restartPolicy: Always
   image: {{ .Values.delivery.unbound.image | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   command: [unbound, -d, -p, -c, /etc/unbound/unbound.conf]
   securityContext:
     {{- include "jetpost.containerSecurity" . | nindent 4 }}
+  {{- range $probe, $periods := dict "startupProbe" (dict "periodSeconds" 1 "failureThreshold" 60) "livenessProbe" (dict "periodSeconds" 10 "failureThreshold" 3) }}
+  {{ $probe }}:
+    # Its loop answers, not only its port.
+    exec: {command: [unbound-control, -c, /etc/unbound/unbound.conf, status]}
+    timeoutSeconds: 5
+    {{- toYaml $periods | nindent 4 }}
+  {{- end }}
   resources:
     {{- toYaml .Values.delivery.unbound.resources | nindent 4 }}
   volumeMounts:
     - {name: unbound, mountPath: /etc/unbound, readOnly: true}
+    - {name: unbound-run, mountPath: /run/unbound}
 {{- end }}
