@@ -32,7 +32,7 @@ lint: .venv/installed ## Style, types, import rules
 generate: .venv/installed ## Write again what is made from the code
 	$(BIN)/python -m docs.generate
 
-chart: .venv/installed ## Render the Helm chart in every way, check it, run its NATS: needs helm
+chart: .venv/installed ## Render the Helm chart in every way, check it, run its NATS and its Unbound: needs helm, go and the Debian package unbound
 	$(BIN)/python -m pytest tests/chart
 
 image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
