@@ -26,16 +26,9 @@ from tests.fixtures.chart import (
     pods,
     render,
 )
+from tests.fixtures.custom_resources import KINDS, complaints
 
 pytestmark = pytest.mark.chart
-
-OTHERS = {
-    "cert-manager.io/v1": {"Certificate": {"secretName", "issuerRef"}, "Issuer": set()},
-    "keda.sh/v1alpha1": {"ScaledObject": {"scaleTargetRef", "triggers"}},
-    "monitoring.coreos.com/v1": {"PodMonitor": {"selector", "podMetricsEndpoints"}, "PrometheusRule": {"groups"}},
-    "gateway.networking.k8s.io/v1alpha2": {"TCPRoute": {"parentRefs", "rules"}},
-}
-"""Kinds that are not Kubernetes' own, and what their specification must have."""
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
@@ -60,11 +53,23 @@ def test_helm_finds_nothing_to_complain_about(example: Path) -> None:
 @pytest.mark.parametrize("kubernetes", ["1.29", "1.31", "1.34"])
 def test_kubernetes_knows_every_field(manifests: list[Manifest], kubernetes: str) -> None:
     for manifest in manifests:
-        if manifest["apiVersion"] in OTHERS:
-            needed = OTHERS[manifest["apiVersion"]][manifest["kind"]]
-            assert needed <= manifest["spec"].keys(), manifest["metadata"]["name"]
-        else:
+        if (manifest["apiVersion"], manifest["kind"]) not in KINDS:
             kubernetes_validate.validate(manifest, kubernetes, strict=True)
+
+
+def test_operators_know_every_field_of_what_is_theirs(manifests: list[Manifest]) -> None:
+    theirs = [it for it in manifests if (it["apiVersion"], it["kind"]) in KINDS]
+
+    assert {it["metadata"]["name"]: complaints(it) for it in theirs if complaints(it)} == {}
+
+
+def test_an_example_has_every_kind_that_is_an_operators() -> None:
+    rendered = {(it["apiVersion"], it["kind"]) for example in EXAMPLES for it in render(example)}
+
+    assert rendered >= KINDS.keys()
+    (monitor,) = of_kind(render(CHART / "ci/production.yaml"), "PodMonitor")
+    monitor["spec"]["podMetricsEndpoints"][0]["intervall"] = 3
+    assert "intervall" in complaints(monitor)[0], "the definitions see a mistake"
 
 
 def test_every_object_is_in_the_namespace_and_has_a_name_of_its_own(manifests: list[Manifest]) -> None:
