@@ -4,21 +4,22 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 -t REGISTRY/jetpost --push .
 #
 # Nothing in it depends on the processor: every dependency has wheels for both. The base is any image with Python 3.11 or
-# newer and its venv module.
+# newer and its venv module; name yours by digest (BASE_IMAGE=…@sha256:…), and the whole image is known to the octet.
 ARG BASE_IMAGE=python:3.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-COPY requirements/runtime.txt /src/requirements.txt
+COPY requirements/build.txt requirements/runtime.txt /src/requirements/
 # Compiled now: at run time nothing can be written. By content, not by time: the same sources give the same files.
 RUN python3 -m venv --copies /opt/jetpost \
- && /opt/jetpost/bin/pip install --no-cache-dir --only-binary :all: --no-compile -r /src/requirements.txt
+ && /opt/jetpost/bin/pip install --no-cache-dir --only-binary :all: --no-compile --require-hashes \
+        -r /src/requirements/build.txt -r /src/requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE /src/
 COPY jetpost /src/jetpost
 COPY ingress /src/ingress
 COPY delivery /src/delivery
 COPY bouncer /src/bouncer
-RUN /opt/jetpost/bin/pip install --no-cache-dir --no-deps --no-compile /src \
- && /opt/jetpost/bin/pip freeze --exclude jetpost > /opt/jetpost/packages.txt \
+RUN /opt/jetpost/bin/pip install --no-cache-dir --no-deps --no-compile --no-build-isolation /src \
+ && /opt/jetpost/bin/pip freeze --exclude jetpost --exclude setuptools > /opt/jetpost/packages.txt \
  && /opt/jetpost/bin/pip uninstall --quiet --yes setuptools pip \
  && find /opt/jetpost \( -name tests -o -name __pycache__ \) -type d -prune -exec rm -rf {} + \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/jetpost/lib

@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
-LOCKED := requirements/runtime.txt requirements/dev.txt
+LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
+# For every platform, with the checksums of all files that may be taken.
+HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
 
 .PHONY: help demo test crash end-to-end bench lint generate chart image cluster node pictures lock clean
 .DEFAULT_GOAL := help
@@ -38,7 +40,7 @@ chart: .venv/installed ## Render the Helm chart in every way, check it, run its 
 image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
 	$(BIN)/python -m pytest tests/image
 
-cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag
+cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag, best CLUSTER_NEXT_IMAGE=…
 	@test -n "$$KUBECONFIG" -a -n "$$CLUSTER_IMAGE" || { echo 'usage: make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag'; exit 2; }
 	$(BIN)/python -m pytest tests/cluster -s
 
@@ -47,17 +49,22 @@ node: .venv/installed ## The same on a Kubernetes of one node that is made here:
 	tests/cluster/node/run localhost/jetpost-node:test $(MAKE) cluster CLUSTER_IMAGE=localhost/jetpost-node:test
 
 pictures: .venv/installed ## Draw the dashboards of the documents from a live system: needs the Debian package prometheus
-	$(BIN)/pip install --quiet --no-input --constraint requirements/runtime.txt --editable '.[pictures]'
+	$(BIN)/pip install --quiet --no-input --no-build-isolation --editable '.[pictures]'
 	$(BIN)/python -m pytest tests/end_to_end/draw_pictures.py
 
 lock: ## Renew requirements/ from pyproject.toml
-	rm -rf build/lock && mkdir -p requirements && $(PYTHON) -m venv build/lock
+	rm -rf build/lock && mkdir -p build && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --no-input .
-	echo '# What Jetpost runs with, at the versions it was tested with. Renewed by `make lock`.' > requirements/runtime.txt
-	build/lock/bin/pip freeze --exclude jetpost >> requirements/runtime.txt
+	build/lock/bin/pip freeze --exclude jetpost > build/lock/runtime
 	build/lock/bin/pip install --quiet --no-input '.[dev]'
-	printf '%s\n' '# What builds and tests Jetpost, beside what it runs with. Renewed by `make lock`.' '-r runtime.txt' > requirements/dev.txt
-	build/lock/bin/pip freeze --exclude jetpost | grep -vxFf requirements/runtime.txt >> requirements/dev.txt
+	build/lock/bin/pip freeze --exclude jetpost | grep -vxFf build/lock/runtime > build/lock/dev
+	build/lock/bin/pip install --quiet --no-input uv
+	echo '# What makes a wheel of Jetpost. Renewed by `make lock`.' > requirements/build.txt
+	echo setuptools | $(HASHED) >> requirements/build.txt
+	echo '# What Jetpost runs with, to the octet as it was tested. Renewed by `make lock`.' > requirements/runtime.txt
+	$(HASHED) < build/lock/runtime >> requirements/runtime.txt
+	printf '%s\n' '# What builds and tests Jetpost, beside what it runs with. Renewed by `make lock`.' '-r runtime.txt' '-r build.txt' > requirements/dev.txt
+	$(HASHED) < build/lock/dev >> requirements/dev.txt
 	rm -rf build/lock
 
 clean: ## Remove what make made
@@ -68,5 +75,5 @@ clean: ## Remove what make made
 	@echo 'setting up .venv, once …'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --no-input -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --no-input --no-deps --editable .
+	@$(BIN)/pip install --quiet --no-input --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -29,6 +29,7 @@ http: "0.0.0.0:8222"
 max_payload: 8MB
 jetstream { store_dir: /data, sync_interval: always }
 """
+MOST_BYTES = 130_000_000
 READY = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/readyz').status)"
 UIDS = "import glob; print({open(f).read().split('Uid:')[1].split()[1] for f in glob.glob('/proc/[0-9]*/status')})"
 
@@ -140,9 +141,11 @@ def test_it_holds_what_is_needed_and_nothing_else(image: str, tmp_path: Path) ->
         manifest = json.loads(content(tar, "manifest.json").read())[0]
         configuration = content(tar, manifest["Config"]).read().decode()
         with tarfile.open(fileobj=content(tar, manifest["Layers"][-1])) as ours:
-            names = ours.getnames()
+            members = ours.getmembers()
+            names = [member.name for member in members]
 
     assert all(name.startswith("opt") for name in names)
+    assert sum(member.size for member in members) < MOST_BYTES
     assert any(name.endswith("bin/nats-server") for name in names)
     assert not [name for name in names if re.search(r"/(tests|demo|bench|pip|setuptools)(/|$)", name)]
     assert json.loads(configuration)["config"]["User"] == "65532:65532"

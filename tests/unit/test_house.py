@@ -112,3 +112,12 @@ def test_the_chart_is_yaml_and_every_value_has_a_comment() -> None:
 
     assert isinstance(yaml.safe_load("\n".join(lines)), dict)
     assert undocumented == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=name)
+def test_what_is_installed_is_known_to_the_octet(path: Path) -> None:
+    """Each requirement has one version and its checksums: what comes from elsewhere is the same everywhere."""
+    lines = [line for line in path.read_text().replace("\\\n", "").splitlines() if not line.startswith(("#", "-r"))]
+
+    assert [line for line in lines if not re.match(r"[\w.-]+==[\w.]+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
+    assert "://" not in path.read_text()
