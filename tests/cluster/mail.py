@@ -27,10 +27,12 @@ UnthreadedController(Taken(), hostname="0.0.0.0", port=25, loop=loop).begin()
 loop.run_forever()
 """
 _SEND = """
-import os, smtplib, sys, threading, time
+import os, signal, smtplib, sys, threading, time
 
 host, to, name = os.environ["SERVER"], os.environ["TO"], os.environ["NAME"]
-ends = time.monotonic() + float(os.environ["SECONDS"])
+least = time.monotonic() + float(os.environ["SECONDS"])
+enough = threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: enough.set())
 
 speaking = threading.Lock()
 
@@ -40,7 +42,7 @@ def say(line):
 
 def send(session):
     number = 0
-    while time.monotonic() < ends:
+    while time.monotonic() < least or not enough.is_set():
         try:
             with smtplib.SMTP(host, 25, timeout=60) as client:
                 for _ in range(20):
@@ -60,6 +62,7 @@ for session in sessions:
     session.join()
 say("finished")
 """
+_ENOUGH = "import os, signal; os.kill(1, signal.SIGUSR1)"
 _NOBODY = {
     "runAsNonRoot": True,
     "runAsUser": 65532,
@@ -105,7 +108,7 @@ class Sink:
 
     @contextmanager
     def under_load(self, name: str, seconds: float) -> Iterator["Load"]:
-        """A load that goes on beside the block, for at least `seconds`."""
+        """A load that goes on beside the block until it is accounted for, and for at least `seconds`."""
         server = f"{RELEASE}-ingress.{self.namespace.name}"
         environment = {"SERVER": server, "TO": f"bob@{self.domain}", "NAME": name, "SECONDS": str(seconds)}
         self.namespace.apply(self._pod(f"load-{name}", _SEND, environment))
@@ -146,7 +149,9 @@ class Load:
         return {line.split()[1] for line in self._lines() if line.startswith("accepted ")}
 
     def account(self) -> Account:
-        """Wait for the end of the load, and for its mail; what does not come in time is lost."""
+        """End the load, which must be going on, and wait for its mail; what does not come in time is lost."""
+        assert "finished" not in self._lines(), "the load has ended before what it was to be the load of"
+        self._sink.namespace.kubectl("exec", self._pod, "--", "python", "-c", _ENOUGH)
         until(lambda: "finished" in self._lines(), f"{self._pod} has finished", within_s=600)
         accepted = self.accepted()
         with suppress(AssertionError):  # told by the account

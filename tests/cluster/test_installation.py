@@ -28,7 +28,7 @@ def test_helm_test_sends_a_message_through(namespace: Namespace) -> None:
 def test_every_pod_runs_as_nobody_with_nothing_to_write_to(namespace: Namespace) -> None:
     for service in ("ingress", "delivery", "bouncer"):
         assert namespace.run(service, "python", "-c", _IDENTITY).split() == ["65532", "False"]
-    for pod in namespace.objects("pods", "-l", "app.kubernetes.io/instance=jetpost"):
+    for pod in namespace.of_release():
         assert not pod["spec"].get("automountServiceAccountToken"), pod["metadata"]["name"]
 
 
@@ -54,9 +54,11 @@ def test_uninstalling_leaves_nothing_but_the_volumes(sink: Sink, tmp_path: Path)
         alone["nats"]["bundled"]["replicas"] = 1
         other.install(alone)
         other.helm("uninstall", "jetpost", "--wait")
-        kinds = "deployments,statefulsets,services,configmaps,networkpolicies,poddisruptionbudgets,serviceaccounts"
+        kinds = (
+            "deployments,statefulsets,services,configmaps,secrets,networkpolicies,poddisruptionbudgets,serviceaccounts"
+        )
         left = {it["metadata"]["name"] for it in other.objects(kinds)}
-        assert {name for name in left if name.startswith("jetpost")} == set()
+        assert {name for name in left if "jetpost" in name} == set()
         assert len(other.objects("persistentvolumeclaims")) == 1
     finally:
         other.delete()
