@@ -56,6 +56,7 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "ingress.replicas": _OR_NOBODYS,
     "delivery.replicas": _OR_NOBODYS,
     "bouncer.replicas": _OR_NOBODYS,
+    "monitoring.alerts.runbooks": {"pattern": "^(https?://.+/)?$"},
     "imagePullSecrets": _NAMED,
 }
 """What cannot be seen from a default."""

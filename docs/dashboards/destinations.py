@@ -1,6 +1,6 @@
 """Which destinations take mail, which do not, and what that costs."""
 
-from docs.dashboards.panel import Dashboard, Panel, Query, one, quantiles, rate, total
+from docs.dashboards.panel import Dashboard, Panel, Query, alarm, one, quantiles, rate, total
 
 _DEFERRED = 'outcome="deferred"'
 _SITES = "jetpost_delivery_site_recipients_total"
@@ -33,7 +33,7 @@ DESTINATIONS = Dashboard(
                     "{{site}}",
                 ),
                 kind="bargauge",
-                thresholds=[(0.5, "orange"), (0.9, "red")],
+                thresholds=[(alarm("deferrals-are-high"), "orange"), (0.9, "red")],
             ),
             Panel(
                 "Attempts",

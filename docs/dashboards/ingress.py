@@ -1,8 +1,8 @@
 """Who hands in mail, what is refused, and who tries to get in."""
 
-from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, one, quantiles, rate, total
+from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, alarm, one, quantiles, rate, total
 
-_DAY_S = 86400
+_WEEK_S = 7 * 86400
 
 INGRESS = Dashboard(
     "ingress",
@@ -70,7 +70,11 @@ INGRESS = Dashboard(
                     )
                 ],
                 kind="stat",
-                thresholds=[(0, "red"), (7 * _DAY_S, "orange"), (21 * _DAY_S, "green")],
+                thresholds=[
+                    (0, "red"),
+                    (alarm("certificate-expires"), "orange"),
+                    (alarm("certificate-expires") + 2 * _WEEK_S, "green"),
+                ],
             ),
         ],
     ],

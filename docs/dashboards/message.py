@@ -1,14 +1,14 @@
 """From a slow or failed message to its life."""
 
-from docs.dashboards.panel import Dashboard, Panel, Query, one, quantiles, rate
+from docs.dashboards.panel import SELECT, Dashboard, Logs, Panel, Query, one, quantiles, rate
 
 _DELIVERED = 'outcome="delivered"'
 
 MESSAGE = Dashboard(
     "message",
     "Jetpost / One message",
-    "Each dot is a message with its queue id. Its life: `jetpost queue show QUEUE_ID`, `jetpost events`, and every log "
-    "line with that queue_id.",
+    "Each dot is a message with its queue id. Its life: every log line with that queue_id below, `jetpost queue show "
+    "QUEUE_ID`, `jetpost events`.",
     [
         [
             Panel(
@@ -48,4 +48,13 @@ MESSAGE = Dashboard(
             ),
         ],
     ],
+    logs=[
+        Logs(
+            "The life of one message",
+            "Each log line that carries the queue_id typed above, or brought along by a dot; with none, all of them.",
+            # Loki wants a selector that not everything fits.
+            f'{{namespace=~".+", {SELECT}}} |= "queue_id" |= "$queue_id"',
+        )
+    ],
+    typed=["queue_id"],
 )

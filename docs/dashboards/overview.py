@@ -1,6 +1,6 @@
 """Is mail flowing, and how long does it take?"""
 
-from docs.dashboards.panel import RATE, SELECT, Dashboard, Panel, Query, highest, one, quantiles, rate
+from docs.dashboards.panel import RATE, SELECT, Dashboard, Panel, Query, alarm, highest, one, quantiles, rate
 
 _OUTCOMES = rate("jetpost_delivery_recipients_total", by="outcome")
 
@@ -30,7 +30,7 @@ OVERVIEW = Dashboard(
                 "s",
                 one(highest("jetpost_queue_waiting_seconds", where='state="ready"')),
                 kind="stat",
-                thresholds=[(60, "orange"), (300, "red")],
+                thresholds=[(60, "orange"), (alarm("mail-waits"), "red")],
             ),
             Panel(
                 "Waiting for a retry",

@@ -1,15 +1,20 @@
 """Grafana dashboards as data: rows of panels, each a question with its unit and a sentence about it."""
 
 import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 SELECT = 'namespace=~"$namespace"'
 """In every query: the installation that is looked at. On one machine there is no such label, and all of them match."""
 RATE = "[$__rate_interval]"
 HEIGHT = 8
+_ALERTS = Path(__file__).parents[2] / "deploy/helm/jetpost/alerts"
+_LIMIT = re.compile(r"[<>]=? ([\d.]+)(?: \* ([\d.]+))?$", re.MULTILINE)
 _WIDTH = 24
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_LOKI = {"type": "loki", "uid": "${loki}"}
 _TAG = "jetpost"
 
 Unit = Literal["short", "s", "bytes", "percentunit", "ops", "none"]
@@ -40,6 +45,14 @@ class Panel(NamedTuple):
     """Dots that lead to single messages."""
 
 
+class Logs(NamedTuple):
+    """The log lines that a question to Loki finds, over the whole width."""
+
+    title: str
+    about: str
+    query: str
+
+
 class Dashboard(NamedTuple):
     """A page of Grafana."""
 
@@ -48,11 +61,25 @@ class Dashboard(NamedTuple):
     title: str
     about: str
     rows: Sequence[Sequence[Panel]]
+    logs: Sequence[Logs] = ()
+    """Below the rows; with them there is a choice of the Loki to ask."""
+    typed: Sequence[str] = ()
+    """Variables that the reader types, or that a link brings along (`?var-NAME=…`)."""
 
     @property
     def uid(self) -> str:
         """Stable, so that links last."""
         return f"jetpost-{self.name}"
+
+
+def alarm(alert: str) -> float:
+    """From which value on an alert of the chart fires, the first its rule compares with: panels are red there, too."""
+    rule = (_ALERTS / f"{alert}.yaml").read_text(encoding="utf-8")
+    found = _LIMIT.search(rule)
+    if found is None:
+        raise ValueError(f"{alert}: no number is compared with")
+    value = float(found[1]) * float(found[2] or 1)
+    return int(value) if value.is_integer() else value
 
 
 def one(expression: str, legend: str = "") -> list[Query]:
@@ -90,6 +117,9 @@ def grafana(dashboard: Dashboard) -> str:
         for panel, left, right in zip(row, edges, edges[1:], strict=False):
             place = {"x": left, "y": number * HEIGHT, "w": right - left, "h": HEIGHT}
             panels.append({"id": len(panels) + 1, "gridPos": place, **_panel(panel)})
+    for number, logs in enumerate(dashboard.logs, start=len(dashboard.rows)):
+        place = {"x": 0, "y": number * HEIGHT, "w": _WIDTH, "h": HEIGHT}
+        panels.append({"id": len(panels) + 1, "gridPos": place, **_logs(logs)})
     return json.dumps({**_head(dashboard), "panels": panels}, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -121,8 +151,21 @@ def _head(dashboard: Dashboard) -> dict[str, Any]:
                     "allValue": ".*",
                     "current": {"text": "All", "value": "$__all"},
                 },
+                *([{"name": "loki", "type": "datasource", "query": "loki", "label": "Loki"}] if dashboard.logs else []),
+                *({"name": each, "type": "textbox", "query": "", "label": each} for each in dashboard.typed),
             ]
         },
+    }
+
+
+def _logs(logs: Logs) -> dict[str, Any]:
+    return {
+        "title": logs.title,
+        "description": logs.about,
+        "type": "logs",
+        "datasource": _LOKI,
+        "options": {"showTime": True, "wrapLogMessage": True, "sortOrder": "Ascending", "enableLogDetails": True},
+        "targets": [{"refId": "A", "datasource": _LOKI, "expr": logs.query, "queryType": "range"}],
     }
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from docs.dashboards.panel import Dashboard, Panel, Unit
+from docs.dashboards.seal import KEY, seal
 
 _INCHES_A_ROW = 2.4
 _MOST_LINES = 10
@@ -30,9 +31,9 @@ Answers = Mapping[str, Sequence[Line]]
 
 
 def draw(dashboard: Dashboard, answers: Answers, file: Path) -> None:
-    """Write the picture of a dashboard, as SVG or PNG by the name of the file."""
+    """Write the picture of a dashboard, a PNG with its seal."""
     mpl.use("agg")
-    mpl.rcParams.update({"font.size": 7, "axes.titlesize": 8, "svg.fonttype": "none", "svg.hashsalt": dashboard.name})
+    mpl.rcParams.update({"font.size": 7, "axes.titlesize": 8})
     figure = plt.figure(figsize=(13, _INCHES_A_ROW * len(dashboard.rows)), layout="constrained")
     figure.suptitle(dashboard.title, x=0.01, ha="left", fontsize=11, weight="bold")
     rows = figure.subfigures(len(dashboard.rows), 1, squeeze=False)
@@ -40,7 +41,7 @@ def draw(dashboard: Dashboard, answers: Answers, file: Path) -> None:
         for panel, axes in zip(row, place.subplots(1, len(row), squeeze=False)[0], strict=True):
             axes.set_title(panel.title, loc="left")
             _DRAW[panel.kind](axes, panel, answers[panel.title])
-    figure.savefig(file, dpi=90, metadata={"Date": None} if file.suffix == ".svg" else None)
+    figure.savefig(file, dpi=90, format="png", metadata={KEY: seal(dashboard)})
     plt.close(figure)
 
 

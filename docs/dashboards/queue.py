@@ -1,6 +1,6 @@
 """Does the queue keep up, and do the nats-servers keep their promise?"""
 
-from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, highest, one, quantiles, rate, total
+from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, alarm, highest, one, quantiles, rate, total
 
 QUEUE = Dashboard(
     "queue",
@@ -42,7 +42,7 @@ QUEUE = Dashboard(
                     "{{server}}",
                 ),
                 kind="bargauge",
-                thresholds=[(0.7, "orange"), (0.85, "red")],
+                thresholds=[(0.7, "orange"), (alarm("storage-fills"), "red")],
             ),
             Panel("Queued", "Octets that the streams hold.", "bytes", one(highest("jetpost_queue_bytes")), kind="stat"),
         ],
@@ -115,7 +115,7 @@ QUEUE = Dashboard(
                 "How much too late they wake; a high value means that something blocks a process.",
                 "s",
                 quantiles("jetpost_process_loop_lag_seconds", 0.5, 0.99),
-                thresholds=[(0.5, "red")],
+                thresholds=[(alarm("event-loop-is-blocked"), "red")],
             ),
         ],
     ],

@@ -282,28 +282,6 @@ def test_names_are_whole_and_apart_whatever_the_release_is_called(length: int) -
     assert {name for pod in pods(manifests) for name in _references(pod["spec"])} <= made
 
 
-def test_every_alert_is_in_the_rule_and_leads_to_its_runbook() -> None:
-    (rule,) = of_kind(
-        render(
-            CHART / "ci/minimal.yaml",
-            "monitoring.alerts.enabled=true",
-            'monitoring.alerts.runbooks="https://runbooks.example/mail/"',
-        ),
-        "PrometheusRule",
-    )
-
-    rules = rule["spec"]["groups"][0]["rules"]
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in (CHART / "alerts").glob("*.yaml")}
-    assert {it["annotations"]["runbook_url"] for it in rules} == {
-        f"https://runbooks.example/mail/{name}.md" for name in files
-    }
-    # Nothing but the address has changed on the way through Helm's templates.
-    assert {it["alert"]: it["expr"] for it in rules} == {it["alert"]: it["expr"] for it in files.values()}
-    assert {it["annotations"]["description"] for it in rules} == {
-        it["annotations"]["description"] for it in files.values()
-    }
-
-
 def test_a_command_in_a_pod_finds_the_configuration(manifests: list[Manifest]) -> None:
     mounted = "/etc/jetpost/config/jetpost.yaml"
     for service in ("ingress", "delivery", "bouncer"):

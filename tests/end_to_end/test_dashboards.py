@@ -9,6 +9,7 @@ import pytest
 
 from docs.dashboards.every import DASHBOARDS
 from docs.dashboards.panel import Dashboard, Query
+from tests.fixtures.chart import CHART, of_kind, render
 from tests.fixtures.eventually import PATIENCE_S, eventually_asked
 from tests.fixtures.watched import Watched, asked, queries
 
@@ -39,6 +40,21 @@ async def test_no_panel_is_without_data(watched: Watched, dashboard: Dashboard) 
 async def _moves(watched: Watched, query: Query) -> bool:
     values = [value for series in await watched.answers(query) for _, value in series.values if math.isfinite(value)]
     return any(values) or (bool(values) and query.expression in ZERO_WHEN_HEALTHY)
+
+
+async def test_autoscaling_is_answered_by_prometheus(watched: Watched) -> None:
+    """The queries of the chart's ScaledObject, word for word, find the queue and one number each."""
+    settings = ("delivery.keda.enabled=true", 'delivery.keda.prometheus="http://prometheus:9090"')
+    (scaled,) = of_kind(render(CHART / "ci/minimal.yaml", *settings), "ScaledObject")
+    asked_of = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+
+    assert len(asked_of) == 2
+    for query in asked_of:
+        (answer,) = await watched.prometheus.vector(query)
+        assert answer.labels == {}
+        assert answer.last >= 0
+    deepest = await watched.prometheus.vector(asked_of[1].replace('state="ready"', 'state="retry"'))
+    assert deepest[0].last > 0, "the same query, of a state in which there is mail"
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from docs.dashboards.every import DASHBOARDS
-from docs.dashboards.panel import Dashboard, grafana
+from docs.dashboards.panel import Dashboard, alarm, grafana
+from docs.dashboards.seal import noted, seal
 
 _REFERENCE = Path("docs/reference/metrics.md")
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
@@ -41,6 +42,41 @@ def test_thresholds_rise(dashboard: Dashboard) -> None:
     for row in dashboard.rows:
         for panel in row:
             assert list(panel.thresholds) == sorted(panel.thresholds, key=lambda threshold: threshold[0])
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+def test_its_picture_shows_it_as_it_is(dashboard: Dashboard) -> None:
+    picture = Path(f"docs/howto/dashboards/{dashboard.name}.png")
+
+    assert noted(picture) == seal(dashboard), "run `make pictures`"
+
+
+def test_a_panel_is_red_where_its_alert_fires() -> None:
+    assert (alarm("mail-waits"), alarm("storage-fills"), alarm("certificate-expires")) == (120, 0.8, 604800)
+    red = {
+        panel.title: next(value for value, hue in panel.thresholds if hue == "red")
+        for dashboard in DASHBOARDS
+        for row in dashboard.rows
+        for panel in row
+        if any(hue == "red" for _, hue in panel.thresholds)
+    }
+    assert red["Ready and waiting"] == alarm("mail-waits")
+    assert red["Storage"] == alarm("storage-fills")
+    assert red["Event loops"] == alarm("event-loop-is-blocked")
+
+
+def test_a_dot_leads_to_the_log_lines_of_its_message() -> None:
+    message = json.loads(grafana(next(each for each in DASHBOARDS if each.name == "message")))
+    variables = {variable["name"]: variable["type"] for variable in message["templating"]["list"]}
+    (logs,) = [panel for panel in message["panels"] if panel["type"] == "logs"]
+
+    assert variables["queue_id"] == "textbox"
+    assert "$queue_id" in logs["targets"][0]["expr"]
+    assert logs["datasource"] == {"type": "loki", "uid": "${loki}"}
+    assert variables["loki"] == "datasource"
+    # Where the documents send a dot.
+    page = Path("docs/howto/dashboards.md").read_text(encoding="utf-8")
+    assert f"/d/{message['uid']}?var-queue_id=$${{__value.raw}}" in page
 
 
 def test_names_are_unique() -> None:
