@@ -1,6 +1,8 @@
 """`helm upgrade` and rollback: a changed value changes what it should, and nothing that cannot be changed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,20 @@ def test_configuration_rolls_the_services_and_not_the_queue() -> None:
 def test_a_new_image_rolls_everything() -> None:
     assert rolled('image.tag="9.9.9"') == WORKLOADS
     assert rolled('nats.bundled.image="nats:2.15.1-alpine"') == ["jetpost-nats"]
+
+
+def test_a_new_version_of_the_chart_alone_rolls_nothing(tmp_path: Path) -> None:
+    other = tmp_path / "jetpost"
+    shutil.copytree(CHART, other)
+    about = other / "Chart.yaml"
+    about.write_text(about.read_text().replace("\nversion: ", "\nversion: 9"))
+
+    workloads = of_kind(render(MINIMAL, chart=other), "Deployment", "StatefulSet")
+
+    assert workloads[0]["metadata"]["labels"]["helm.sh/chart"].startswith("jetpost-9")
+    assert {
+        it["metadata"]["name"]: json.dumps(it["spec"]["template"], sort_keys=True) for it in workloads
+    } == templates()
 
 
 def test_users_roll_nothing() -> None:
