@@ -121,7 +121,9 @@ class Desk:
         except ContentMissing as error:
             await self._hold(claim, str(error))
             return
-        await self.queue.settle(claim, [report])
+        if not await self.queue.settle(claim, [report]):
+            HELD.inc()
+            return
         REPORTS.inc()
         self._events.tell(received(report))
         log.info("reported", queue_id=entry.queue_id, report_id=report.queue_id, to=decision.to)

@@ -19,7 +19,9 @@ from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
 
-QUARANTINED = Counter("jetpost_delivery_quarantined_total", "Entries held because they never came to an outcome.")
+QUARANTINED = Counter(
+    "jetpost_delivery_quarantined_total", "Entries held: they never came to an outcome, or it cannot be stored."
+)
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
 
 log = structlog.get_logger(__name__)
@@ -67,8 +69,10 @@ def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -
 async def conclude(
     claim: Claim, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], world: World
 ) -> None:
-    """Make the transition, then tell of it."""
-    await world.queue.settle(claim, successors)
+    """Make the transition, then tell of it; when it can never be made the entry is held, and nothing is told."""
+    if not await world.queue.settle(claim, successors):
+        QUARANTINED.inc()
+        return
     tell(claim.entry, outcomes, successors, world.now(), world.events)
 
 

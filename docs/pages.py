@@ -20,7 +20,7 @@ from jetpost.config.reference import reference
 from jetpost.events.publish import STREAM as EVENTS_STREAM
 from jetpost.events.record import Event
 from jetpost.mail.reply import Reply
-from jetpost.queue.entry import ENVELOPE_HEADER
+from jetpost.queue.entry import ENVELOPE_HEADER, OCTETS_HEADER
 from jetpost.queue.large import CHUNK_BYTES
 from jetpost.queue.states import MOVES, State
 from jetpost.queue.stream import CONTENT_STREAM
@@ -33,7 +33,8 @@ WHO: dict[tuple[State, State], str] = {
     (State.READY, State.PARKED): "delivery: the site's lane is full; or it was handed back often, to be counted anew",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
-    (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome",
+    (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
+    "successors can never be stored",
     (State.READY, State.DONE): _TO_COME,
     (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
@@ -121,6 +122,7 @@ def subjects() -> str:
     ]
     headers = [
         (f"`{ENVELOPE_HEADER}`", "one line of JSON: everything about the entry but its content"),
+        (f"`{OCTETS_HEADER}`", "instead of it where that is too large: how many octets of it stand before the content"),
         (
             "`Nats-Expected-Last-Subject-Sequence`, `…-Subject`",
             "the guard: what must be the latest under the entry's key",

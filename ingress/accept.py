@@ -91,7 +91,9 @@ async def accept(offer: Offer, intake: Intake, desk: Desk) -> Reply | Refuse:
     entries = _entries(offer, content, desk)
     answer = await desk.queue.enqueue(entries)
     if isinstance(answer, Unavailable):
-        # Chunks stay for their age limit: in doubt the entries are stored, and need them.
+        # Chunks stay for their age limit: in doubt the entries are stored, and need them. A permanent no leaves none.
+        if answer.reply.is_permanent:
+            await intake.abandon()
         return _unavailable(offer, answer)
     for entry in entries:
         desk.events.tell(received_event(entry))

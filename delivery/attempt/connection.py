@@ -6,6 +6,7 @@ content sent as it is, and a time-out for each phase.
 
 import asyncio
 import math
+import re
 import ssl
 from collections import deque
 from typing import cast
@@ -19,6 +20,11 @@ from jetpost.mail.reply import Reply
 OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
 
 _LONGEST_REPLY = 64 * 1024
+"""Octets of one reply; RFC 5321, 4.5.3.1.5 allows 512 for each line, and no host that is sane has a hundred lines."""
+_MOST_UNREAD = 16 * 1024 * 1024
+"""Octets of replies that nobody has read yet: a group of commands has many on their way."""
+_NO_TEXT = re.compile(r"[\0-\x08\n-\x1f\x7f]")
+"""What a reply may not contain (RFC 5321, 4.2), and nobody wants in a log or a report."""
 _LEAST_S = 0.001
 
 
@@ -38,6 +44,8 @@ class Connection(SMTPProtocol):
         """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""
         self._answers: deque[Reply] = deque()
         self._lines: list[str] = []
+        self._reply_octets = 0
+        self._unread = 0
         self._waiter: asyncio.Future[None] | None = None
         self._broken: str | None = None
         self._is_counted = False
@@ -71,13 +79,17 @@ class Connection(SMTPProtocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop: collects replies, line by line."""
+        """Called by the event loop: collects replies, line by line. A host that will not end one is broken."""
         self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = self._buffer[:end].decode("utf-8", "replace").rstrip("\r")
+        self._unread += len(data)
+        while self._broken is None and (end := self._buffer.find(b"\n")) >= 0:
+            line = _NO_TEXT.sub("?", self._buffer[:end].decode("utf-8", "replace").rstrip("\r"))
             del self._buffer[: end + 1]
-            self._line(line)
-        if len(self._buffer) > _LONGEST_REPLY or len(self._lines) > _LONGEST_REPLY // 64:
+            self._reply_octets += end + 1
+            if self._reply_octets <= _LONGEST_REPLY:
+                self._line(line)
+        if self._reply_octets + len(self._buffer) > _LONGEST_REPLY or self._unread > _MOST_UNREAD:
+            self._buffer.clear()
             self._break("sent a reply without an end")
             self.abort()
 
@@ -91,6 +103,7 @@ class Connection(SMTPProtocol):
         if line[3:4] != "-":
             self._answers.append(Reply.heard(int(code), self._lines))
             self._lines = []
+            self._reply_octets = 0
             self._wake()
 
     def _break(self, why: str) -> None:
@@ -102,7 +115,12 @@ class Connection(SMTPProtocol):
             self._waiter.set_result(None)
 
     async def reply(self, timeout_s: float) -> Reply | ConnectionBroke:
-        """The next reply. After a time-out the connection is of no use any more."""
+        """The next reply, cut to what is worth keeping. After a time-out the connection is of no use any more."""
+        answer = await self.whole_reply(timeout_s)
+        return answer.brief() if isinstance(answer, Reply) else answer
+
+    async def whole_reply(self, timeout_s: float) -> Reply | ConnectionBroke:
+        """The same as it was said: EHLO is answered with a list."""
         allowed_s = self._allowed(timeout_s)
         while not self._answers:
             if self._broken is not None:
@@ -114,7 +132,10 @@ class Connection(SMTPProtocol):
             except TimeoutError:
                 self._break(_in_vain("no answer", allowed_s, timeout_s))
                 self.abort()
-        return self._answers.popleft()
+        answer = self._answers.popleft()
+        if not self._answers:
+            self._unread = 0
+        return answer
 
     def send(self, octets: bytes) -> None:
         """Write octets; on a broken connection nothing, since `reply` tells."""
@@ -157,7 +178,7 @@ class Connection(SMTPProtocol):
         """The TLS handshake. Nothing that came in clear survives (RFC 3207, 4.2). None, or why it failed."""
         self._buffer.clear()
         self._answers.clear()
-        self._lines = []
+        self._lines, self._reply_octets = [], 0
         if not self.is_connected:
             return self._insecure("closed the connection")
         try:

@@ -65,6 +65,18 @@ class Reply(msgspec.Struct, frozen=True):
         words.extend(line for line in self.text if line)
         return " ".join(words)
 
+    def brief(self, most: int = 1000) -> Self:
+        """The same with at most `most` octets of text, line ends counted: what is worth keeping of what others say."""
+        kept: list[str] = []
+        for line in self.text:
+            octets = line.encode("utf-8", "replace")
+            if len(octets) >= most:
+                kept.append(f"{octets[:most].decode('utf-8', 'ignore')}…")
+                return msgspec.structs.replace(self, text=tuple(kept))
+            kept.append(line)
+            most -= len(octets) + 1
+        return self
+
     def wire(self) -> bytes:
         """The reply as sent: one `code-status text` line a text line, the last with a space, CRLF each."""
         lines = self.text or ("",)

@@ -39,20 +39,31 @@ COMMIT_SECONDS = Histogram(
 )
 COMMITS = Counter(
     "jetpost_queue_commits_total",
-    "Atomic batches by what came of them. Labels: `result` is stored, refused, repeated, full or unreachable.",
+    "Atomic batches by what came of them. Labels: `result` is stored, refused, impossible, repeated, full or "
+    "unreachable.",
     ["result"],
 )
 
 QUEUE_AWAY = Reply(451, EnhancedStatus(4, 3, 0), ("Queue unavailable, try again later",))
 QUEUE_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Queue full, try again later",))
+QUEUE_CANNOT = Reply(554, EnhancedStatus(5, 3, 4), ("This message can never be queued, its envelope is too large",))
 
 _GATHER_S = 0.002
 _MOST_MESSAGES = 1000
 _MOST_OCTETS = 4 * 1024 * 1024
+_MOST_HEADER_OCTETS = 65_000
+"""nats-server takes 65 535, in which it counts its own line and those of a batch."""
 _WRONG_LAST_SEQUENCE = 10071
 _DUPLICATE_ID = 10201
 _TOO_MANY_OPEN = frozenset({10210, 10211})
-_NO_ROOM = frozenset({10023, 10028, 10047, 10077, 10110, 10122})
+_NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077, 10110, 10122})
+_MARGIN_OCTETS = 1024
+"""For the lines of a batch, and the server's own."""
+_BAD_REQUEST = 400
+_INCOMPLETE = 10176
+"""Also when the server refused a message in the middle of the batch, which it tells nobody."""
+_NOT_OUR_FAULT = frozenset({_INCOMPLETE, 10174, 10202})
+"""Refused as bad requests, although the same unit may be stored later: the stream or the cluster is being changed."""
 _nuid = NUID()
 
 
@@ -62,6 +73,11 @@ class Publication(NamedTuple):
     subject: str
     headers: dict[str, str]
     payload: bytes
+
+    @property
+    def header_octets(self) -> int:
+        """Octets of the headers on the wire."""
+        return sum(len(name) + 4 + _octets(value) for name, value in self.headers.items())
 
 
 class Stored(NamedTuple):
@@ -79,11 +95,18 @@ class Unavailable(NamedTuple):
     cause: str
 
 
-Answer = Stored | Refused | Unavailable
+class Impossible(NamedTuple):
+    """The server will never take it: what it is, not when, is the reason."""
+
+    cause: str
+
+
+Answer = Stored | Refused | Unavailable | Impossible
 
 
 class _Unit(NamedTuple):
     publications: tuple[Publication, ...]
+    octets: int
     answer: asyncio.Future[Answer]
     deadline: float
 
@@ -104,7 +127,14 @@ class GroupCommit:
     async def commit(self, publications: tuple[Publication, ...]) -> Answer:
         """Store the unit. Answers within the time-out; Unavailable means that it may or may not be stored."""
         loop = asyncio.get_running_loop()
-        unit = _Unit(publications, loop.create_future(), loop.time() + self._timeout_s)
+        octets = 0
+        for publication in publications:
+            header_octets = publication.header_octets
+            octets += header_octets + len(publication.payload)
+            if (impossible := self._too_large(header_octets, len(publication.payload))) is not None:
+                COMMITS.labels("impossible").inc()
+                return impossible
+        unit = _Unit(publications, octets, loop.create_future(), loop.time() + self._timeout_s)
         self._waiting.append(unit)
         if len(self._waiting) >= self._enough:
             self._wake.set()
@@ -117,8 +147,8 @@ class GroupCommit:
             units = self._take()
             self._enough = len(units) + 1 if len(units) > 1 else 1
             answer = await self._store(units)
-            if isinstance(answer, Refused) and len(units) > 1:
-                # One guard refuses the whole batch: let each unit find out for itself.
+            if isinstance(answer, Refused | Impossible) and len(units) > 1:
+                # One guard, or one bad unit, refuses the whole batch: let each unit find out for itself.
                 await self._one_by_one(units)
                 continue
             for unit in units:
@@ -143,13 +173,22 @@ class GroupCommit:
         for unit, answer in zip(units, answers, strict=True):
             _tell(unit, answer)
 
+    def _too_large(self, header_octets: int, payload_octets: int) -> Impossible | None:
+        """Why such a message can never be stored. Asked before: the server closes the connection of who sends it."""
+        most = self._shard.jetstream.nc.max_payload
+        if header_octets > _MOST_HEADER_OCTETS:
+            return Impossible(f"its headers have {header_octets} octets, nats-server takes {_MOST_HEADER_OCTETS}")
+        if header_octets + _MARGIN_OCTETS + payload_octets > most:
+            return Impossible(f"it has {header_octets + payload_octets} octets, max_payload of nats-server is {most}")
+        return None
+
     def _take(self) -> list[_Unit]:
         units: list[_Unit] = []
         messages = octets = 0
         while self._waiting:
             first = self._waiting[0]
             messages += len(first.publications)
-            octets += sum(len(publication.payload) for publication in first.publications)
+            octets += first.octets
             if units and (messages > _MOST_MESSAGES or octets > _MOST_OCTETS):
                 break
             units.append(self._waiting.popleft())
@@ -178,6 +217,9 @@ class GroupCommit:
                     COMMITS.labels("full").inc()
                     self.trouble = f"queue full: {error}"
                     return Unavailable(QUEUE_FULL, str(error))
+                if _is_impossible(error, alone=len(units) == 1):
+                    COMMITS.labels("impossible").inc()
+                    return Impossible(str(error))
                 if error.err_code not in _TOO_MANY_OPEN:
                     self.trouble = str(error)
             except (Unreachable, NatsError, OSError) as error:
@@ -211,6 +253,17 @@ class GroupCommit:
             "Nats-Batch-Commit": "1",
         }
         answer_of((await jetstream.request(subject, payload, stamped, timeout_s=patience_s)).data)
+
+
+def _is_impossible(error: ApiError, *, alone: bool) -> bool:
+    """Whether the server refuses what was sent, not the moment; beside others an incomplete batch may mean that."""
+    if error.err_code == _INCOMPLETE:
+        return not alone
+    return error.code == _BAD_REQUEST and error.err_code not in _NOT_OUR_FAULT
+
+
+def _octets(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _tell(unit: _Unit, answer: Answer) -> None:

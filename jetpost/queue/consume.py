@@ -8,7 +8,7 @@ import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from jetpost.queue.entry import ENVELOPE_HEADER, Entry, Site
+from jetpost.queue.entry import Entry, Site
 from jetpost.queue.pull import LAST_ANSWER_S, Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
@@ -155,7 +155,7 @@ class Consumer:
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
         try:
-            entry = Entry.decode(message.subject, (message.headers or {}).get(ENVELOPE_HEADER, ""), message.data)
+            entry = Entry.read(message.subject, message.headers or {}, message.data)
         except ValueError as error:
             # Left unacknowledged: a newer version may be able to read it. It is never dropped.
             log.error("unreadable entry", subject=message.subject, error=str(error))  # noqa: TRY400 — data, no bug

@@ -1,11 +1,14 @@
 """An entry: one message for one site, and its form on the wire.
 
-Subject `mail.<state>.<site>.<queue-id>`, header `Jetpost-Envelope` (one line of JSON: everything but the content),
-payload the content, or nothing when the content is kept by reference.
+Subject `mail.<state>.<site>.<queue-id>`, header `Jetpost-Envelope` (the record, one line of JSON: everything but the
+content), payload the content, or nothing when the content is kept by reference. A record that is too large for a header
+(a thousand recipients, or what was said to them) stands in front of the payload instead, and the header
+`Jetpost-Envelope-Octets` says how much of it is record.
 """
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NewType, Self
@@ -25,6 +28,9 @@ Site = NewType("Site", str)
 """The destination as one subject token: the recipient domain with dots as underscores."""
 
 ENVELOPE_HEADER = "Jetpost-Envelope"
+OCTETS_HEADER = "Jetpost-Envelope-Octets"
+_MOST_IN_A_HEADER = 48 * 1024
+"""nats-server takes 65 535 octets of headers in all, ours and its own (error 10097)."""
 _PLAIN = re.compile(r"[a-z0-9-]")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
@@ -52,6 +58,11 @@ def fresh_queue_id(now: datetime, entropy: int) -> QueueId:
     """A queue id that sorts by time: 48 bits of milliseconds since 1970, then 42 bits of `entropy`."""
     number = (int(now.timestamp() * 1000) << 42) | (entropy & ((1 << 42) - 1))
     return QueueId("".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS]))
+
+
+def is_entry(headers: Mapping[str, str]) -> bool:
+    """Whether a stored message is an entry; otherwise it is a tombstone."""
+    return ENVELOPE_HEADER in headers or OCTETS_HEADER in headers
 
 
 def shard_of(queue_id: str, shards: int) -> int:
@@ -168,8 +179,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """The queue id of the report about this entry: the same however often it is computed."""
         return QueueId(f"{self.queue_id}-d{hashlib.blake2s(self.site.encode(), digest_size=4).hexdigest()}")
 
+    def message(self) -> tuple[dict[str, str], bytes]:
+        """The headers and the payload under which the entry is stored; see `read`."""
+        record, content = self.encode()
+        octets = record.encode()
+        if len(octets) <= _MOST_IN_A_HEADER:
+            return {ENVELOPE_HEADER: record}, content
+        return {OCTETS_HEADER: str(len(octets))}, octets + content
+
+    @classmethod
+    def read(cls, subject: str, headers: Mapping[str, str], payload: bytes) -> Self:
+        """The entry of a stored message; ValueError when it is none of ours."""
+        if OCTETS_HEADER not in headers:
+            return cls.decode(subject, headers.get(ENVELOPE_HEADER, ""), payload)
+        octets = int(headers[OCTETS_HEADER])
+        return cls.decode(subject, payload[:octets], payload[octets:])
+
     def encode(self) -> tuple[str, bytes]:
-        """The JSON of the envelope header, and the payload."""
+        """The record as JSON, and the content when it is inline."""
         by_reference = isinstance(self.content, Reference)
         record = _Record(
             envelope=self.envelope,
@@ -189,17 +216,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return _encoder.encode(record).decode(), payload
 
     @classmethod
-    def decode(cls, subject: str, header: str, payload: bytes) -> Self:
-        """The entry stored under `subject`; ValueError when it is none of ours."""
+    def decode(cls, subject: str, encoded: str | bytes, content: bytes) -> Self:
+        """The entry under `subject` with a record and an inline content; ValueError when it is none of ours."""
         try:
             _, state, site, queue_id = subject.split(".")
-            record = _decoder.decode(header)
+            record = _decoder.decode(encoded)
             return cls(
                 queue_id=QueueId(queue_id),
                 site=Site(site),
                 state=State(state),
                 envelope=record.envelope,
-                content=Reference(record.content_id, record.size) if record.content_id else Inline(payload),
+                content=Reference(record.content_id, record.size) if record.content_id else Inline(content),
                 arrived=record.arrived,
                 expires=record.expires,
                 trace=record.trace,

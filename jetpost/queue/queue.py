@@ -12,9 +12,11 @@ from jetpost.mail.content import Reference
 from jetpost.queue.acks import Acks
 from jetpost.queue.commit import (
     QUEUE_AWAY,
+    QUEUE_CANNOT,
     QUEUE_FULL,
     Answer,
     GroupCommit,
+    Impossible,
     Publication,
     Refused,
     Stored,
@@ -104,7 +106,10 @@ class Queue:
         return next((committer.trouble for committer in self._committers if committer.trouble), None)
 
     async def enqueue(self, entries: Sequence[Entry]) -> Committed | Unavailable:
-        """Store all entries of one message, or none. Repeats itself while in doubt; never raises."""
+        """Store all entries of one message, or none. Repeats itself while in doubt; never raises.
+
+        Unavailable with a permanent reply: nothing was stored, and never will be.
+        """
         if self._full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
         if self._durability.trouble is not None:
@@ -120,6 +125,8 @@ class Queue:
         answer = await self._committers[number].commit(unit)
         if isinstance(answer, Refused) and len(unit) > 1:
             answer = await self._complete(number, unit)
+        if isinstance(answer, Impossible):
+            return Unavailable(QUEUE_CANNOT, answer.cause)
         if isinstance(answer, Unavailable):
             return answer
         # Refused means that an earlier, unanswered try of this very commit was stored.
@@ -145,15 +152,18 @@ class Queue:
         await consumer.stop()
         self._consumers.remove(consumer)
 
-    async def settle(self, claim: Claim, successors: Sequence[Entry]) -> None:
+    async def settle(self, claim: Claim, successors: Sequence[Entry]) -> bool:
         """Make the transition: successors in one guarded batch, then the ack. Waits out a queue that is away.
+
+        False when the successors can never be stored: the entry is held as it is, for an operator.
 
         Killed before the batch is stored: the entry comes back and is attempted again. Killed between batch and ack:
         the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged. An ack
         that gets lost is made good (see Acks); `close` waits for that.
         """
-        if successors:
-            await self._store(claim, successors)
+        wanted = successors
+        if wanted:
+            successors = await self._store(claim, wanted)
         self._settled.add(claim.shard.number, claim.sequence)
         confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to)
         claim.consumer.release(claim)
@@ -165,17 +175,21 @@ class Queue:
             # Not before the entry is gone for good: it must never come back without its content.
             await confirmed
             await self._drop_content(claim.entry)
+        return successors is wanted
 
-    async def _store(self, claim: Claim, successors: Sequence[Entry]) -> None:
+    async def _store(self, claim: Claim, successors: Sequence[Entry]) -> Sequence[Entry]:
+        """What was stored: the successors, or the entry itself, held."""
         pause_s = 0.1
         while True:
             try:
                 answer = await self._try_to_store(claim, successors)
             except (Unreachable, ApiError) as error:
                 answer = Unavailable(QUEUE_AWAY, str(error))
-            if not isinstance(answer, Unavailable):
-                return
+            if not isinstance(answer, Unavailable | Impossible):
+                return successors
             log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
+            if isinstance(answer, Impossible):
+                successors = [_held(claim.entry, answer)]
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5)
 
@@ -197,7 +211,7 @@ class Queue:
         """
         for one in unit:
             answer = await self._committers[number].commit((one,))
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, Unavailable | Impossible):
                 return answer
         return Stored()
 
@@ -222,14 +236,21 @@ class Queue:
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
 
-        False when somebody else moved it first. Unreachable or ApiError when the queue is away.
+        False when somebody else moved it first, or when the successors can never be stored and it is held instead.
+        Unreachable or ApiError when the queue is away.
         """
-        unit = succession(shard, found.entry, found.sequence, successors)
-        answer = await self._committers[shard.number].commit(unit)
-        if isinstance(answer, Unavailable):
+        answer = await self._move(shard, found, successors)
+        moved = isinstance(answer, Stored)
+        if isinstance(answer, Impossible) and found.entry.state is not State.HELD:
+            answer = await self._move(shard, found, [_held(found.entry, answer)])
+        if isinstance(answer, Unavailable | Impossible):
             raise Unreachable(answer.cause)
         await shard.delete(found.sequence)
-        return isinstance(answer, Stored)
+        return moved
+
+    async def _move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:
+        unit = succession(shard, found.entry, found.sequence, successors)
+        return await self._committers[shard.number].commit(unit)
 
     async def release(self, shard: Shard, held: Lying) -> bool:
         """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
@@ -277,3 +298,9 @@ class Queue:
             await asyncio.sleep(self.settings.ack_wait_s / 3)
             for consumer in list(self._consumers):
                 await consumer.beat()
+
+
+def _held(entry: Entry, answer: Impossible) -> Entry:
+    """`entry`, kept for an operator: what should have followed cannot be stored."""
+    log.error("held", queue_id=entry.queue_id, reason=answer.cause)
+    return entry.moved(State.HELD, reason=f"what followed cannot be stored: {answer.cause}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
-from jetpost.queue.entry import ENVELOPE_HEADER, Entry
+from jetpost.queue.entry import Entry, is_entry
 from jetpost.queue.states import State
 
 _BATCH = 256
@@ -117,9 +117,9 @@ class Shard(NamedTuple):
 def stored(message: Msg) -> Lying | None:
     """The entry in the answer to a direct get; None when there is none or it is no entry (a tombstone)."""
     headers = message.headers or {}
-    if "Status" in headers or ENVELOPE_HEADER not in headers:
+    if "Status" in headers or not is_entry(headers):
         return None
-    entry = Entry.decode(headers["Nats-Subject"], headers[ENVELOPE_HEADER], message.data)
+    entry = Entry.read(headers["Nats-Subject"], headers, message.data)
     return Lying(int(headers["Nats-Sequence"]), entry, _time(headers["Nats-Time-Stamp"]))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jetpost.queue.commit import Publication
-from jetpost.queue.entry import ENVELOPE_HEADER, Entry
+from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
 
@@ -15,13 +15,10 @@ TOMBSTONE_TTL_S = 86400
 
 def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
     """`entry` for its stream, refused unless the latest sequence under its key is `expected` (0: none)."""
-    header, payload = entry.encode()
+    headers, payload = entry.message()
     subject = shard.subject(entry.subject)
-    headers = {
-        ENVELOPE_HEADER: header,
-        _EXPECTED: str(expected),
-        _EXPECTED_SUBJECT: shard.subject(entry.key),
-    }
+    headers[_EXPECTED] = str(expected)
+    headers[_EXPECTED_SUBJECT] = shard.subject(entry.key)
     if expected == 0:
         # The duplicate table answers for an entry that was stored, taken and finished while its PubAck was lost.
         headers["Nats-Msg-Id"] = subject
