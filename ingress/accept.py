@@ -12,7 +12,7 @@ from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse, Terms
 from ingress.session.body import Facts
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
-from ingress.split import by_site
+from ingress.split import by_site, inline_share
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
@@ -56,12 +56,12 @@ class Desk(NamedTuple):
         """A queue id for the message that DATA announces."""
         return fresh_queue_id(self.now(), self.entropy())
 
-    def intake(self, queue_id: QueueId) -> Intake:
+    def intake(self, queue_id: QueueId, transaction: Transaction) -> Intake:
         """What takes that message's content."""
         return Intake(
             self.queue.content,
             queue_id,
-            inline_bytes=self.queue.settings.inline_bytes,
+            inline_bytes=inline_share((it.domain for it in transaction.destinations), self.queue.settings.inline_bytes),
             most_bytes=self.limits.message_bytes,
         )
 

@@ -239,9 +239,10 @@ class Conversation:
     def _data(self, argument: str) -> Answer:
         if argument:
             return _NO_PARAMETERS
-        desk = self._house.desk
+        desk, transaction = self._house.desk, self.session.transaction
+        assert transaction is not None
         queue_id = desk.fresh_id()
-        self._receiving = Receiving(queue_id, desk.intake(queue_id), Body(desk.limits.text_line_bytes))
+        self._receiving = Receiving(queue_id, desk.intake(queue_id, transaction), Body(desk.limits.text_line_bytes))
         return _SEND_DATA
 
     def _receive(self, receiving: Receiving, octets: bytes, arrived: Arrived) -> Work | None:

@@ -7,7 +7,7 @@ crash does, changes nothing. The last one dropped takes the chunks along; `max_a
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from jetpost.jetstream import JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
@@ -18,6 +18,8 @@ from jetpost.tasks import end
 CHUNK_BYTES = 128 * 1024
 _WINDOW = 4
 """Chunks on their way to the disk at the same time, for each message."""
+_REFERENCES = 100
+"""References on their way at the same time."""
 
 
 class ContentMissing(Exception):  # noqa: N818 — a state of the world, named as one
@@ -55,10 +57,13 @@ class LargeContent:
             if following is not None:
                 await end([following])
 
-    async def refer(self, entry: Entry) -> None:
-        """Say that `entry` needs its content. Unreachable or ApiError when that could not be stored."""
-        if isinstance(entry.content, Reference):
-            answer_of((await self._jetstream.request(_ref(entry, entry.content), b"1")).data)
+    async def refer(self, entries: Iterable[Entry]) -> None:
+        """Say that `entries` need their content. Unreachable or ApiError when that could not be stored."""
+        subjects = [_ref(entry, entry.content) for entry in entries if isinstance(entry.content, Reference)]
+        while subjects:
+            now, subjects = subjects[:_REFERENCES], subjects[_REFERENCES:]
+            for answer in await asyncio.gather(*(self._jetstream.request(subject, b"1") for subject in now)):
+                answer_of(answer.data)
 
     async def drop(self, entry: Entry) -> None:
         """`entry` has ended: forget its reference, and the chunks when it was the last one."""

@@ -116,8 +116,7 @@ class Queue:
             return Unavailable(QUEUE_AWAY, self._durability.trouble)
         number = shard_of(entries[0].queue_id, len(self.shards))
         try:
-            for entry in entries:
-                await self.content.refer(entry)
+            await self.content.refer(entries)
         except (Unreachable, ApiError) as error:
             return Unavailable(QUEUE_AWAY, str(error))
         shard = self.shards[number]
@@ -194,9 +193,7 @@ class Queue:
             pause_s = min(pause_s * 2, 5)
 
     async def _try_to_store(self, claim: Claim, successors: Sequence[Entry]) -> Answer:
-        for successor in successors:
-            if successor.key != claim.entry.key:
-                await self.content.refer(successor)
+        await self.content.refer(successor for successor in successors if successor.key != claim.entry.key)
         unit = succession(claim.shard, claim.entry, claim.sequence, successors)
         answer = await self._committers[claim.shard.number].commit(unit)
         if isinstance(answer, Refused) and not await self._has_moved(claim, successors):

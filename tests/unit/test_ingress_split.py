@@ -2,7 +2,7 @@
 
 from ingress.session.command import Destination, Sender
 from ingress.session.transaction import Transaction, envelope_of
-from ingress.split import by_site
+from ingress.split import LEAST_INLINE_BYTES, by_site, inline_share
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.parameters import MailParameters
 
@@ -39,3 +39,9 @@ def test_a_recipient_named_twice_gets_one_copy() -> None:
 
     assert made.recipients == (Recipient("a@here.test"),)
     assert (made.reverse_path, made.smtputf8, made.envid) == ("", True, "Aa")
+
+
+def test_what_travels_with_the_entries_of_a_message_is_bounded_in_all() -> None:
+    assert inline_share(["a.test", "a.test"], 200_000) == 200_000
+    assert inline_share(["a.test", "b.test", "a.test"], 200_000) == 100_000
+    assert inline_share((f"{number}.test" for number in range(1000)), 200_000) == LEAST_INLINE_BYTES
