@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from jetpost.jetstream import JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.queue.entry import Entry
+from jetpost.queue.shard import last_sequence
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.tasks import end
 
@@ -70,9 +71,8 @@ class LargeContent:
         if not isinstance(entry.content, Reference):
             return
         await self._purge(_ref(entry, entry.content))
-        others = {"last_by_subj": f"content.{entry.content.content_id}.ref.*"}
-        message = await self._direct(others)
-        if message is None:
+        # Not of a replica: one that lags behind would say that nobody needs what somebody has just begun to refer to.
+        if not await last_sequence(self._jetstream, CONTENT_STREAM, f"content.{entry.content.content_id}.ref.*"):
             await self._purge(f"content.{entry.content.content_id}.*.*")
 
     async def forget(self, content_id: str) -> None:

@@ -36,6 +36,8 @@ from jetpost.tasks import end
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 _STATES = {state: MOVES.labels(state.value) for state in State}
 _WATCH_S = 2.0
+_DEPOSED_S = 15.0
+"""After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 
 log = structlog.get_logger(__name__)
 
@@ -197,30 +199,38 @@ class Queue:
         unit = succession(claim.shard, claim.entry, claim.sequence, successors)
         answer = await self._committers[claim.shard.number].commit(unit)
         if isinstance(answer, Refused) and not await self._has_moved(claim, successors):
-            return await self._complete(claim.shard.number, unit)
+            answer = await self._complete(claim.shard.number, unit)
+            if isinstance(answer, Refused):
+                return Unavailable(QUEUE_AWAY, "it cannot be said whether the entry has moved")  # look again
         return answer
 
     async def _complete(self, number: int, unit: tuple[Publication, ...]) -> Answer:
         """Store what is missing of a unit of which a part is there already.
 
         A batch is all or nothing, but for a server that is killed (-9) between two writes of one: what it had written
-        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing.
+        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing. The
+        answer is that of the last one, which carries the guard of the whole.
         """
+        answer: Answer = Stored()
         for one in unit:
             answer = await self._committers[number].commit((one,))
             if isinstance(answer, Unavailable | Impossible):
                 return answer
-        return Stored()
+        return answer
 
     async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
         """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
 
         Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
         case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
-        Unreachable when nobody answers.
+        Unreachable or ApiError when nobody answers.
         """
         last = await claim.shard.last(claim.entry.key)
-        if last == claim.sequence:
+        if last < claim.sequence:
+            # Ended, by another hand; or the leader is none any more, and has not seen the entry. Then it learns that.
+            await asyncio.sleep(_DEPOSED_S)
+            last = await claim.shard.last(claim.entry.key)
+        if 0 < last <= claim.sequence:
             return False
         found = await claim.shard.latest(claim.entry.key)
         ours = {successor.state for successor in successors if successor.key == claim.entry.key}

@@ -13,6 +13,7 @@ from jetpost.queue.states import State
 
 _BATCH = 256
 _NO_CONSUMER = 10014
+_NO_MESSAGE = 10037
 _NOT_THERE = frozenset({10037, 10043, 10057})
 
 
@@ -50,11 +51,8 @@ class Shard(NamedTuple):
         return f"{self.prefix}.{state.value if state else '*'}.{site or '*'}.*"
 
     async def last(self, key: str) -> int:
-        """The sequence of the latest entry under `key`; 0 when there is none. Unreachable when nobody answers."""
-        message = await self.direct({"last_by_subj": self.subject(key)})
-        if (message.headers or {}).get("Status") == "404":
-            return 0
-        return int((message.headers or {})["Nats-Sequence"])
+        """The sequence of the latest entry under `key`, as the leader knows it; 0 when there is none."""
+        return await last_sequence(self.jetstream, self.stream, self.subject(key))
 
     async def latest(self, key: str) -> Lying | None:
         """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
@@ -112,6 +110,21 @@ class Shard(NamedTuple):
                 yield found
             if not page:
                 return
+
+
+async def last_sequence(jetstream: JetStream, stream: str, subject: str) -> int:
+    """The sequence of the last message under `subject`, wildcards allowed; 0 when there is none.
+
+    Asked of the stream's leader: a replica that lags behind, as it may serve a direct get, knows less. Unreachable or
+    ApiError when it does not answer.
+    """
+    try:
+        found = await jetstream.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    except ApiError as error:
+        if error.err_code != _NO_MESSAGE:
+            raise
+        return 0
+    return int(found["message"]["seq"])
 
 
 def stored(message: Msg) -> Lying | None:

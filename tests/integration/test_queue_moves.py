@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jetpost.mail.content import Content
 from jetpost.queue.commit import Refused
 from jetpost.queue.consume import Claim, Consumer
 from jetpost.queue.listing import depth, entries, show
@@ -219,3 +220,44 @@ async def test_the_queue_is_closed_when_its_acks_are_confirmed(server: NatsServe
         await asyncio.gather(*(queue.settle(claim, []) for claim in claims))
     async with opened(server) as other:
         assert await _is_empty(other)
+
+
+async def test_what_decides_over_mail_is_asked_of_the_leader(server: NatsServer) -> None:
+    """A replica that lags behind may serve a direct get: it would call a finished entry open, or a content unneeded."""
+    async with opened(server) as dying:
+        content = await _stored_content(dying)
+        await dying.enqueue([fresh(content=content)])
+        claim = await claimed(dying)
+        parked = claim.entry.moved(State.PARKED)
+        await dying._committers[0].commit(succession(claim.shard, claim.entry, claim.sequence, [parked]))
+    async with opened(server) as living:
+        for name in ("MAIL", "CONTENT"):
+            config = (await living.shards[0].jetstream.api(f"STREAM.INFO.{name}"))["config"]
+            await living.shards[0].jetstream.api(f"STREAM.UPDATE.{name}", {**config, "allow_direct": False})
+        consumer = await consuming(living)
+        await eventually_asked(lambda: _holds(living, {State.PARKED: 1}), "the predecessor is acknowledged")
+        assert consumer.claims == []
+        await living.settle(await claimed(living, State.PARKED), [])
+        await eventually_asked(lambda: _has_no_content(living), "the content has gone")
+
+
+async def test_an_entry_that_has_ended_elsewhere_can_be_settled(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetpost.queue.queue._DEPOSED_S", 0.1)
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        await claim.shard.delete(claim.sequence)
+        assert await queue.settle(claim, [claim.entry.moved(State.PARKED)])
+        assert await _is_empty(queue)
+
+
+async def _stored_content(queue: Queue) -> Content:
+    writer = queue.content.writer("06h0content")
+    await writer.write(b"Subject: hello\r\n\r\nhello\r\n")
+    return await writer.finish()
+
+
+async def _has_no_content(queue: Queue) -> bool:
+    return bool((await queue.shards[0].jetstream.api("STREAM.INFO.CONTENT"))["state"]["messages"] == 0)
