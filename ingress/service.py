@@ -59,6 +59,7 @@ async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, E
     events = Events(jetstream, settings.of(EventsSettings), "ingress")
     try:
         queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
+        life.needs(queue.tasks)
         telling = asyncio.create_task(events.run(), name="events")
         try:
             yield queue, events

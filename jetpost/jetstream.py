@@ -88,8 +88,11 @@ class Unreachable(Exception):  # noqa: N818 — a state of the world, named as o
 
 
 def answer_of(data: bytes) -> dict[str, Any]:
-    """The JSON answer of a JetStream API; ApiError when it is an error."""
-    answer: dict[str, Any] = json.loads(data)
+    """The JSON answer of a JetStream API; ApiError when it is an error, Unreachable when it is no JSON."""
+    try:
+        answer: dict[str, Any] = json.loads(data)
+    except ValueError as no_json:
+        raise Unreachable(f"no answer of JetStream: {data[:80]!r}") from no_json
     if error := answer.get("error"):
         raise ApiError(int(error.get("code", 0)), int(error.get("err_code", 0)), str(error.get("description", "")))
     return answer

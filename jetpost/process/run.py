@@ -5,7 +5,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -46,6 +46,15 @@ class Life:
         """
         self._checks[name] = check
 
+    def needs(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """End the process when one of `tasks` ends by an exception: it would go on without what it lives from.
+
+        At once, and without a drain that could wait for it: nothing is in the process, and whoever supervises it starts
+        it again.
+        """
+        for task in tasks:
+            task.add_done_callback(_end_with)
+
     def obstacles(self) -> dict[str, str]:
         """Why the process should get no work now, by the name of the check; empty: it is ready."""
         if self.stopping.is_set():
@@ -64,6 +73,15 @@ class Life:
             return task.result()
         await end([task])
         raise Stopped
+
+
+def _end_with(task: asyncio.Task[Any]) -> None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    log.critical("crashed: a task that the process needs has ended", task=task.get_name(), exc_info=error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_CRASHED)
 
 
 Serve = Callable[[Settings, Life], Awaitable[None]]

@@ -1,6 +1,7 @@
 """Whether the servers keep our promise: new enough, and on disk before they answer."""
 
 import asyncio
+import http.client
 import json
 import socket
 import ssl
@@ -89,7 +90,7 @@ class Durability:
             try:
                 doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"), tls)
                 UP.labels(url).set(1)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 missing[url] = f"cannot ask {url}: {error}"
                 UP.labels(url).set(0)
         if missing.keys() - self._missing:
@@ -100,7 +101,7 @@ class Durability:
 
 
 def _doubts_about(url: str, tls: ssl.SSLContext) -> list[str]:
-    """What speaks against the server that `url` monitors. OSError or ValueError when it cannot be asked."""
+    """What speaks against the server that `url` monitors. OSError, ValueError or HTTPException: it cannot be asked."""
     facts, about = _fetch(f"{url}/jsz?config=true", tls), _fetch(f"{url}/varz", tls)
     if url.startswith("https:"):
         EXPIRES.labels(url).set(_valid_until(url, tls))

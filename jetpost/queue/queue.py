@@ -94,6 +94,11 @@ class Queue:
         await self._acks.close()
         await end(self._tasks)
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What the queue lives from; none of them ends by itself."""
+        return list(self._tasks)
+
     def trouble(self) -> str | None:
         """Why the queue cannot take mail, or None."""
         if (away := self._jetstream.trouble()) is not None:

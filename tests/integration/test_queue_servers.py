@@ -121,6 +121,18 @@ async def test_a_server_that_is_down_is_asked_when_it_is_back(server: NatsServer
             pass
 
 
+async def test_a_server_that_breaks_off_its_answer_is_one_that_is_down(server: NatsServer) -> None:
+    async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        writer.close()
+
+    dying = await asyncio.start_server(break_off, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{dying.sockets[0].getsockname()[1]}"
+    async with dying, opened(server, server.monitoring_url, url) as queue:
+        assert await queue.enqueue([fresh()]) == Committed()
+        assert queue.trouble() is None
+
+
 async def test_a_server_whose_jetstream_does_not_run_is_no_reason_to_refuse(server: NatsServer, tmp_path: Path) -> None:
     """So answers a server that is being replaced, for a moment before and after it has its streams."""
     folder = tmp_path / "other"

@@ -156,6 +156,39 @@ async def test_a_crash_is_logged_with_its_traceback(tmp_path: Path) -> None:
     assert lines[-1]["exception"].endswith("RuntimeError: broken")
 
 
+async def test_a_process_ends_at_once_when_a_task_it_needs_does(tmp_path: Path) -> None:
+    body = """
+    async def breaks(): raise RuntimeError("broken")
+    life.needs([asyncio.create_task(breaks(), name="group commit")])
+    await asyncio.Event().wait()"""
+    async with process(tmp_path, body) as child:
+        status, lines = await ended(child)
+
+    assert status == 1
+    assert lines[-1]["event"] == "crashed: a task that the process needs has ended"
+    assert lines[-1]["task"] == "group commit"
+    assert lines[-1]["exception"].endswith("RuntimeError: broken")
+
+
+async def test_a_task_that_is_ended_in_peace_ends_no_process(tmp_path: Path) -> None:
+    body = """
+    task = asyncio.create_task(asyncio.Event().wait())
+    life.needs([task])
+    task.cancel()
+    await life.stopping.wait()"""
+    (tmp_path / "gate").touch()
+    async with process(tmp_path, body) as child:
+
+        async def is_open() -> bool:
+            return await readiness(tmp_path) == (200, {})
+
+        await until(is_open)
+        child.send_signal(signal.SIGTERM)
+        status, _ = await ended(child)
+
+    assert status == 0
+
+
 async def test_a_service_that_ends_by_itself_has_failed(tmp_path: Path) -> None:
     async with process(tmp_path, "return") as child:
         status, lines = await ended(child)
