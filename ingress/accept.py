@@ -91,8 +91,8 @@ async def accept(offer: Offer, intake: Intake, desk: Desk) -> Reply | Refuse:
     entries = _entries(offer, content, desk)
     answer = await desk.queue.enqueue(entries)
     if isinstance(answer, Unavailable):
-        # Chunks stay for their age limit: in doubt the entries are stored, and need them. A permanent no leaves none.
-        if answer.reply.is_permanent:
+        # In doubt the entries are stored, and need their chunks: those stay for their age limit.
+        if not answer.in_doubt:
             await intake.abandon()
         return _unavailable(offer, answer)
     for entry in entries:

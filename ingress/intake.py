@@ -2,7 +2,7 @@
 
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.mail.content import Content, Inline
-from jetpost.queue.commit import QUEUE_AWAY, Unavailable
+from jetpost.queue.commit import Unavailable, unavailable
 from jetpost.queue.large import LargeContent, Writer
 
 
@@ -41,7 +41,7 @@ class Intake:
             for piece in pieces:
                 await self._writer.write(piece)
         except (Unreachable, ApiError) as error:
-            self._trouble = Unavailable(QUEUE_AWAY, str(error))
+            self._trouble = unavailable(error)
 
     async def finish(self) -> Content | Unavailable:
         """The whole content, on disk when it is a reference; or why there is none."""
@@ -54,7 +54,7 @@ class Intake:
         try:
             return await self._writer.finish()
         except (Unreachable, ApiError) as error:
-            return Unavailable(QUEUE_AWAY, str(error))
+            return unavailable(error)
 
     async def abandon(self) -> None:
         """The message will not be accepted: leave nothing behind."""

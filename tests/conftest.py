@@ -66,14 +66,18 @@ async def system(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFa
 async def make_system(surroundings: Surroundings, tmp_path: Path) -> AsyncIterator[MakeSystem]:
     """Makes systems of a test's own, to be broken at will.
 
-    `await make_system({"queue.shards": 2}, delivery=2)`; the values of the configuration have their dotted paths.
+    `await make_system({"queue.shards": 2}, delivery=2)`; the values of the configuration have their dotted paths, and
+    `limits` are those of the nats-server.
     """
     systems: list[System] = []
 
-    async def make(changes: dict[str, Any] | None = None, *, ingress: int = 1, delivery: int = 1) -> System:
+    async def make(
+        changes: dict[str, Any] | None = None, *, ingress: int = 1, delivery: int = 1, limits: str = ""
+    ) -> System:
         folder = tmp_path / f"system-{len(systems)}"
         folder.mkdir()
-        system = System(folder, surroundings, [NatsServer(folder)], changes or {}, ingress=ingress, delivery=delivery)
+        server = NatsServer(folder, limits=limits)
+        system = System(folder, surroundings, [server], changes or {}, ingress=ingress, delivery=delivery)
         systems.append(system)
         return await system.start()
 

@@ -93,6 +93,8 @@ class Unavailable(NamedTuple):
 
     reply: Reply
     cause: str
+    in_doubt: bool = False
+    """Whether it may be stored all the same."""
 
 
 class Impossible(NamedTuple):
@@ -102,6 +104,12 @@ class Impossible(NamedTuple):
 
 
 Answer = Stored | Refused | Unavailable | Impossible
+
+
+def unavailable(error: ApiError | Unreachable) -> Unavailable:
+    """What an error of the server says to who wanted to store something."""
+    full = isinstance(error, ApiError) and error.err_code in _NO_ROOM
+    return Unavailable(QUEUE_FULL if full else QUEUE_AWAY, str(error))
 
 
 class _Unit(NamedTuple):
@@ -125,7 +133,7 @@ class GroupCommit:
         """Why the last batch was not stored, or None."""
 
     async def commit(self, publications: tuple[Publication, ...]) -> Answer:
-        """Store the unit. Answers within the time-out; Unavailable means that it may or may not be stored."""
+        """Store the unit. Answers within the time-out; `Unavailable.in_doubt`: it may or may not be stored."""
         loop = asyncio.get_running_loop()
         octets = 0
         for publication in publications:
@@ -171,7 +179,8 @@ class GroupCommit:
         """Store each unit for itself, all at the same time."""
         answers = await asyncio.gather(*(self._store([unit]) for unit in units))
         for unit, answer in zip(units, answers, strict=True):
-            _tell(unit, answer)
+            # An earlier try of all of them may have been in doubt.
+            _tell(unit, answer._replace(in_doubt=True) if isinstance(answer, Unavailable) else answer)
 
     def _too_large(self, header_octets: int, payload_octets: int) -> Impossible | None:
         """Why such a message can never be stored. Asked before: the server closes the connection of who sends it."""
@@ -199,6 +208,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         deadline = units[0].deadline
         publications = list(itertools.chain.from_iterable(unit.publications for unit in units))
+        in_doubt = False
         BATCH_ENTRIES.observe(len(publications))
         while True:
             try:
@@ -216,17 +226,18 @@ class GroupCommit:
                 if error.err_code in _NO_ROOM:
                     COMMITS.labels("full").inc()
                     self.trouble = f"queue full: {error}"
-                    return Unavailable(QUEUE_FULL, str(error))
+                    return Unavailable(QUEUE_FULL, str(error), in_doubt)
                 if _is_impossible(error, alone=len(units) == 1):
                     COMMITS.labels("impossible").inc()
                     return Impossible(str(error))
                 if error.err_code not in _TOO_MANY_OPEN:
                     self.trouble = str(error)
             except (Unreachable, NatsError, OSError) as error:
+                in_doubt = True
                 self.trouble = str(error) or type(error).__name__
             if loop.time() >= deadline:
                 COMMITS.labels("unreachable").inc()
-                return Unavailable(QUEUE_AWAY, self.trouble or "too many open batches")
+                return Unavailable(QUEUE_AWAY, self.trouble or "too many open batches", in_doubt)
             COMMITS.labels("repeated").inc()
             await asyncio.sleep(0.05)
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 
-from jetpost.jetstream import JetStream, Unreachable, answer_of
+from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.queue.entry import Entry
 from jetpost.queue.shard import last_sequence
@@ -125,7 +125,7 @@ class Writer:
         await end(self._sending)
         try:
             await LargeContent(self._jetstream).forget(self._content_id)
-        except Unreachable:
+        except (Unreachable, ApiError):
             return  # max_age takes them
 
     async def _send(self, chunk: bytes) -> None:

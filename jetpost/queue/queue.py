@@ -21,11 +21,13 @@ from jetpost.queue.commit import (
     Refused,
     Stored,
     Unavailable,
+    unavailable,
 )
 from jetpost.queue.consume import Claim, Consumer, Settled
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
+from jetpost.queue.room import Room
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
@@ -35,7 +37,6 @@ from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 _STATES = {state: MOVES.labels(state.value) for state in State}
-_WATCH_S = 2.0
 _DEPOSED_S = 15.0
 """After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 
@@ -61,7 +62,7 @@ class Queue:
         self._settled = Settled()
         self._acks = Acks(jetstream)
         self._consumers: list[Consumer] = []
-        self._stored_bytes = 0
+        self._room = Room(jetstream, shards, self._committers, settings.max_bytes)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -79,7 +80,7 @@ class Queue:
         self = cls(jetstream, settings, shards, durability)
         await self._acks.listen()
         self._tasks = [
-            asyncio.create_task(self._watch(), name="queue watch"),
+            asyncio.create_task(self._room.watch(), name="queue watch"),
             asyncio.create_task(self._beat(), name="queue beat"),
             asyncio.create_task(self._acks.watch(), name="acks"),
             asyncio.create_task(durability.watch(), name="durability"),
@@ -103,7 +104,7 @@ class Queue:
         """Why the queue cannot take mail, or None."""
         if (away := self._jetstream.trouble()) is not None:
             return away
-        if self._full:
+        if self._room.is_full:
             return "queue.max_bytes is reached"
         if self._durability.trouble is not None:
             return self._durability.trouble
@@ -117,7 +118,7 @@ class Queue:
 
         Unavailable with a permanent reply: nothing was stored, and never will be.
         """
-        if self._full:
+        if self._room.is_full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
         if self._durability.trouble is not None:
             return Unavailable(QUEUE_AWAY, self._durability.trouble)
@@ -125,7 +126,7 @@ class Queue:
         try:
             await self.content.refer(entries)
         except (Unreachable, ApiError) as error:
-            return Unavailable(QUEUE_AWAY, str(error))
+            return unavailable(error)
         shard = self.shards[number]
         unit = tuple(publication(shard, entry, 0) for entry in entries)
         answer = await self._committers[number].commit(unit)
@@ -219,7 +220,9 @@ class Queue:
         answer: Answer = Stored()
         for one in unit:
             answer = await self._committers[number].commit((one,))
-            if isinstance(answer, Unavailable | Impossible):
+            if isinstance(answer, Unavailable):
+                return answer._replace(in_doubt=True)
+            if isinstance(answer, Impossible):
                 return answer
         return answer
 
@@ -284,25 +287,6 @@ class Queue:
         """Not begun: somebody else may have it at once."""
         await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
         claim.consumer.release(claim)
-
-    @property
-    def _full(self) -> bool:
-        return 0 < self.settings.max_bytes <= self._stored_bytes
-
-    async def _watch(self) -> None:
-        """Look at the streams' size now and then; a `full` that has passed heals here, without mail."""
-        while True:
-            try:
-                total = 0
-                for shard in self.shards:
-                    total += int((await self._jetstream.api(f"STREAM.INFO.{shard.stream}"))["state"]["bytes"])
-                self._stored_bytes = total
-                for committer in self._committers:
-                    committer.trouble = None
-            except (Unreachable, ApiError) as error:
-                for committer in self._committers:
-                    committer.trouble = str(error)
-            await asyncio.sleep(_WATCH_S)
 
     async def _beat(self) -> None:
         """In-progress acks for every claim, from here and not from the work itself: that may take ten minutes."""
