@@ -11,8 +11,8 @@ class QueueSettings(Section):
     """The durable queue in JetStream."""
 
     shards: Annotated[int, Field(ge=1, le=64)] = 1
-    """Streams the queue is spread over; each is one Raft leader and one disk. Raise it at any time; lower it only when
-    the streams above the new number are empty."""
+    """Streams the queue is spread over; each is one Raft leader and one disk. Raise it at any time; a number lower
+    than that of a stream with mail in it is refused."""
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Servers that keep each entry. 3 in a cluster; 1 on one machine. A smaller number than an existing stream has is
     refused."""

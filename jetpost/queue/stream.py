@@ -6,9 +6,14 @@ from jetpost.jetstream import ApiError, JetStream
 from jetpost.queue.durability import Unsafe
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
+from jetpost.queue.states import State
 
 CONTENT_STREAM = "CONTENT"
+LARGEST_RECORD_BYTES = 3 * 1024 * 1024
+"""What is said about a message: a thousand recipients, and a kilobyte of answer for each, twice."""
 _NOT_FOUND = 10059
+_DROPPING = ("max_bytes", "max_msgs", "max_msgs_per_subject", "max_age", "max_msg_size")
+"""Limits at which a stream drops what it has, or takes no more of what it must."""
 _MAX_CONSUMERS = 100_000
 """nats-server 2.15 limits a stream to 1 000 consumers unless told otherwise; every congested site has one."""
 _CONTENT_MARGIN_S = 30 * 86400
@@ -17,6 +22,8 @@ _CONTENT_MARGIN_S = 30 * 86400
 
 async def provision(jetstream: JetStream, settings: QueueSettings) -> list[Shard]:
     """Make or complete the streams. Repeatable. Unsafe when an existing one cannot keep the promise."""
+    _insist_on_room(jetstream, settings)
+    await _insist_on_all_shards(jetstream, settings.shards)
     shards = [Shard(number, jetstream) for number in range(settings.shards)]
     for shard in shards:
         await _ensure(jetstream, _mail_stream(shard, settings))
@@ -55,6 +62,47 @@ def _content_stream(settings: QueueSettings) -> dict[str, Any]:
     }
 
 
+def _insist_on_room(jetstream: JetStream, settings: QueueSettings) -> None:
+    needed = settings.inline_bytes + LARGEST_RECORD_BYTES
+    if jetstream.nc.max_payload < needed:
+        raise Unsafe(
+            f"max_payload of nats-server is {jetstream.nc.max_payload}, an entry may have {needed} octets: "
+            "set it to 8MB, as far as queue.inline_bytes allows"
+        )
+
+
+async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:
+    """Nobody would take the mail of a stream beyond the last shard."""
+    beyond = [
+        int(number)
+        for name in await _stream_names(jetstream)
+        if (number := name.removeprefix("MAIL-")).isdigit()
+        and int(number) >= shards
+        and await _has_mail(jetstream, name)
+    ]
+    if beyond:
+        names = ", ".join(f"MAIL-{number}" for number in sorted(beyond))
+        raise Unsafe(
+            f"queue.shards is {shards}, but there is mail in {names}: set it to {max(beyond) + 1} until it is gone"
+        )
+
+
+async def _stream_names(jetstream: JetStream) -> list[str]:
+    names: list[str] = []
+    while True:
+        page = await jetstream.api("STREAM.NAMES", {"offset": len(names)})
+        names += page["streams"] or []
+        if not page["streams"] or len(names) >= page["total"]:
+            return names
+
+
+async def _has_mail(jetstream: JetStream, name: str) -> bool:
+    """Whether a shard's stream holds more than tombstones."""
+    tombstones = {"subjects_filter": f"{name.lower()}.{State.DONE.value}.>"}
+    about = await jetstream.api(f"STREAM.INFO.{name}", tombstones)
+    return int(about["state"]["messages"]) > int(about.get("total", 0))
+
+
 async def _ensure(jetstream: JetStream, wanted: dict[str, Any]) -> None:
     name = wanted["name"]
     try:
@@ -85,6 +133,9 @@ def _shrunk(existing: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     for key in ("retention", "storage"):
         if existing[key] != wanted[key]:
             return f"{key} is {existing[key]}, must be {wanted[key]}; it was not made by Jetpost"
-    if wanted["retention"] == "workqueue" and (existing.get("max_bytes", -1) > 0 or existing.get("max_msgs", -1) > 0):
-        return "it has max_bytes or max_msgs, which would drop queued mail: remove them and set queue.max_bytes"
+    dropping = [limit for limit in _DROPPING if existing.get(limit, -1) > 0 and limit not in wanted]
+    if dropping:
+        return f"it has {', '.join(dropping)}, which would drop queued mail: remove that, and set queue.max_bytes"
+    if existing.get("no_ack"):
+        return "it has no_ack: nobody would know what is stored"
     return None

@@ -159,14 +159,47 @@ async def test_provisioning_is_repeatable(server: NatsServer) -> None:
             assert (await api("STREAM.INFO.MAIL"))["config"] == before
 
 
-async def test_a_stream_that_would_drop_mail_is_refused(server: NatsServer) -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [{"max_bytes": 10**6}, {"max_msgs": 10}, {"max_age": 10**15}, {"max_msgs_per_subject": 1}, {"max_msg_size": 1000}],
+    ids="".join,
+)
+async def test_a_stream_that_would_drop_mail_is_refused(server: NatsServer, limit: dict[str, int]) -> None:
     jetstream = await JetStream.connect(Nats(servers=(server.url,)), "test")
     ours = {"name": "MAIL", "subjects": ["mail.*.*.*"], "retention": "workqueue", "storage": "file"}
-    await jetstream.api("STREAM.CREATE.MAIL", {**ours, "max_bytes": 10**6})
+    await jetstream.api("STREAM.CREATE.MAIL", {**ours, **limit})
     await jetstream.close()
-    with pytest.raises(Unsafe, match="max_bytes"):
+    with pytest.raises(Unsafe, match="".join(limit)):
         async with opened(server):
             pass
+
+
+async def test_a_number_of_shards_that_would_strand_mail_is_refused(server: NatsServer) -> None:
+    async with opened(server, shards=3) as queue:
+        entry = next(it for it in iter(fresh, None) if shard_of(it.queue_id, 3) == 2)
+        await queue.enqueue([entry])
+    for shards in (1, 2):
+        with pytest.raises(Unsafe, match="there is mail in MAIL-2: set it to 3"):
+            async with opened(server, shards=shards):
+                pass
+    async with opened(server, shards=3) as queue:
+        consumer = await queue.consumer(State.READY, max_claims=1, max_bytes=PLENTY).start()
+        claim = await anext(consumer)
+        # A tombstone is left, which is no mail.
+        report = msgspec.structs.replace(fresh("home.test"), queue_id=claim.entry.report_id())
+        await queue.settle(claim, [report])
+        await queue.settle(await anext(consumer), [])
+    async with opened(server, shards=1) as queue:
+        assert await queue.enqueue([fresh()]) == Committed()
+
+
+async def test_a_server_whose_messages_are_smaller_than_entries_is_refused(tmp_path: Path) -> None:
+    narrow = NatsServer(tmp_path)
+    narrow._configuration_file.write_text(narrow._configuration_file.read_text().replace("8MB", "1MB"))
+    async with narrow:
+        with pytest.raises(Unsafe, match="max_payload of nats-server is 1048576"):
+            async with opened(narrow):
+                pass
 
 
 async def test_shards_can_be_raised_while_mail_is_queued(server: NatsServer) -> None:
