@@ -78,7 +78,7 @@ async def _deliver_until_stopped(world: World, life: Life) -> None:
     async def work(claim: Claim, health: Health) -> Health:
         return await deliver(claim, health, world)
 
-    consumer = world.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.claimed_bytes)
+    consumer = world.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(world.queue, config.lanes, work, tasks)
         watching = tasks.create_task(watch(lanes, world, life.stopping))

@@ -84,7 +84,8 @@ async def _expect(connection: Connection, phase: Phase, timeout_s: float) -> Rep
 
 async def _greet(connection: Connection, hostname: str, settings: AttemptSettings) -> None:
     """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
-    answer = await connection.command(f"EHLO {hostname}", settings.timeouts.ehlo_s)
+    connection.send(f"EHLO {hostname}\r\n".encode())
+    answer = await connection.whole_reply(settings.timeouts.ehlo_s)
     if isinstance(answer, Reply) and answer.is_completion:
         words = (line.upper().partition(" ") for line in answer.text[1:])
         connection.extensions = {keyword: parameters for keyword, _, parameters in words}

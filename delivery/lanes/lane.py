@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from delivery.lanes.health import Health
 from delivery.lanes.limits import Admission, LaneSettings, Load, admit, is_weary
-from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.consume import Claim, Consumer, Memory
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
@@ -66,6 +66,7 @@ class Lanes:
         self._deliver = deliver
         self._tasks = tasks
         self._lanes: dict[Site, Lane] = {}
+        self._parked_memory = Memory(settings.parked_bytes)
         self._held = 0
         self._active = 0
         self._next_in_turn: dict[Site, Lane] = {}
@@ -101,7 +102,7 @@ class Lanes:
             State.PARKED,
             site=site,
             max_claims=max(self._settings.connections_per_site * 2, 10),
-            max_bytes=max(self._settings.claimed_bytes // 8, 1024 * 1024),
+            max_bytes=self._parked_memory,
         )
         task = self._tasks.create_task(self._drain(lane, lane.parked))
         self._drains.add(task)

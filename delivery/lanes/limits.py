@@ -24,11 +24,21 @@ class LaneSettings(Section):
     claims: Annotated[int, Field(ge=1)] = 10_000
     """Entries in memory in all. From half of it on, nothing waits in memory for a busy site."""
     claimed_bytes: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
-    """Octets of content in memory in all."""
+    """Octets of entries in memory in all; a quarter of it is for entries that were parked."""
     failures_to_suspend: Annotated[int, Field(ge=1)] = 5
     """Attempts in a row that reach no host of a site before it is left alone for `suspend_s`."""
     suspend_s: Annotated[float, Field(ge=0)] = 60
     """How long an unreachable site's entries are deferred without an attempt."""
+
+    @property
+    def parked_bytes(self) -> int:
+        """What parked entries that were taken back may have of `claimed_bytes`, of all sites together."""
+        return self.claimed_bytes // 4
+
+    @property
+    def ready_bytes(self) -> int:
+        """The rest of it."""
+        return self.claimed_bytes - self.parked_bytes
 
 
 _SHARE_OF_FILES = 2

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from jetpost.queue.entry import Entry, Site
-from jetpost.queue.pull import LAST_ANSWER_S, Pull
+from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
@@ -43,7 +43,34 @@ class Claim:
         self.shard = shard
         self.consumer = consumer
         self.acknowledge_to = message.reply
-        self.octets = len(message.data)
+        self.octets = len(message.data) + sum(map(len, (message.headers or {}).values()))
+
+
+class Memory:
+    """Octets of claims that several consumers may hold together; when it gets tight, an equal share each."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[Consumer, int] = {}
+
+    def join(self, consumer: "Consumer") -> None:
+        """One more to share with."""
+        self._held.setdefault(consumer, 0)
+
+    def leave(self, consumer: "Consumer") -> None:
+        """One less; what it still holds is counted until it is released."""
+        if not self._held.get(consumer):
+            self._held.pop(consumer, None)
+
+    def change(self, consumer: "Consumer", octets: int) -> None:
+        """`consumer` holds so much more, or less."""
+        self._held[consumer] = self._held.get(consumer, 0) + octets
+
+    def room(self, consumer: "Consumer") -> int:
+        """Octets that are welcome. What one site holds that is slow keeps the others waiting for its end at most."""
+        left = self._most - sum(self._held.values())
+        share = self._most // max(len(self._held), 1) - self._held.get(consumer, 0)
+        return max(min(left, share), 0)
 
 
 class Settled:
@@ -74,24 +101,25 @@ class Consumer:
         state: State,
         site: Site | None,
         max_claims: int,
-        max_bytes: int,
+        memory: Memory,
     ) -> None:
         self.state = state
         self.site = site
         self._settings = settings
         self._settled = settled
         self._max_claims = max_claims
-        self._max_bytes = max_bytes
+        self._memory = memory
         self._live: dict[tuple[int, int], Claim] = {}
-        self._bytes = 0
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
-        self._pulls = [Pull(self, shard) for shard in shards]
+        ordinary_bytes = settings.inline_bytes + ORDINARY_HEADER_BYTES
+        self._pulls = [Pull(self, shard, ordinary_bytes) for shard in shards]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._quiet = asyncio.Event()
 
     async def start(self) -> Self:
         """Begin to pull."""
+        self._memory.join(self)
         self._tasks = [asyncio.create_task(pull.run(), name=f"pull {self.name}") for pull in self._pulls]
         return self
 
@@ -117,9 +145,13 @@ class Consumer:
 
     def room(self) -> int:
         """How many more claims are welcome."""
-        if self._stopped or self._bytes >= self._max_bytes:
+        if self._stopped or self.room_bytes() == 0:
             return 0
         return max(self._max_claims - len(self._live), 0)
+
+    def room_bytes(self) -> int:
+        """Octets that are welcome in one pull."""
+        return self._memory.room(self) // len(self._pulls)
 
     def configuration(self, shard: Shard) -> dict[str, Any]:
         """The durable consumer's configuration."""
@@ -171,7 +203,7 @@ class Consumer:
             await shard.jetstream.tell(message.reply, _NOT_TO_US)
             return
         self._live[place] = claim
-        self._bytes += claim.octets
+        self._memory.change(self, claim.octets)
         CLAIMS.labels(self.state.value).inc()
         self._ready.put_nowait(claim)
 
@@ -179,7 +211,9 @@ class Consumer:
         """The claim has ended; its room is free."""
         if self._live.pop((claim.shard.number, claim.sequence), None) is None:
             return
-        self._bytes -= claim.octets
+        self._memory.change(self, -claim.octets)
+        if self._stopped:
+            self._memory.leave(self)
         CLAIMS.labels(self.state.value).dec()
         self.look_quiet()
         for pull in self._pulls:
@@ -196,6 +230,7 @@ class Consumer:
         Returns when nothing can come any more; what still comes goes back.
         """
         self._stopped = True
+        self._memory.leave(self)
         for pull in self._pulls:
             pull.leave()
         while not self._ready.empty():

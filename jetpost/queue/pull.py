@@ -30,6 +30,9 @@ _SILENCE_S = 6
 LAST_ANSWER_S = _PULL_S + 2.0
 """After so long nothing comes to a request that was open."""
 _MOST_A_PULL = 256
+ORDINARY_HEADER_BYTES = 64 * 1024
+"""More than nats-server takes of headers."""
+_TOO_MUCH = "Exceeds MaxBytes"
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +47,9 @@ class Taker(Protocol):
     def room(self) -> int:
         """How many more entries are welcome."""
 
+    def room_bytes(self) -> int:
+        """Octets that are welcome in one pull."""
+
     def configuration(self, shard: Shard) -> dict[str, Any]:
         """The durable consumer's configuration."""
 
@@ -55,18 +61,24 @@ class Taker(Protocol):
 
 
 class Pull:
-    """The open pull request of one consumer on one shard."""
+    """The open pull request of one consumer on one shard.
 
-    def __init__(self, consumer: Taker, shard: Shard) -> None:
+    An entry of up to `ordinary_bytes` is always asked for; a larger one, when it is next, alone.
+    """
+
+    def __init__(self, consumer: Taker, shard: Shard, ordinary_bytes: int) -> None:
         self._consumer = consumer
         self._shard = shard
         self._jetstream: JetStream = shard.jetstream
+        self._ordinary_bytes = ordinary_bytes
+        self._next_is_large = False
         self._wanted = 0
         self._heard = 0.0
         self._generation = -1
         self._suspect = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self._came = 0
         self._wake = asyncio.Event()
         self._gone = False
         self._leaving = False
@@ -133,13 +145,16 @@ class Pull:
         """Ask for as much as there is room for, or wait until there is; look after an open pull."""
         loop = asyncio.get_running_loop()
         if self._wanted == 0 and (room := self._consumer.room()) > 0:
-            self._wanted = min(room, _MOST_A_PULL)
+            self._wanted = 1 if self._next_is_large else min(room, _MOST_A_PULL)
             self._heard = loop.time()
             request = {
                 "batch": self._wanted,
                 "expires": int(_PULL_S * 1e9),
                 "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
             }
+            if not self._next_is_large:
+                request["max_bytes"] = max(self._consumer.room_bytes(), self._ordinary_bytes)
+            self._came = 0
             await self._jetstream.nc.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._shard.stream}.{self._consumer.name}",
                 json.dumps(request).encode(),
@@ -157,7 +172,8 @@ class Pull:
         self._heard = asyncio.get_running_loop().time()
         status = (message.headers or {}).get("Status")
         if status is None or message.reply.startswith("$JS.ACK"):
-            self.found_nothing = False
+            self.found_nothing = self._next_is_large = False
+            self._came += 1
             await self._take(message)
             # Only now: the request is open until its last entry is in somebody's hands.
             self._wanted = max(self._wanted - 1, 0)
@@ -168,7 +184,9 @@ class Pull:
             return
         # 404/408: the pull ended. 409: consumer deleted, leadership changed, … 503: nobody there.
         self.found_nothing = status in {"404", "408"}
-        self._gone = status not in {"404", "408"} and "Exceeded" not in str(message.headers)
+        too_much = _TOO_MUCH in str(message.headers)
+        self._next_is_large = too_much and self._came == 0
+        self._gone = not (self.found_nothing or too_much or "Exceeded" in str(message.headers))
         self._wanted = 0
         self._wake.set()
         self._consumer.look_quiet()

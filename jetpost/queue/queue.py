@@ -23,7 +23,7 @@ from jetpost.queue.commit import (
     Unavailable,
     unavailable,
 )
-from jetpost.queue.consume import Claim, Consumer, Settled
+from jetpost.queue.consume import Claim, Consumer, Memory, Settled
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
@@ -140,16 +140,11 @@ class Queue:
         _STATES[State.READY].inc(len(entries))
         return Committed()
 
-    def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int) -> Consumer:
-        """Claims of `state`. `max_claims` and `max_bytes` bound what this process holds at a time."""
+    def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int | Memory) -> Consumer:
+        """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
+        memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
         consumer = Consumer(
-            self.shards,
-            self.settings,
-            self._settled,
-            state=state,
-            site=site,
-            max_claims=max_claims,
-            max_bytes=max_bytes,
+            self.shards, self.settings, self._settled, state=state, site=site, max_claims=max_claims, memory=memory
         )
         self._consumers.append(consumer)
         return consumer
