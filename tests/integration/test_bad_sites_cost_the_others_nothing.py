@@ -17,6 +17,8 @@ from tests.fixtures.zone import ServedZone
 
 HEALTHY = 300
 BAD_EACH = 300
+TIGHT = {"delivery.lanes.waiting_per_site": 50}
+"""Less than comes: most of what the bad sites get is parked."""
 NOISE_S = 0.25
 """What a machine that is busy with other things may add; a site that blocked the others would cost seconds."""
 
@@ -33,7 +35,7 @@ class Times(NamedTuple):
 async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone, record_property: Callable[[str, object], None]
 ) -> None:
-    system = await make_system()
+    system = await make_system(TIGHT)
     healthy = await mx("healthy.test")
     silent, slow = await mx("silent.test", replies={"CONNECT": SILENCE}), await mx("slow.test", delays={"MAIL": 2.0})
     for number in range(HEALTHY):
@@ -49,6 +51,8 @@ async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
 
     assert silent.connections
     assert slow.connections
+    assert await system.delivery[0].metric("jetpost_delivery_parked_total") >= BAD_EACH
+    assert (await system.depth())["parked"] > 0
     for name, times in (("alone", alone), ("beside", beside)):
         record_property(f"delivery_s_{name}", times)
         print(f"{name}: median {times.median_s:.3f} s, 95 % within {times.most_s:.3f} s")  # noqa: T201 — a measurement

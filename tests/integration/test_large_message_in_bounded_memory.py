@@ -1,4 +1,4 @@
-"""50 MB pass through, octet for octet, and cost no process more than a few chunks."""
+"""50 MB pass through, octet for octet, and are reported on: that costs no process more than a few chunks."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,14 +20,18 @@ async def test_fifty_megabytes_arrive_octet_for_octet_in_bounded_memory(
     make_system: MakeSystem, mx: MakeMx, record_property: Callable[[str, object], None]
 ) -> None:
     system = await make_system()
-    dest = await mx("large.test")
+    dest, home = await mx("large.test"), await mx("home-of-large.test")
     content = LETTER + LINE * (SIZE // len(LINE))
     before = {service.name: service.memory_peak_bytes() for service in system.services}
 
     async with system.relaying() as client:  # without AUTH, as argon2 alone takes 64 MB
-        to = ["bob@large.test", "carl@elsewhere-large.test"]
-        assert (await client.transact("ann@home.test", to, stuffed(content))).code == 250
+        to = ["bob@large.test", "carl@elsewhere-large.test"]  # no such domain: the bouncer has the message, too
+        assert (await client.transact("ann@home-of-large.test", to, stuffed(content))).code == 250
     message = await dest.received("bob@large.test", within_s=60)
+    report = await home.received("ann@home-of-large.test", within_s=60)
+    await system.empty()
+
+    assert report.delivery_status("carl@elsewhere-large.test")["Action"] == "failed"
     assert hashlib.sha256(message.below_trace).digest() == hashlib.sha256(content).digest()
     for service in [*system.services, *system.servers]:
         peak = service.memory_peak_bytes()
