@@ -139,7 +139,7 @@ class JetStream:
         self.settings = settings
         self._inbox = nc.new_inbox()
         self._questions = itertools.count()
-        self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._answers: dict[str, asyncio.Future[Msg | None]] = {}
         self._closing = False
         self._failing_since = self._failed_last = -math.inf
         self.generation = 0
@@ -190,7 +190,7 @@ class JetStream:
         if not self.connected:
             raise Unreachable("not connected to NATS")
         reply = f"{self._inbox}.{next(self._questions)}"
-        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
         self._answers[reply] = answer
         try:
             async with asyncio.timeout(timeout_s or self.settings.request_timeout_s):
@@ -202,6 +202,8 @@ class JetStream:
             raise Unreachable(f"{subject}: {error or type(error).__name__}") from error
         finally:
             del self._answers[reply]
+        if message is None:
+            raise Unreachable(f"{subject}: the connection broke before the answer")
         if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS:
             await self._try_another_server()
             raise Unreachable(f"{subject}: nobody answers")
@@ -271,6 +273,9 @@ class JetStream:
         if not self._closing:
             _log.warning("disconnected from NATS")
         CONNECTED.set(0)
+        for answer in self._answers.values():  # they went to that connection: nobody will be answered
+            if not answer.done():
+                answer.set_result(None)
 
     async def _on_reconnect(self) -> None:
         self.generation += 1

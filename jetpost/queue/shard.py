@@ -85,6 +85,10 @@ class Shard(NamedTuple):
             if error.err_code not in _NOT_THERE:
                 raise
 
+    async def forget_before(self, key: str, sequence: int) -> None:
+        """Remove what lies under `key` before `sequence`. Unreachable or ApiError when that may not have happened."""
+        await self.jetstream.api(f"STREAM.PURGE.{self.stream}", {"filter": self.subject(key), "seq": sequence})
+
     async def walk(self, subjects: str, start: int = 1) -> AsyncIterator[Lying]:
         """Every entry under `subjects` in the order of the queue, read in pages beside its consumers."""
         nc = self.jetstream.nc

@@ -57,6 +57,18 @@ async def test_an_enqueue_in_doubt_can_be_repeated_even_when_the_entry_is_finish
         assert await _is_empty(queue)
 
 
+async def test_what_was_parked_and_finished_does_not_come_back_though_its_ack_is_missing(server: NatsServer) -> None:
+    async with opened(server) as killed, opened(server) as alive:
+        await killed.enqueue([fresh()])
+        ready = await claimed(killed)
+        await killed._store(ready, [ready.entry.moved(State.PARKED)])  # and there it dies, before the ack
+        parked = await claimed(alive, State.PARKED)
+
+        await alive.settle(parked, [])
+
+        await eventually_asked(lambda: _is_empty(alive), "both have gone", within_s=ACK_WAIT_S / 2)
+
+
 async def test_what_a_killed_server_kept_of_an_enqueue_is_completed(server: NatsServer) -> None:
     async with opened(server) as queue:
         first = fresh()
