@@ -1,157 +1,175 @@
-"""Load whose every message is accounted for: what got a 250 arrives, or is bounced, exactly once."""
+"""Load whose every message is accounted for, and the processes that die under it."""
 
 import asyncio
 import itertools
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Self
 
+from jetpost.mail.reply import Reply
+from tests.crash.account import Outage, Transaction, balance
+from tests.crash.mix import LARGE, Hosts, Letter
+from tests.crash.result import Result
 from tests.fixtures.client import RawClient
 from tests.fixtures.eventually import eventually
-from tests.fixtures.mx import Mx
-from tests.fixtures.mx_script import greylist
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.process import Delivery, Process, Service
 from tests.fixtures.system import System
 
-DEST, HOME = "crash-dest.test", "crash-home.test"
-SESSIONS = 10
+_SESSIONS = 10
 _PACE_S = 0.03
 """Between two messages of a session: the load goes on for as long as the kills do, at some hundreds a second."""
-WINDOW_S = 3.0
-"""The first copy of a duplicate lies at most this far from an outage (from the kill until all is ready again): the
-host's 250 was on its way to the queue as a durable acknowledgement. Generous, since the machine is overloaded then."""
-
-
-@dataclass
-class Ledger:
-    """What was sent, what was answered, what arrived."""
-
-    accepted: list[int] = field(default_factory=list)
-    in_doubt: list[int] = field(default_factory=list)
-    """No 250 came: the client keeps the message; whether the queue has it nobody knows."""
-    outages: list[tuple[float, float]] = field(default_factory=list)
-    """From when until when something was away, on the loop's clock, as the MXs' time stamps are."""
-
-
-@dataclass
-class Account:
-    """The sum of a run."""
-
-    accepted: int
-    lost: list[str]
-    duplicates: dict[str, float]
-    """Address → seconds between its first copy and the nearest outage; 0 when it came during one."""
-    outside: dict[str, float]
-    """The duplicates whose first copy is not within the window around an outage."""
-
-    def __str__(self) -> str:
-        late = f", at most {max(self.duplicates.values()):.2f} s from an outage" if self.duplicates else ""
-        return f"{self.accepted} accepted, {len(self.lost)} lost, {len(self.duplicates)} duplicates{late}"
+_CALM_S = 240
+"""Within this, when everything is up again, what clients still have is taken, and what is queued is gone. Generous: a
+virtual machine may stand still for a minute."""
 
 
 class Load:
-    """Sessions that send as long as the block runs; every tenth message has no mailbox, every tenth is greylisted."""
+    """Clients that send as long as the block runs."""
 
-    def __init__(self, systems_relay_ports: Sequence[int], dest: Mx, home: Mx) -> None:
-        self.ledger = Ledger()
-        self._ports = itertools.cycle(systems_relay_ports)
-        self._dest = dest
-        self._home = home
+    def __init__(self, system: System, hosts: Hosts) -> None:
+        self.transactions: list[Transaction] = []
+        self.outages: list[Outage] = []
+        self.parked = 0.0
+        """Times an entry was parked, as far as the processes lived to tell."""
+        self._system = system
+        self._hosts = hosts
         self._numbers = itertools.count()
+        self._accepted = 0
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._began = self._ended = 0.0
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._session()) for _ in range(SESSIONS)]
+        self._began = _clock()
+        self._tasks = [asyncio.create_task(self._session()) for _ in range(_SESSIONS)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
-        await asyncio.gather(*self._tasks)
+        async with asyncio.timeout(_CALM_S):
+            await asyncio.gather(*self._tasks)
+        self._ended = _clock()
 
-    async def progress(self, messages: int, within_s: float = 60) -> None:
+    async def progress(self, messages: int, within_s: float = _CALM_S) -> None:
         """Wait until that many more messages are accepted."""
-        enough = len(self.ledger.accepted) + messages
-        await eventually(lambda: len(self.ledger.accepted) >= enough, f"{messages} more accepted", within_s=within_s)
+        await self.reach(self._accepted + messages, within_s)
+
+    async def reach(self, messages: int, within_s: float = _CALM_S) -> None:
+        """Wait until that many messages are accepted in all."""
+        await eventually(lambda: self._accepted >= messages, f"{messages} messages accepted", within_s=within_s)
 
     @asynccontextmanager
-    async def outage(self) -> AsyncIterator[None]:
-        """Note that something is away while the block runs."""
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        try:
-            yield
-        finally:
-            self.ledger.outages.append((begun, clock()))
+    async def outage(self, *processes: Process, how: str = "killed", alone: bool = True) -> AsyncIterator[None]:
+        """Something happens to the processes in the block; note when it began, and when all was ready again.
 
-    def recipient(self, number: int) -> str:
-        """Whom a message is for."""
-        kind = {0: "nobody", 1: "grey"}.get(number % 10, "ann")
-        return f"{kind}{number}@{DEST}"
+        Not `alone`: others are away as well, and are not waited for.
+        """
+        sources = [process.source if isinstance(process, Delivery) else "" for process in processes]
+        self.parked += await _parked(processes)
+        began = _clock()
+        yield
+        if alone:
+            for server in self._system.servers:
+                await server.current()
+            for service in self._system.services:
+                await service.ready()
+        for process, source in zip(processes, sources, strict=True):
+            self.outages.append(Outage(_kind(process), how, source, began, _clock()))
+
+    async def kill(self, process: Service | NatsServer, *, alone: bool = True) -> None:
+        """End a process at once (SIGKILL), and start it again; `alone` as for an outage."""
+        async with self.outage(process, alone=alone):
+            await process.restart()
+
+    async def settled(self) -> Result:
+        """Wait until the queue is empty, then count. AssertionError with the count so far when it does not empty."""
+        try:
+            await self._system.empty(within_s=_CALM_S)
+        except AssertionError as error:
+            raise AssertionError(f"still queued: {await self._system.depth()}\n{self.result()}") from error
+        self.parked += await _parked(self._system.delivery)
+        return self.result()
+
+    def result(self) -> Result:
+        """The count so far."""
+        accepted = {one.message for one in self.transactions if one.accepted}
+        return Result(
+            balance(self.transactions, self._hosts.copies(), self.outages),
+            tuple(self.outages),
+            began=self._began,
+            ended=self._ended,
+            by_reference=sum(Letter.of(number).octets == LARGE for number in accepted),
+            parked=int(self.parked),
+        )
 
     async def _session(self) -> None:
+        """A client that keeps each message until it has heard a 250, as clients must (RFC 5321, 4.5.4.1)."""
         client: RawClient | None = None
         while not self._stopping.is_set():
-            number = next(self._numbers)
-            try:
-                client = client or await self._connect()
-                accepted = await self._send(client, number)
-            except (OSError, EOFError, TimeoutError, AssertionError, ValueError):
-                accepted = False
-            if accepted:
-                self.ledger.accepted.append(number)
-            else:
-                self.ledger.in_doubt.append(number)
+            letter = Letter.of(next(self._numbers))
+            self._hosts.expect(letter)
+            for transaction in itertools.count(1):
+                client = await self._hand_in(client, letter, transaction)
+                await asyncio.sleep(_PACE_S)  # a pace, not a wait
                 if client is not None:
-                    await client.aclose()
-                client = None
-            await asyncio.sleep(_PACE_S)  # a pace, not a wait
+                    break
+            self._accepted += 1
         if client is not None:
             await client.aclose()
 
-    async def _connect(self) -> RawClient:
-        client = await RawClient.connect("127.0.0.1", next(self._ports))
-        assert (await client.reply()).code == 220
-        assert (await client.say("EHLO client.test")).is_positive
+    async def _hand_in(self, client: RawClient | None, letter: Letter, transaction: int) -> RawClient | None:
+        """Send a message; the connection when it was accepted, None when there is no such connection any more."""
+        dot, accepted = None, False
+        try:
+            client = client or await self._connected()
+            for command in (
+                f"MAIL FROM:<{letter.sender}>",
+                *(f"RCPT TO:<{name}>" for name in letter.recipients),
+                "DATA",
+            ):
+                _temporary_at_worst(reply := await client.say(command))
+                if not reply.is_positive:
+                    raise ConnectionError(str(reply))
+            await client.send(letter.content(transaction))
+            dot = _clock()
+            await client.send(b".\r\n")
+            _temporary_at_worst(reply := await client.reply())
+            accepted = reply.code == 250
+        except (OSError, EOFError):  # refused, reset, closed, silent
+            pass
+        if dot is not None:
+            self.transactions.append(Transaction(letter.number, transaction, letter.fates, dot, _clock(), accepted))
+        if accepted or client is None:
+            return client
+        await client.aclose()
+        return None
+
+    async def _connected(self) -> RawClient:
+        client = await RawClient.connect("127.0.0.1", self._system.ports.relay)
+        for reply in (await client.reply(), await client.say("EHLO client.test")):
+            if not reply.is_positive:
+                raise ConnectionError(str(reply))
         return client
 
-    async def _send(self, client: RawClient, number: int) -> bool:
-        recipient = self.recipient(number)
-        if recipient.startswith("nobody"):
-            self._dest.script.replies[f"nobody{number}"] = "550 5.1.1 no such user"
-        elif recipient.startswith("grey"):
-            self._dest.script.replies[f"grey{number}"] = greylist()
-        content = f"Subject: message {number}\r\n\r\n{'x' * 900}\r\n".encode()
-        reply = await client.transact(f"sender{number}@{HOME}", [recipient], content)
-        return reply.code == 250
 
-    async def settled(self, system: System, within_s: float = 180) -> Account:
-        """Wait until the queue is empty, then count. AssertionError with the count so far when it does not empty."""
-        try:
-            await system.empty(within_s=within_s)
-        except AssertionError as error:
-            raise AssertionError(f"still queued: {await system.depth()}; {self._account()}") from error
-        return self._account()
+def _clock() -> float:
+    """The clock of the MXs' time stamps."""
+    return asyncio.get_running_loop().time()
 
-    def _account(self) -> Account:
-        arrivals: dict[str, list[float]] = {}
-        for message in itertools.chain(self._dest.messages, self._home.messages):
-            for address in message.recipients:
-                arrivals.setdefault(address, []).append(message.at)
-        expected = Counter(self._expected(number) for number in self.ledger.accepted)
-        duplicates = {address: self._from_outage(min(at)) for address, at in arrivals.items() if len(at) > 1}
-        return Account(
-            accepted=len(self.ledger.accepted),
-            lost=[address for address in expected if address not in arrivals],
-            duplicates=duplicates,
-            outside={address: gap for address, gap in duplicates.items() if gap > WINDOW_S},
-        )
 
-    def _expected(self, number: int) -> str:
-        """Where something must arrive: at the recipient, or as a report at the sender."""
-        recipient = self.recipient(number)
-        return f"sender{number}@{HOME}" if recipient.startswith("nobody") else recipient
+def _kind(process: Process) -> str:
+    return "nats-server" if isinstance(process, NatsServer) else process.name.rpartition("-")[0]
 
-    def _from_outage(self, at: float) -> float:
-        return min((max(begun - at, at - ended, 0) for begun, ended in self.ledger.outages), default=float("inf"))
+
+async def _parked(processes: Iterable[Process]) -> float:
+    """How often delivery processes have parked an entry."""
+    found = [
+        await process.metric("jetpost_delivery_parked_total") for process in processes if isinstance(process, Delivery)
+    ]
+    return sum(found)
+
+
+def _temporary_at_worst(reply: Reply) -> None:
+    """Nothing that these clients send is ever refused for good: that would be a message less, and no crash."""
+    assert not reply.is_permanent, reply

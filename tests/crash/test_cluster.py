@@ -1,75 +1,56 @@
-"""Three nats-servers, every entry on all of them: any one may be killed, or cut off from the others."""
+"""Three nats-servers, every entry on all of them: any one may be killed, or cut off from the others.
+
+And any process of Jetpost may be killed meanwhile.
+"""
 
 import random
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-import pytest_asyncio
 
-from tests.conftest import MakeMx
-from tests.crash.load import DEST, HOME, Load
-from tests.fixtures.configuration import Surroundings
-from tests.fixtures.nats import NatsCluster
-from tests.fixtures.system import System
+from tests.crash.conftest import Clustered, Told
+from tests.crash.load import Load
+from tests.crash.mix import Hosts
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.process import Service
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
 KILLS = 20
-CUTS = 5
+"""Of nats-servers. Between them, processes of Jetpost are killed half as often."""
+CUTS = 3
+MESSAGES = 2500
+"""At least so many are accepted."""
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
-    async with NatsCluster(tmp_path) as cluster:
-        yield cluster
+async def test_any_server_and_any_process_may_be_killed(clustered: Clustered, hosts: Hosts, told: Told) -> None:
+    async with clustered(delivery=2) as (system, cluster):
+        kills: list[Sequence[Service | NatsServer]] = [cluster.servers] * KILLS + [system.services] * (KILLS // 2)
+        random.shuffle(kills)
+        async with Load(system, hosts) as load:
+            for victims in kills:
+                await load.progress(random.randint(40, 100))
+                await load.kill(random.choice(victims))
+            await load.reach(MESSAGES)
+        result = await load.settled()
+    told("three nats-servers: any process killed at random moments", result)
+    assert not result.account.faults
+    assert result.parked
+    assert result.by_reference
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def system(cluster: NatsCluster, surroundings: Surroundings, tmp_path: Path) -> AsyncIterator[System]:
-    changes = {"queue.replicas": 3, "events.replicas": 3, "queue.commit_timeout_s": 15}
-    system = System(tmp_path, surroundings, cluster.servers, changes, delivery=2)
-    for service in system.services:
-        service.launch()
-    for service in system.services:
-        await service.ready()
-    yield system
-    for service in system.services:
-        assert await service.stop() == 0
-
-
-async def test_any_server_may_be_killed(
-    cluster: NatsCluster, system: System, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
-    dest, home = await mx(DEST), await mx(HOME)
-    async with Load([system.ports.relay], dest, home) as load:
-        for _ in range(KILLS):
-            await load.progress(random.randint(20, 100))
-            async with load.outage():
-                await random.choice(cluster.servers).restart()
-        await load.progress(50)
-    account = await load.settled(system)
-    record_property("account", str(account))
-    print(f"\na server of three × {KILLS}: {account}")  # noqa: T201 — the count is the result
-    assert not account.lost
-    assert not account.outside
-
-
-async def test_any_server_may_be_cut_off_and_come_back(
-    cluster: NatsCluster, system: System, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
-    dest, home = await mx(DEST), await mx(HOME)
-    async with Load([system.ports.relay], dest, home) as load:
-        for number in range(CUTS):
-            await load.progress(random.randint(20, 100))
-            async with load.outage():
-                cluster.cut(number % 3)
-                await load.progress(100, within_s=120)
-                cluster.heal()
-        await load.progress(50)
-    account = await load.settled(system)
-    record_property("account", str(account))
-    print(f"\na server cut off × {CUTS}: {account}")  # noqa: T201 — the count is the result
-    assert not account.lost
-    assert not account.outside
+async def test_any_server_may_be_cut_off_and_come_back(clustered: Clustered, hosts: Hosts, told: Told) -> None:
+    """While it is cut off, a process of Jetpost is killed as well."""
+    async with clustered(delivery=2) as (system, cluster):
+        async with Load(system, hosts) as load:
+            for number in range(CUTS):
+                await load.progress(random.randint(40, 100))
+                async with load.outage(cluster.servers[number], how="cut off"):
+                    cluster.cut(number)
+                    await load.progress(random.randint(20, 80))
+                    await load.kill(random.choice(system.services), alone=False)
+                    cluster.heal()
+            await load.progress(100)
+        result = await load.settled()
+    told("three nats-servers: one cut off from the others, and a process killed meanwhile", result)
+    assert not result.account.faults

@@ -1,61 +1,45 @@
-"""kill -9 at random moments under load, one process at a time: nothing that got a 250 is lost."""
+"""kill -9 at random moments under load, one kind of process at a time: each message has one fate, once."""
 
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.conftest import MakeMx, MakeSystem
-from tests.crash.load import DEST, HOME, Load
+from tests.conftest import MakeSystem
+from tests.crash.conftest import Told
+from tests.crash.load import Load
+from tests.crash.mix import SETTINGS, Hosts
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.process import Service
 from tests.fixtures.system import System
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
 KILLS = 20
+MESSAGES = 2500
+"""At least so many are accepted, most of them between the kills."""
 
-Kill = Callable[[System], Awaitable[None]]
-
-
-async def kill_an_ingress(system: System) -> None:
-    await random.choice(system.ingress).restart()
-
-
-async def kill_a_delivery(system: System) -> None:
-    await random.choice(system.delivery).restart()
-
-
-async def kill_the_bouncer(system: System) -> None:
-    await system.bouncer.restart()
+VICTIMS: dict[str, Callable[[System], Sequence[Service | NatsServer]]] = {
+    "ingress": lambda system: system.ingress,
+    "delivery": lambda system: system.delivery,
+    "bouncer": lambda system: [system.bouncer],
+    "nats-server": lambda system: system.servers,
+}
 
 
-async def kill_nats(system: System) -> None:
-    await system.servers[0].restart()
-
-
-@pytest.mark.parametrize(
-    ("kill", "may_duplicate"),
-    [(kill_an_ingress, False), (kill_a_delivery, True), (kill_the_bouncer, False), (kill_nats, True)],
-    ids=["ingress", "delivery", "bouncer", "nats-server"],
-)
+@pytest.mark.parametrize("kind", VICTIMS)
 async def test_what_got_a_250_arrives_or_is_bounced_exactly_once(
-    make_system: MakeSystem,
-    mx: MakeMx,
-    kill: Kill,
-    may_duplicate: bool,
-    record_property: Callable[[str, Any], None],
+    make_system: MakeSystem, hosts: Hosts, kind: str, told: Told
 ) -> None:
-    dest, home = await mx(DEST), await mx(HOME)
-    system = await make_system({"queue.commit_timeout_s": 5}, ingress=1, delivery=2)
-    async with Load([system.ports.relay], dest, home) as load:
+    system = await make_system({**SETTINGS, "queue.commit_timeout_s": 5}, delivery=2)
+    async with Load(system, hosts) as load:
         for _ in range(KILLS):
-            await load.progress(random.randint(20, 120))
-            async with load.outage():
-                await kill(system)
-        await load.progress(50)
-    account = await load.settled(system)
-    record_property("account", str(account))
-    print(f"\n{kill.__name__} × {KILLS}: {account}")  # noqa: T201 — the count is the result
-    assert not account.lost
-    assert not account.outside
-    assert may_duplicate or not account.duplicates
+            await load.progress(random.randint(40, 160))
+            await load.kill(random.choice(VICTIMS[kind](system)))
+        await load.reach(MESSAGES)
+    result = await load.settled()
+    told(f"{kind}: killed at random moments", result)
+    assert not result.account.faults
+    assert result.account.duplicates == () or kind != "bouncer"
+    assert result.parked
+    assert result.by_reference

@@ -3,50 +3,21 @@
 Three nats-servers, two ingress, a bouncer.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.conftest import MakeMx
-from tests.crash.load import DEST, HOME, Account, Load
-from tests.fixtures.configuration import Surroundings
+from tests.crash.conftest import Clustered, Told
+from tests.crash.load import Load
+from tests.crash.mix import Hosts
 from tests.fixtures.eventually import eventually_asked
-from tests.fixtures.nats import NatsCluster
 from tests.fixtures.process import Service
-from tests.fixtures.system import System
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
 MOST = 5
 LONG_S = 600
 """An `ack_wait_s` that nobody waits for: an entry that a leaving process did not hand back would stay until then."""
-
-
-@asynccontextmanager
-async def running(
-    folder: Path, surroundings: Surroundings, ack_wait_s: float
-) -> AsyncIterator[tuple[System, NatsCluster]]:
-    """A cluster, and a system on it with one delivery process."""
-    async with NatsCluster(folder) as cluster:
-        changes: dict[str, Any] = {
-            "queue.replicas": 3,
-            "events.replicas": 3,
-            "queue.commit_timeout_s": 15,
-            "queue.ack_wait_s": ack_wait_s,
-        }
-        system = System(folder, surroundings, cluster.servers, changes, ingress=2)
-        for service in system.services:
-            service.launch()
-        for service in system.services:
-            await service.ready()
-        try:
-            yield system, cluster
-        finally:
-            for service in system.services:
-                assert await service.stop() == 0
 
 
 async def takes_part(service: Service) -> None:
@@ -58,18 +29,10 @@ async def takes_part(service: Service) -> None:
     await eventually_asked(has_delivered, f"{service.name} delivers")
 
 
-def told(name: str, account: Account, record_property: Callable[[str, Any], None]) -> None:
-    record_property("account", str(account))
-    print(f"\n{name}: {account}")  # noqa: T201 — the count is the result
-
-
-async def test_delivery_scales_up_and_down_without_a_trace(
-    surroundings: Surroundings, tmp_path: Path, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
+async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered, hosts: Hosts, told: Told) -> None:
     """Nothing is lost, nothing comes twice, and nobody waits for an entry that a leaving process had."""
-    dest, home = await mx(DEST), await mx(HOME)
-    async with running(tmp_path, surroundings, LONG_S) as (system, _):
-        async with Load([system.ports.relay], dest, home) as load:
+    async with clustered(ack_wait_s=LONG_S, ingress=2) as (system, _):
+        async with Load(system, hosts) as load:
             for _ in range(2):
                 await load.progress(200)
                 await system.scale_delivery(MOST)
@@ -78,65 +41,54 @@ async def test_delivery_scales_up_and_down_without_a_trace(
                 await load.progress(200)
                 await system.scale_delivery(1)
             await load.progress(200)
-        account = await load.settled(system)
-    told(f"delivery 1 → {MOST} → 1 twice, SIGTERM", account, record_property)
-    assert not account.lost
-    assert not account.duplicates
+        result = await load.settled()
+    told(f"delivery 1 → {MOST} → 1 twice, SIGTERM", result)
+    assert not result.account.faults
+    assert not result.account.duplicates
 
 
-async def test_delivery_may_be_scaled_down_with_kill(
-    surroundings: Surroundings, tmp_path: Path, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
-    dest, home = await mx(DEST), await mx(HOME)
-    async with running(tmp_path, surroundings, 2) as (system, _):
-        async with Load([system.ports.relay], dest, home) as load:
+async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts: Hosts, told: Told) -> None:
+    async with clustered(ingress=2) as (system, _):
+        async with Load(system, hosts) as load:
             for _ in range(5):
                 await system.scale_delivery(MOST)
                 for service in system.delivery:
                     await takes_part(service)
-                async with load.outage():
+                async with load.outage(*system.delivery[1:]):
                     await system.scale_delivery(1, kill=True)
                 await load.progress(100)
-        account = await load.settled(system)
-    told(f"delivery 1 → {MOST} → 1 five times, SIGKILL", account, record_property)
-    assert not account.lost
-    assert not account.outside
+        result = await load.settled()
+    told(f"delivery 1 → {MOST} → 1 five times, SIGKILL", result)
+    assert not result.account.faults
 
 
-async def test_everything_is_replaced_under_load(
-    surroundings: Surroundings, tmp_path: Path, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
-    """A rolling upgrade: each process of Jetpost, one by one, then each nats-server."""
-    dest, home = await mx(DEST), await mx(HOME)
-    async with running(tmp_path, surroundings, LONG_S) as (system, _):
-        await system.scale_delivery(2)
-        async with Load([system.ports.relay], dest, home) as load:
+async def test_everything_is_replaced_under_load(clustered: Clustered, hosts: Hosts, told: Told) -> None:
+    """A rolling upgrade: each process of Jetpost, one by one."""
+    async with clustered(ack_wait_s=LONG_S, ingress=2, delivery=2) as (system, _):
+        async with Load(system, hosts) as load:
             for service in system.services:
                 await load.progress(100)
                 await rolled(service.stop, service.start)
             await load.progress(100)
-        account = await load.settled(system)
-    told("Jetpost replaced, process by process", account, record_property)
-    assert not account.lost
-    assert not account.duplicates
+        result = await load.settled()
+    told("Jetpost replaced, process by process", result)
+    assert not result.account.faults
+    assert not result.account.duplicates
 
 
-async def test_the_nats_servers_are_replaced_under_load(
-    surroundings: Surroundings, tmp_path: Path, mx: MakeMx, record_property: Callable[[str, Any], None]
-) -> None:
-    dest, home = await mx(DEST), await mx(HOME)
-    async with running(tmp_path, surroundings, 5) as (system, cluster):
-        async with Load([system.ports.relay], dest, home) as load:
+async def test_the_nats_servers_are_replaced_under_load(clustered: Clustered, hosts: Hosts, told: Told) -> None:
+    """The rest of it: each nats-server, one by one."""
+    async with clustered(ingress=2) as (system, cluster):
+        async with Load(system, hosts) as load:
             for server in cluster.servers:
                 await load.progress(100)
-                async with load.outage():
+                async with load.outage(server, how="replaced"):
                     await server.replace()
                     await eventually_asked(cluster.has_leader, "the cluster has a leader")
             await load.progress(100)
-        account = await load.settled(system)
-    told("nats-servers replaced, one by one", account, record_property)
-    assert not account.lost
-    assert not account.outside
+        result = await load.settled()
+    told("nats-servers replaced, one by one", result)
+    assert not result.account.faults
 
 
 async def rolled(stop: Callable[[], Awaitable[int | None]], start: Callable[[], Awaitable[None]]) -> None:

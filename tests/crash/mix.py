@@ -1,0 +1,154 @@
+"""Mail of all kinds, and hosts that make of each recipient what its name says. Pure, but for the hosts."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+from tests.conftest import MakeMx
+from tests.crash.account import ACK_WAIT_S, Copy, Fate
+from tests.fixtures.message import Message
+from tests.fixtures.mx import Mx
+from tests.fixtures.mx_script import greylist
+
+HOME = "crash-home.test"
+"""Where the senders are, and the reports go."""
+SITES = {"one": "crash-one.test", "two": "crash-two.test", "slow": "crash-slow.test"}
+_SLOW_S = 0.2
+"""How long the slow site thinks about each message."""
+
+INLINE_BYTES = 16 * 1024
+SMALL, LARGE = 1_000, 150_000
+"""Octets. A large one is kept by reference, in two chunks."""
+SETTINGS = {
+    "queue.inline_bytes": INLINE_BYTES,
+    "queue.ack_wait_s": ACK_WAIT_S,
+    "delivery.retry.first_s": 2 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
+    "delivery.retry.cap_s": 2 * ACK_WAIT_S,
+    "delivery.lanes.first_connections": 2,
+    "delivery.lanes.connections_per_site": 4,
+    "delivery.lanes.waiting_per_site": 5,
+}
+"""Configuration with which all of this happens: large contents are large, and a burst for a slow site is parked."""
+
+_BURST, _ROUND = 40, 400
+"""So many in a row, of so many, are for the slow site."""
+_KINDS: tuple[tuple[str, int], ...] = (
+    ("ann@one", SMALL),
+    ("ann@two", SMALL),
+    ("nobody@one", SMALL),
+    ("ann@one", SMALL),
+    ("grey@one", SMALL),
+    ("ann@two", SMALL),
+    ("ann@one bob@one nobody@one grey@one", SMALL),
+    ("ann@one", SMALL),
+    ("ann@one ann@two", SMALL),
+    ("ann@one", LARGE),
+    ("ann@two", SMALL),
+    ("nobody@one grey@two", SMALL),
+    ("ann@one", SMALL),
+    ("nobody@one nobody@two ann@two", SMALL),
+    ("ann@two", SMALL),
+    ("ann@one nobody@one grey@one ann@two nobody@two", LARGE),
+    ("ann@one", SMALL),
+    ("ann@one ann@slow", SMALL),
+    ("ann@two", SMALL),
+)
+
+
+_MARK = re.compile(rb"^Subject: message (\d+), transaction (\d+)\r$", re.MULTILINE)
+_REPORT = re.compile(rb"^Message-ID: <([^>]+)>\r$", re.MULTILINE)
+_ABOUT = re.compile(rb"^Final-Recipient: rfc822; (\S+)\r$", re.MULTILINE)
+
+
+class Letter(NamedTuple):
+    """One message as a client has it."""
+
+    number: int
+    recipients: tuple[str, ...]
+    octets: int
+
+    @classmethod
+    def of(cls, number: int) -> "Letter":
+        """The message that has this number: sizes, sites and fates come in turn."""
+        to, octets = ("ann@slow", SMALL) if number % _ROUND >= _ROUND - _BURST else _KINDS[number % len(_KINDS)]
+        names = (name.split("@") for name in to.split())
+        return cls(number, tuple(f"{word}{number}@{SITES[site]}" for word, site in names), octets)
+
+    @property
+    def sender(self) -> str:
+        """Each message has one of its own, so that its reports are told apart."""
+        return f"sender{self.number}@{HOME}"
+
+    @property
+    def fates(self) -> dict[str, Fate]:
+        """What becomes of each recipient."""
+        return {name: Fate.BOUNCED if name.startswith("nobody") else Fate.DELIVERED for name in self.recipients}
+
+    def content(self, transaction: int) -> bytes:
+        """The octets that the client sends in its how-manieth transaction for this message; no line needs stuffing."""
+        head = f"Subject: message {self.number}, transaction {transaction}\r\n\r\n".encode()
+        return head + (b"x" * 70 + b"\r\n") * (self.octets // 72)
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Where the mail goes: three sites, and the senders' own."""
+
+    sites: Mapping[str, Mx]
+    home: Mx
+
+    @classmethod
+    async def started(cls, mx: MakeMx) -> "Hosts":
+        """Running, and in the zone."""
+        slow = {SITES["slow"]: {"DOT": _SLOW_S}}
+        return cls({site: await mx(site, delays=slow.get(site, {})) for site in SITES.values()}, await mx(HOME))
+
+    def expect(self, letter: Letter) -> None:
+        """Know what to say to the recipients of a letter: `nobody` is refused, `grey` is to come again."""
+        for recipient in letter.recipients:
+            local, _, domain = recipient.partition("@")
+            if local.startswith("nobody"):
+                self.sites[domain].script.replies[local] = "550 5.1.1 no such user"
+            elif local.startswith("grey"):
+                self.sites[domain].script.replies[local] = greylist()
+
+    def copies(self) -> Iterator[Copy]:
+        """Everything that came, by recipient."""
+        for message in chain.from_iterable(site.messages for site in self.sites.values()):
+            yield from _taken(message)
+        for message in self.home.messages:
+            yield from _reported(message)
+
+
+def _marked(message: Message) -> tuple[Letter, int]:
+    """The letter it is, or is about, and the client's transaction it came in by."""
+    found = _MARK.search(message.content)
+    assert found is not None, message.content[:2000]
+    return Letter.of(int(found[1])), int(found[2])
+
+
+def _taken(message: Message) -> Iterator[Copy]:
+    letter, transaction = _marked(message)
+    intact = message.below_trace == letter.content(transaction) and message.reverse_path == letter.sender
+    for recipient in message.recipients:
+        yield Copy(letter.number, transaction, recipient, "", intact, message.begun, message.at, message.source)
+
+
+def _reported(message: Message) -> Iterator[Copy]:
+    letter, transaction = _marked(message)
+    report = _REPORT.search(message.content)
+    assert report is not None, message.content[:2000]
+    intact = message.recipients == (letter.sender,) and not message.reverse_path
+    for recipient in _ABOUT.findall(message.content):
+        yield Copy(
+            letter.number,
+            transaction,
+            recipient.decode(),
+            report[1].decode(),
+            intact,
+            message.begun,
+            message.at,
+            message.source,
+        )
