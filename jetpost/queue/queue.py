@@ -166,7 +166,7 @@ class Queue:
         wanted = successors
         if wanted:
             successors = await self._store(claim, wanted)
-        elif claim.entry.state is State.PARKED:
+        elif claim.entry.state is State.PARKED or claim.entry.attempts:
             await self._forget_predecessor(claim)
         self._settled.add(claim.shard.number, claim.sequence)
         confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to)
@@ -182,15 +182,15 @@ class Queue:
         return successors is wanted
 
     async def _forget_predecessor(self, claim: Claim) -> None:
-        """A parked entry ends without a successor: see to it that what was parked does not come back.
+        """An entry that was parked or retried ends without a successor: what it came from must not come back.
 
-        Who parked it may have been killed before its ack. The predecessor comes again after `ack_wait_s`, and then
-        nothing would lie under its key any more that shows that it is finished. (A retry is due later than that.)
+        Who moved it may have been killed before its ack. The predecessor comes again after `ack_wait_s`, and by then
+        nothing would lie under its key that shows that it is finished.
         """
         try:
             await claim.shard.forget_before(claim.entry.key, claim.sequence)
         except (Unreachable, ApiError) as error:
-            log.warning("what was parked may come again", queue_id=claim.entry.queue_id, error=str(error))
+            log.warning("what was moved may come again", queue_id=claim.entry.queue_id, error=str(error))
 
     async def _store(self, claim: Claim, successors: Sequence[Entry]) -> Sequence[Entry]:
         """What was stored: the successors, or the entry itself, held."""

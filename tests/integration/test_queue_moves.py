@@ -66,7 +66,21 @@ async def test_what_was_parked_and_finished_does_not_come_back_though_its_ack_is
 
         await alive.settle(parked, [])
 
-        await eventually_asked(lambda: _is_empty(alive), "both have gone", within_s=ACK_WAIT_S / 2)
+        await eventually_asked(lambda: _is_empty(alive), "both have gone")
+
+
+async def test_what_was_retried_and_finished_does_not_come_back_though_its_ack_is_missing(server: NatsServer) -> None:
+    async with opened(server) as killed, opened(server) as alive:
+        await killed.enqueue([fresh()])
+        ready = await claimed(killed)
+        due = datetime.now(UTC) + timedelta(seconds=0.5)
+        await killed._store(ready, [ready.entry.moved(State.RETRY, attempts=1, due=due)])  # and there it dies
+        again = await claimed(alive)
+        assert again.sequence > ready.sequence
+
+        await alive.settle(again, [])
+
+        await eventually_asked(lambda: _is_empty(alive), "both have gone")
 
 
 async def test_what_a_killed_server_kept_of_an_enqueue_is_completed(server: NatsServer) -> None:
