@@ -14,12 +14,9 @@ from jetpost.queue.commit import (
     QUEUE_AWAY,
     QUEUE_CANNOT,
     QUEUE_FULL,
-    Answer,
     GroupCommit,
     Impossible,
-    Publication,
     Refused,
-    Stored,
     Unavailable,
     unavailable,
 )
@@ -27,18 +24,17 @@ from jetpost.queue.consume import Claim, Consumer, Memory, Settled
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
+from jetpost.queue.moves import Moves
 from jetpost.queue.room import Room
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.stream import provision
-from jetpost.queue.transition import publication, succession
+from jetpost.queue.transition import publication
 from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 _STATES = {state: MOVES.labels(state.value) for state in State}
-_DEPOSED_S = 15.0
-"""After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +55,7 @@ class Queue:
         self._jetstream = jetstream
         self._durability = durability or Durability(jetstream, settings)
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
+        self._moves = Moves(self.content, self._committers)
         self._settled = Settled()
         self._acks = Acks(jetstream)
         self._consumers: list[Consumer] = []
@@ -131,7 +128,7 @@ class Queue:
         unit = tuple(publication(shard, entry, 0) for entry in entries)
         answer = await self._committers[number].commit(unit)
         if isinstance(answer, Refused) and len(unit) > 1:
-            answer = await self._complete(number, unit)
+            answer = await self._moves.complete(number, unit)
         if isinstance(answer, Impossible):
             return Unavailable(QUEUE_CANNOT, answer.cause)
         if isinstance(answer, Unavailable):
@@ -165,7 +162,7 @@ class Queue:
         """
         wanted = successors
         if wanted:
-            successors = await self._store(claim, wanted)
+            successors = await self._moves.claimed(claim, wanted)
         elif claim.entry.state is State.PARKED or claim.entry.attempts:
             await self._forget_predecessor(claim)
         self._settled.add(claim.shard.number, claim.sequence)
@@ -192,88 +189,9 @@ class Queue:
         except (Unreachable, ApiError) as error:
             log.warning("what was moved may come again", queue_id=claim.entry.queue_id, error=str(error))
 
-    async def _store(self, claim: Claim, successors: Sequence[Entry]) -> Sequence[Entry]:
-        """What was stored: the successors, or the entry itself, held."""
-        pause_s = 0.1
-        while True:
-            try:
-                answer = await self._try_to_store(claim, successors)
-            except (Unreachable, ApiError) as error:
-                answer = Unavailable(QUEUE_AWAY, str(error))
-            if not isinstance(answer, Unavailable | Impossible):
-                return successors
-            log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
-            if isinstance(answer, Impossible):
-                successors = [_held(claim.entry, answer)]
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5)
-
-    async def _try_to_store(self, claim: Claim, successors: Sequence[Entry]) -> Answer:
-        await self.content.refer(successor for successor in successors if successor.key != claim.entry.key)
-        unit = succession(claim.shard, claim.entry, claim.sequence, successors)
-        answer = await self._committers[claim.shard.number].commit(unit)
-        if isinstance(answer, Refused) and not await self._has_moved(claim, successors):
-            answer = await self._complete(claim.shard.number, unit)
-            if isinstance(answer, Refused):
-                return Unavailable(QUEUE_AWAY, "it cannot be said whether the entry has moved")  # look again
-        return answer
-
-    async def _complete(self, number: int, unit: tuple[Publication, ...]) -> Answer:
-        """Store what is missing of a unit of which a part is there already.
-
-        A batch is all or nothing, but for a server that is killed (-9) between two writes of one: what it had written
-        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing. The
-        answer is that of the last one, which carries the guard of the whole.
-        """
-        answer: Answer = Stored()
-        for one in unit:
-            answer = await self._committers[number].commit((one,))
-            if isinstance(answer, Unavailable):
-                return answer._replace(in_doubt=True)
-            if isinstance(answer, Impossible):
-                return answer
-        return answer
-
-    async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
-        """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
-
-        Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
-        case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
-        Unreachable or ApiError when nobody answers.
-        """
-        last = await claim.shard.last(claim.entry.key)
-        if last < claim.sequence:
-            # Ended, by another hand; or the leader is none any more, and has not seen the entry. Then it learns that.
-            await asyncio.sleep(_DEPOSED_S)
-            last = await claim.shard.last(claim.entry.key)
-        if 0 < last <= claim.sequence:
-            return False
-        found = await claim.shard.latest(claim.entry.key)
-        ours = {successor.state for successor in successors if successor.key == claim.entry.key}
-        if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
-            log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
-        else:
-            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
-        return True
-
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
-        """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
-
-        False when somebody else moved it first, or when the successors can never be stored and it is held instead.
-        Unreachable or ApiError when the queue is away.
-        """
-        answer = await self._move(shard, found, successors)
-        moved = isinstance(answer, Stored)
-        if isinstance(answer, Impossible) and found.entry.state is not State.HELD:
-            answer = await self._move(shard, found, [_held(found.entry, answer)])
-        if isinstance(answer, Unavailable | Impossible):
-            raise Unreachable(answer.cause)
-        await shard.delete(found.sequence)
-        return moved
-
-    async def _move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:
-        unit = succession(shard, found.entry, found.sequence, successors)
-        return await self._committers[shard.number].commit(unit)
+        """Move an entry that nobody has claimed. See `Moves.unclaimed`."""
+        return await self._moves.unclaimed(shard, found, successors)
 
     async def release(self, shard: Shard, held: Lying) -> bool:
         """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
@@ -302,9 +220,3 @@ class Queue:
             await asyncio.sleep(self.settings.ack_wait_s / 3)
             for consumer in list(self._consumers):
                 await consumer.beat()
-
-
-def _held(entry: Entry, answer: Impossible) -> Entry:
-    """`entry`, kept for an operator: what should have followed cannot be stored."""
-    log.error("held", queue_id=entry.queue_id, reason=answer.cause)
-    return entry.moved(State.HELD, reason=f"what followed cannot be stored: {answer.cause}")

@@ -61,7 +61,7 @@ async def test_what_was_parked_and_finished_does_not_come_back_though_its_ack_is
     async with opened(server) as killed, opened(server) as alive:
         await killed.enqueue([fresh()])
         ready = await claimed(killed)
-        await killed._store(ready, [ready.entry.moved(State.PARKED)])  # and there it dies, before the ack
+        await killed._moves.claimed(ready, [ready.entry.moved(State.PARKED)])  # and there it dies, before the ack
         parked = await claimed(alive, State.PARKED)
 
         await alive.settle(parked, [])
@@ -74,7 +74,7 @@ async def test_what_was_retried_and_finished_does_not_come_back_though_its_ack_i
         await killed.enqueue([fresh()])
         ready = await claimed(killed)
         due = datetime.now(UTC) + timedelta(seconds=0.5)
-        await killed._store(ready, [ready.entry.moved(State.RETRY, attempts=1, due=due)])  # and there it dies
+        await killed._moves.claimed(ready, [ready.entry.moved(State.RETRY, attempts=1, due=due)])  # and there it dies
         again = await claimed(alive)
         assert again.sequence > ready.sequence
 
@@ -270,7 +270,7 @@ async def test_what_decides_over_mail_is_asked_of_the_leader(server: NatsServer)
 async def test_an_entry_that_has_ended_elsewhere_can_be_settled(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jetpost.queue.queue._DEPOSED_S", 0.1)
+    monkeypatch.setattr("jetpost.queue.moves._DEPOSED_S", 0.1)
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         claim = await claimed(queue)

@@ -1,0 +1,129 @@
+"""Moves: what follows an entry is stored in one guarded step, however often that is tried and whoever was killed."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from jetpost.jetstream import ApiError, Unreachable
+from jetpost.queue.commit import (
+    QUEUE_AWAY,
+    Answer,
+    GroupCommit,
+    Impossible,
+    Publication,
+    Refused,
+    Stored,
+    Unavailable,
+)
+from jetpost.queue.consume import Claim
+from jetpost.queue.entry import Entry
+from jetpost.queue.large import LargeContent
+from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.states import State
+from jetpost.queue.transition import succession
+
+_DEPOSED_S = 15.0
+"""After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
+
+log = structlog.get_logger(__name__)
+
+
+class Moves:
+    """The moves of one process, by way of the committers of its shards."""
+
+    def __init__(self, content: LargeContent, committers: Sequence[GroupCommit]) -> None:
+        self._content = content
+        self._committers = committers
+
+    async def claimed(self, claim: Claim, successors: Sequence[Entry]) -> Sequence[Entry]:
+        """Let `successors` follow the claimed entry; waits out a queue that is away.
+
+        What was stored: the successors, or, when they never can be, the entry itself, held.
+        """
+        pause_s = 0.1
+        while True:
+            try:
+                answer = await self._try_to_store(claim, successors)
+            except (Unreachable, ApiError) as error:
+                answer = Unavailable(QUEUE_AWAY, str(error))
+            if not isinstance(answer, Unavailable | Impossible):
+                return successors
+            log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
+            if isinstance(answer, Impossible):
+                successors = [_held(claim.entry, answer)]
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5)
+
+    async def unclaimed(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
+        """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
+
+        False when somebody else moved it first, or when the successors can never be stored and it is held instead.
+        Unreachable or ApiError when the queue is away.
+        """
+        answer = await self._try_to_move(shard, found, successors)
+        moved = isinstance(answer, Stored)
+        if isinstance(answer, Impossible) and found.entry.state is not State.HELD:
+            answer = await self._try_to_move(shard, found, [_held(found.entry, answer)])
+        if isinstance(answer, Unavailable | Impossible):
+            raise Unreachable(answer.cause)
+        await shard.delete(found.sequence)
+        return moved
+
+    async def complete(self, number: int, unit: tuple[Publication, ...]) -> Answer:
+        """Store what is missing of a unit of which a part is there already.
+
+        A batch is all or nothing, but for a server that is killed (-9) between two writes of one: what it had written
+        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing. The
+        answer is that of the last one, which carries the guard of the whole.
+        """
+        answer: Answer = Stored()
+        for one in unit:
+            answer = await self._committers[number].commit((one,))
+            if isinstance(answer, Unavailable):
+                return answer._replace(in_doubt=True)
+            if isinstance(answer, Impossible):
+                return answer
+        return answer
+
+    async def _try_to_store(self, claim: Claim, successors: Sequence[Entry]) -> Answer:
+        await self._content.refer(successor for successor in successors if successor.key != claim.entry.key)
+        unit = succession(claim.shard, claim.entry, claim.sequence, successors)
+        answer = await self._committers[claim.shard.number].commit(unit)
+        if isinstance(answer, Refused) and not await self._has_moved(claim, successors):
+            answer = await self.complete(claim.shard.number, unit)
+            if isinstance(answer, Refused):
+                return Unavailable(QUEUE_AWAY, "it cannot be said whether the entry has moved")  # look again
+        return answer
+
+    async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
+        """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
+
+        Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
+        case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
+        Unreachable or ApiError when nobody answers.
+        """
+        last = await claim.shard.last(claim.entry.key)
+        if last < claim.sequence:
+            # Ended, by another hand; or the leader is none any more, and has not seen the entry. Then it learns that.
+            await asyncio.sleep(_DEPOSED_S)
+            last = await claim.shard.last(claim.entry.key)
+        if 0 < last <= claim.sequence:
+            return False
+        found = await claim.shard.latest(claim.entry.key)
+        ours = {successor.state for successor in successors if successor.key == claim.entry.key}
+        if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
+            log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+        else:
+            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
+        return True
+
+    async def _try_to_move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:
+        unit = succession(shard, found.entry, found.sequence, successors)
+        return await self._committers[shard.number].commit(unit)
+
+
+def _held(entry: Entry, answer: Impossible) -> Entry:
+    """`entry`, kept for an operator: what should have followed cannot be stored."""
+    log.error("held", queue_id=entry.queue_id, reason=answer.cause)
+    return entry.moved(State.HELD, reason=f"what followed cannot be stored: {answer.cause}")
