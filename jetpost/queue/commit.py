@@ -55,14 +55,15 @@ _MOST_HEADER_OCTETS = 65_000
 """nats-server takes 65 535, in which it counts its own line and those of a batch."""
 _WRONG_LAST_SEQUENCE = 10071
 _DUPLICATE_ID = 10201
-_TOO_MANY_OPEN = frozenset({10210, 10211})
+_IN_A_MOMENT = frozenset({10164, 10210, 10211})
+"""The move before this one is still being applied to the cluster, or too many batches are open."""
 _NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077, 10110, 10122})
 _MARGIN_OCTETS = 1024
 """For the lines of a batch, and the server's own."""
 _BAD_REQUEST = 400
 _INCOMPLETE = 10176
 """Also when the server refused a message in the middle of the batch, which it tells nobody."""
-_NOT_OUR_FAULT = frozenset({_INCOMPLETE, 10174, 10202})
+_NOT_OUR_FAULT = frozenset({_INCOMPLETE, 10174, 10202}) | _IN_A_MOMENT
 """Refused as bad requests, although the same unit may be stored later: the stream or the cluster is being changed."""
 _nuid = NUID()
 
@@ -230,14 +231,14 @@ class GroupCommit:
                 if _is_impossible(error, alone=len(units) == 1):
                     COMMITS.labels("impossible").inc()
                     return Impossible(str(error))
-                if error.err_code not in _TOO_MANY_OPEN:
+                if error.err_code not in _IN_A_MOMENT:
                     self.trouble = str(error)
             except (Unreachable, NatsError, OSError) as error:
                 in_doubt = True
                 self.trouble = str(error) or type(error).__name__
             if loop.time() >= deadline:
                 COMMITS.labels("unreachable").inc()
-                return Unavailable(QUEUE_AWAY, self.trouble or "too many open batches", in_doubt)
+                return Unavailable(QUEUE_AWAY, self.trouble or "the stream is busy", in_doubt)
             COMMITS.labels("repeated").inc()
             await asyncio.sleep(0.05)
 

@@ -33,6 +33,7 @@ _MOST_A_PULL = 256
 ORDINARY_HEADER_BYTES = 64 * 1024
 """More than nats-server takes of headers."""
 _TOO_MUCH = "Exceeds MaxBytes"
+_COMPLETED = "Batch Completed"
 
 log = structlog.get_logger(__name__)
 
@@ -180,8 +181,8 @@ class Pull:
             if self._wanted == 0:
                 self._wake.set()
             return
-        if status == "100":
-            return
+        if status == "100" or _COMPLETED in str(message.headers):
+            return  # a sign of life; or the end of a request that was counted to its end, and the next one is open
         # 404/408: the pull ended. 409: consumer deleted, leadership changed, … 503: nobody there.
         self.found_nothing = status in {"404", "408"}
         too_much = _TOO_MUCH in str(message.headers)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from jetpost.mail.content import Inline
 from jetpost.queue.consume import Consumer, Memory
@@ -53,6 +54,17 @@ async def test_an_entry_that_is_larger_than_all_room_comes_alone(queue: Queue) -
         assert held(consumer) <= MOST + 40 * SIZE + SLACK
         await queue.settle(claim, [])
     assert came == sizes
+
+
+async def test_a_pull_that_is_complete_is_followed_by_the_next_one(queue: Queue) -> None:
+    restarted = REGISTRY.get_sample_value("jetpost_queue_pulls_restarted_total")
+    for _ in range(30):
+        await queue.enqueue([fresh()])
+    consumer = await queue.consumer(State.READY, max_claims=5, max_bytes=MOST).start()
+    for _ in range(30):
+        await queue.settle(await anext(consumer), [])
+    # Made again, it would lose sight of what is on its way, which comes back after `ack_wait_s` only.
+    assert REGISTRY.get_sample_value("jetpost_queue_pulls_restarted_total") == restarted
 
 
 async def test_consumers_share_one_memory_and_nobody_is_left_out(queue: Queue) -> None:
