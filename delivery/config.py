@@ -26,8 +26,12 @@ class Delivery(Section):
     """Seconds a process may take to finish the attempts it has begun when it is told to stop. What it has not begun
     goes back to the queue at once."""
     watchdog_s: Annotated[float, Field(gt=0)] = 15
-    """How often the watchdog looks for entries beyond their age and for parked entries that nobody takes back."""
+    """How often the watchdog looks for entries beyond their age, and for parked entries and retries that nobody
+    takes up."""
     overdue_s: Annotated[float, Field(ge=0)] = 7200
     """How long beyond its age a parked entry may be before the watchdog expires it in the queue itself: longer than an
     attempt that began in time may take (`attempt.timeouts`: `attempt_s` and `final_dot_s`). What its content may take
     comes on top."""
+    retry_late_s: Annotated[float, Field(ge=1)] = 300
+    """How long after a retry was due the watchdog begins it in the server's place. A server that comes back after an
+    outage begins its own at once, so this is for what it has forgotten."""

@@ -1,4 +1,4 @@
-"""The age limit, enforced from outside the lanes; and parked entries that nobody takes back.
+"""The age limit, enforced from outside the lanes; and what nobody takes back: parked entries, forgotten retries.
 
 A stuck lane cannot enforce anything, so this looks at claims and at the queue itself.
 """
@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from delivery.deliver import conclude
 from delivery.lanes.lane import Lanes
+from delivery.late import LateRetries
 from delivery.settle import expire
 from delivery.tell import tell
 from delivery.world import World
@@ -27,12 +28,14 @@ log = structlog.get_logger(__name__)
 
 async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
     """Look every `watchdog_s` seconds until `stopping`."""
+    late = LateRetries(world)
     while not stopping.is_set():
         try:
             await _expire_waiting(lanes, world)
             await _expire_parked(world)
             for site in await _parked_sites(world):
                 lanes.drain_parked(site)
+            await late.begin()
             lanes.sweep()
         except (Unreachable, ApiError, ValueError) as error:
             log.warning("watchdog", error=str(error))

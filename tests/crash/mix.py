@@ -24,6 +24,8 @@ SMALL, LARGE = 1_000, 150_000
 SETTINGS = {
     "queue.inline_bytes": INLINE_BYTES,
     "queue.ack_wait_s": ACK_WAIT_S,
+    # Longer than any election: what is this late the servers have forgotten.
+    "delivery.retry_late_s": 60,
     "delivery.retry.first_s": 2 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
     "delivery.retry.cap_s": 2 * ACK_WAIT_S,
     "delivery.lanes.first_connections": 2,

@@ -1,0 +1,55 @@
+"""Retries that no server began: one that lost its cluster while it fired them may have forgotten that it did not."""
+
+from datetime import datetime, timedelta
+
+import structlog
+from prometheus_client import Counter
+
+from delivery.world import World
+from jetpost.queue.entry import Entry
+from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.states import State
+
+BEGUN_LATE = Counter(
+    "jetpost_delivery_late_retries_total", "Retries that were due and had to be begun by the watchdog, not the server."
+)
+_A_LOOK = 32
+"""Entries of a shard that are looked at each time; the next look goes on behind them."""
+
+log = structlog.get_logger(__name__)
+
+
+class LateRetries:
+    """Goes round the retries of the queue, a few at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._looked_up_to: dict[int, int] = {}
+
+    async def begin(self) -> None:
+        """Make READY what should have been for `retry_late_s`. Unreachable or ApiError when the queue is away.
+
+        Guarded like every move: what the server has begun meanwhile stays its own. Killed between the batch and the
+        deletion of the retry: the server, or the next look, finds that the key has moved on, and removes it.
+        """
+        for shard in self._world.queue.shards:
+            self._looked_up_to[shard.number] = await self._look(shard, self._looked_up_to.get(shard.number, 0))
+
+    async def _look(self, shard: Shard, beyond: int) -> int:
+        """How far it came; 0 when that was the end."""
+        for _ in range(_A_LOOK):
+            found = await shard.oldest(State.RETRY, beyond=beyond)
+            if found is None:
+                return 0
+            beyond = found.sequence
+            if self._is_late(found.entry, self._world.now()):
+                await self._begin(shard, found)
+        return beyond
+
+    async def _begin(self, shard: Shard, late: Lying) -> None:
+        if await self._world.queue.move(shard, late, [late.entry.moved(State.READY)]):
+            BEGUN_LATE.inc()
+            log.warning("retry begun late", queue_id=late.entry.queue_id, due=str(late.entry.due))
+
+    def _is_late(self, entry: Entry, now: datetime) -> bool:
+        return entry.due is not None and now - entry.due > timedelta(seconds=self._world.config.retry_late_s)
