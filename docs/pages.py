@@ -41,7 +41,10 @@ WHO: dict[tuple[State, State], str] = {
     (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
     (State.PARKED, State.HELD): "delivery: as from `ready`",
     (State.PARKED, State.DONE): _TO_COME,
-    (State.RETRY, State.READY): "nats-server, at the time in `Nats-Schedule`",
+    (
+        State.RETRY,
+        State.READY,
+    ): "nats-server, at the time in `Nats-Schedule`; or delivery's watchdog, when that has passed",
     (State.RETRY, State.HELD): _TO_COME,
     (State.RETRY, State.BOUNCE): _TO_COME,
     (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, or it was claimed too often without an outcome",
