@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.queue.entry import Entry
-from jetpost.queue.shard import last_sequence
+from jetpost.queue.shard import DEPOSED_S, last_payload, last_sequence
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.tasks import end
 
@@ -87,7 +87,13 @@ class LargeContent:
         return None if (message.headers or {}).get("Status") == "404" else message.data
 
     async def _chunk(self, content_id: str, number: int) -> bytes:
-        chunk = await self._direct({"last_by_subj": f"content.{content_id}.chunk.{number}"})
+        subject = f"content.{content_id}.chunk.{number}"
+        chunk = await self._direct({"last_by_subj": subject})
+        if chunk is None:  # says a replica, which may lag behind
+            chunk = await last_payload(self._jetstream, CONTENT_STREAM, subject)
+        if chunk is None:  # says a leader, which may be none any more
+            await asyncio.sleep(DEPOSED_S)
+            chunk = await last_payload(self._jetstream, CONTENT_STREAM, subject)
         if chunk is None:
             raise ContentMissing(f"chunk {number} of {content_id} is gone")
         return chunk

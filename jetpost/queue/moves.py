@@ -19,12 +19,9 @@ from jetpost.queue.commit import (
 from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.large import LargeContent
-from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.shard import DEPOSED_S, Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.transition import succession
-
-_DEPOSED_S = 15.0
-"""After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +103,7 @@ class Moves:
         last = await claim.shard.last(claim.entry.key)
         if last < claim.sequence:
             # Ended, by another hand; or the leader is none any more, and has not seen the entry. Then it learns that.
-            await asyncio.sleep(_DEPOSED_S)
+            await asyncio.sleep(DEPOSED_S)
             last = await claim.shard.last(claim.entry.key)
         if 0 < last <= claim.sequence:
             return False

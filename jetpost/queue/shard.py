@@ -1,5 +1,6 @@
 """One shard: a stream of entries, and the words to ask it."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from jetpost.queue.entry import Entry, is_entry
 from jetpost.queue.states import State
 
 _BATCH = 256
+DEPOSED_S = 15.0
+"""After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 _NO_CONSUMER = 10014
 _NO_MESSAGE = 10037
 _NOT_THERE = frozenset({10037, 10043, 10057})
@@ -119,16 +122,27 @@ class Shard(NamedTuple):
 async def last_sequence(jetstream: JetStream, stream: str, subject: str) -> int:
     """The sequence of the last message under `subject`, wildcards allowed; 0 when there is none.
 
-    Asked of the stream's leader: a replica that lags behind, as it may serve a direct get, knows less. Unreachable or
-    ApiError when it does not answer.
+    Unreachable or ApiError when the stream's leader does not answer.
     """
+    found = await _last(jetstream, stream, subject)
+    return 0 if found is None else int(found["seq"])
+
+
+async def last_payload(jetstream: JetStream, stream: str, subject: str) -> bytes | None:
+    """What the last message under `subject` holds; None when there is none. Fails like `last_sequence`."""
+    found = await _last(jetstream, stream, subject)
+    return None if found is None else base64.b64decode(found.get("data", ""))
+
+
+async def _last(jetstream: JetStream, stream: str, subject: str) -> dict[str, Any] | None:
+    """Asked of the stream's leader: a replica that lags behind, as it may serve a direct get, knows less."""
     try:
-        found = await jetstream.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        found: dict[str, Any] = (await jetstream.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))["message"]
     except ApiError as error:
         if error.err_code != _NO_MESSAGE:
             raise
-        return 0
-    return int(found["message"]["seq"])
+        return None
+    return found
 
 
 def stored(message: Msg) -> Lying | None:

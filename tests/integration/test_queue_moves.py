@@ -270,7 +270,7 @@ async def test_what_decides_over_mail_is_asked_of_the_leader(server: NatsServer)
 async def test_an_entry_that_has_ended_elsewhere_can_be_settled(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jetpost.queue.moves._DEPOSED_S", 0.1)
+    monkeypatch.setattr("jetpost.queue.moves.DEPOSED_S", 0.1)
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         claim = await claimed(queue)

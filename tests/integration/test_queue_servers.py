@@ -219,7 +219,9 @@ async def test_shards_can_be_raised_while_mail_is_queued(server: NatsServer) -> 
         assert found == {early.queue_id, *(entry.queue_id for entry in later)}
 
 
-async def test_large_content_is_kept_once_and_goes_with_its_last_entry(server: NatsServer) -> None:
+async def test_large_content_is_kept_once_and_goes_with_its_last_entry(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     octets = os.urandom(700_001)
     async with opened(server) as queue:
         first = fresh()
@@ -236,9 +238,27 @@ async def test_large_content_is_kept_once_and_goes_with_its_last_entry(server: N
             assert b"".join([chunk async for chunk in queue.content.chunks(claim.entry.content)]) == octets
             await queue.settle(claim, [])
         await eventually_asked(lambda: _has_no_content(queue), "the chunks have gone")
+        monkeypatch.setattr("jetpost.queue.large.DEPOSED_S", 0.1)
         with pytest.raises(ContentMissing):
             async for _ in queue.content.chunks(reference):
                 pass
+
+
+async def test_a_chunk_that_a_replica_does_not_have_yet_is_the_leaders(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = os.urandom(300_000)
+
+    async def lags_behind(_: object) -> None:
+        return None
+
+    async with opened(server) as queue:
+        writer = queue.content.writer("06h0lagging")
+        await writer.write(octets)
+        reference = await writer.finish()
+        monkeypatch.setattr(queue.content, "_direct", lags_behind)
+
+        assert b"".join([chunk async for chunk in queue.content.chunks(reference)]) == octets
 
 
 async def _is_empty(queue: Queue) -> bool:
