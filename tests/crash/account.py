@@ -21,7 +21,7 @@ from typing import NamedTuple
 LAG_S = 0.5
 """How long before a kill something may have happened that the killed process had not noted on disk: a host's 250 that
 was not settled, an ack that was not written. Milliseconds as a rule; this is for a machine that is overloaded."""
-ACK_WAIT_S = 5.0
+ACK_WAIT_S = 8.0
 """`queue.ack_wait_s` of these runs. So long after a nats-server is back an entry may be in two hands: who had claimed
 it is still at it, and the server may have forgotten that, or not heard of it, and have given it to another."""
 
