@@ -14,7 +14,8 @@ from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import received
 from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
 from jetpost.process.run import Life
-from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.claim import Claim
+from jetpost.queue.consume import Consumer
 from jetpost.queue.gauge import watch
 from jetpost.queue.large import ContentMissing
 from jetpost.queue.queue import Queue

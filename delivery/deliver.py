@@ -15,7 +15,7 @@ from delivery.world import World
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
-from jetpost.queue.consume import Claim
+from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
 
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 async def deliver(claim: Claim, health: Health, world: World) -> Health:
     """Try one claimed entry once and write down what came of it. Returns what that says about the site."""
     entry = claim.entry
+    if not await world.queue.is_open(claim):
+        return health
     if claim.times_delivered > world.queue.settings.quarantine_after:
         await _quarantine(claim, world)
     elif health.suspended(world.monotonic()):

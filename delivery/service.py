@@ -21,7 +21,8 @@ from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream import JetStream, Nats
 from jetpost.process.files import limit
 from jetpost.process.run import Life
-from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.claim import Claim
+from jetpost.queue.consume import Consumer
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State

@@ -16,7 +16,7 @@ from delivery.settle import expire
 from delivery.tell import tell
 from delivery.world import World
 from jetpost.jetstream import ApiError, Unreachable
-from jetpost.queue.consume import Claim
+from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.listing import depth
 from jetpost.queue.states import State

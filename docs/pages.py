@@ -29,18 +29,19 @@ from jetpost.queue.transition import TOMBSTONE_TTL_S
 PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 
 _TO_COME = "nobody yet: for an operator's command to come"
+_CONTESTED = "delivery: everybody has the message, and another process may have the entry as well"
 WHO: dict[tuple[State, State], str] = {
     (State.READY, State.PARKED): "delivery: the site's lane is full; or it was handed back often, to be counted anew",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
     "successors can never be stored",
-    (State.READY, State.DONE): _TO_COME,
+    (State.READY, State.DONE): _CONTESTED,
     (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
     (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
     (State.PARKED, State.HELD): "delivery: as from `ready`",
-    (State.PARKED, State.DONE): _TO_COME,
+    (State.PARKED, State.DONE): _CONTESTED,
     (
         State.RETRY,
         State.READY,
@@ -48,7 +49,7 @@ WHO: dict[tuple[State, State], str] = {
     (State.RETRY, State.HELD): _TO_COME,
     (State.RETRY, State.BOUNCE): _TO_COME,
     (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, or it was claimed too often without an outcome",
-    (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender",
+    (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender; or as delivery, in silence",
     (State.HELD, State.READY): "an operator: `jetpost queue release`",
     (State.HELD, State.BOUNCE): "an operator: `jetpost queue release`, when its recipients had failed",
     (State.HELD, State.DONE): _TO_COME,

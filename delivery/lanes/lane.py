@@ -14,7 +14,8 @@ from prometheus_client import Counter, Gauge
 
 from delivery.lanes.health import Health
 from delivery.lanes.limits import Admission, LaneSettings, Load, admit, is_weary
-from jetpost.queue.consume import Claim, Consumer, Memory
+from jetpost.queue.claim import Claim
+from jetpost.queue.consume import Consumer, Memory
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State

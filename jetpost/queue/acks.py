@@ -35,6 +35,8 @@ class Open(NamedTuple):
 
     shard: Shard
     sequence: int
+    ended: str
+    """The key, when nothing follows the entry; otherwise empty."""
     sent: float
     """On the loop's clock."""
     confirmed: asyncio.Future[None]
@@ -52,11 +54,15 @@ class Acks:
         """Hear confirmations, from now on and on each connection to come."""
         await self._jetstream.listen(f"{self._inbox}.*", self._hear)
 
-    async def ack(self, shard: Shard, sequence: int, acknowledge_to: str) -> asyncio.Future[None]:
-        """Send one; what is returned is done when the entry is gone for good. Waits for nothing."""
+    async def ack(self, shard: Shard, sequence: int, acknowledge_to: str, *, ended: str = "") -> asyncio.Future[None]:
+        """Send one; what is returned is done when the entry is gone for good. Waits for nothing.
+
+        `ended`: its key, when nothing follows it. Until the ack is made good the entry may have got into another hand,
+        and what that one let follow goes with it.
+        """
         loop = asyncio.get_running_loop()
         name = f"{shard.number}-{sequence}"
-        ack = self._open[name] = Open(shard, sequence, loop.time(), loop.create_future())
+        ack = self._open[name] = Open(shard, sequence, ended, loop.time(), loop.create_future())
         await self._jetstream.tell(acknowledge_to, b"+ACK", reply=f"{self._inbox}.{name}")
         return ack.confirmed
 
@@ -89,6 +95,8 @@ class Acks:
             return
         try:
             await ack.shard.delete(ack.sequence)
+            if ack.ended:
+                await ack.shard.forget(ack.ended)
         except (Unreachable, ApiError, NatsError, OSError) as error:
             log.debug("an entry is not deleted yet", error=str(error))  # the next look tries again
             return

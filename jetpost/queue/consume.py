@@ -1,4 +1,4 @@
-"""Claims: entries taken from the queue that stay ours until we say what became of them."""
+"""Where claims come from: the entries of one state, of every shard, as far as there is room for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -8,6 +8,7 @@ import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
+from jetpost.queue.claim import Claim, Settled
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.settings import QueueSettings
@@ -22,28 +23,10 @@ RESUMED = Counter(
     ["by"],
 )
 
-_REMEMBERED = 200_000
 _NOT_TO_US = b'-NAK {"delay": %d}' % int(LAST_ANSWER_S * 1e9)
 _IDLE_PARKED_S = 300
 
 log = structlog.get_logger(__name__)
-
-
-class Claim:
-    """One entry that is ours for now: settle it or hand it back."""
-
-    __slots__ = ("acknowledge_to", "consumer", "entry", "octets", "sequence", "shard", "times_delivered")
-
-    def __init__(
-        self, entry: Entry, sequence: int, times_delivered: int, *, shard: Shard, consumer: "Consumer", message: Msg
-    ) -> None:
-        self.entry = entry
-        self.sequence = sequence
-        self.times_delivered = times_delivered
-        self.shard = shard
-        self.consumer = consumer
-        self.acknowledge_to = message.reply
-        self.octets = len(message.data) + sum(map(len, (message.headers or {}).values()))
 
 
 class Memory:
@@ -71,22 +54,6 @@ class Memory:
         left = self._most - sum(self._held.values())
         share = self._most // max(len(self._held), 1) - self._held.get(consumer, 0)
         return max(min(left, share), 0)
-
-
-class Settled:
-    """The sequences this process has settled lately: a redelivery of one is acknowledged again, never attempted."""
-
-    def __init__(self) -> None:
-        self._sequences: dict[tuple[int, int], None] = {}
-
-    def add(self, shard: int, sequence: int) -> None:
-        """Remember; the oldest are forgotten."""
-        self._sequences[shard, sequence] = None
-        if len(self._sequences) > _REMEMBERED:
-            del self._sequences[next(iter(self._sequences))]
-
-    def __contains__(self, place: tuple[int, int]) -> bool:
-        return place in self._sequences
 
 
 class Consumer:
@@ -180,7 +147,7 @@ class Consumer:
         sequence, times = metadata.sequence.stream, metadata.num_delivered or 1
         place = (shard.number, sequence)
         if (held := self._live.get(place)) is not None:
-            held.acknowledge_to = message.reply  # ours still: the server lost sight of us for a while
+            held.came_again(message.reply)
             return
         if place in self._settled:
             RESUMED.labels("self").inc()
@@ -197,7 +164,17 @@ class Consumer:
             log.info("resumed", queue_id=entry.queue_id, sequence=sequence)
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
-        claim = Claim(entry, sequence, times, shard=shard, consumer=self, message=message)
+        claim = Claim(
+            entry,
+            sequence,
+            times,
+            shard=shard,
+            consumer=self,
+            message=message,
+            patience_s=self._settings.ack_wait_s,
+            # Before its first reconnect a process that has just started finds a backlog, no revenants.
+            contested=times > 1 or (sequence <= suspect and shard.jetstream.generation > 0),
+        )
         if self._stopped:
             # Not at once: our own pull, still open, would get it again and again.
             await shard.jetstream.tell(message.reply, _NOT_TO_US)
@@ -222,7 +199,7 @@ class Consumer:
     async def beat(self) -> None:
         """Tell the server that every claim is still being worked on."""
         for claim in self.claims:
-            await claim.shard.jetstream.tell(claim.acknowledge_to, b"+WPI")
+            await claim.beat()
 
     async def stop(self) -> None:
         """Stop pulling and hand back what was not yielded yet; ends the iteration at once. Claims yielded stay.

@@ -1,11 +1,12 @@
 """Moves: what follows an entry is stored in one guarded step, however often that is tried and whoever was killed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from jetpost.jetstream import ApiError, Unreachable
+from jetpost.queue.claim import Claim
 from jetpost.queue.commit import (
     QUEUE_AWAY,
     Answer,
@@ -16,7 +17,6 @@ from jetpost.queue.commit import (
     Stored,
     Unavailable,
 )
-from jetpost.queue.consume import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.large import LargeContent
 from jetpost.queue.shard import DEPOSED_S, Lying, Shard
@@ -38,19 +38,19 @@ class Moves:
 
         What was stored: the successors, or, when they never can be, the entry itself, held.
         """
-        pause_s = 0.1
-        while True:
-            try:
-                answer = await self._try_to_store(claim, successors)
-            except (Unreachable, ApiError) as error:
-                answer = Unavailable(QUEUE_AWAY, str(error))
-            if not isinstance(answer, Unavailable | Impossible):
-                return successors
-            log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
-            if isinstance(answer, Impossible):
-                successors = [_held(claim.entry, answer)]
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5)
+        answer = await _insist(claim, lambda: self._try_to_store(claim, successors))
+        if isinstance(answer, Impossible):
+            successors = [_held(claim.entry, answer)]
+            await _insist(claim, lambda: self._try_to_hold(claim, successors))
+        return successors
+
+    async def ended(self, claim: Claim) -> None:
+        """Nothing follows the claimed entry, whoever else has it in hand; waits out a queue that is away.
+
+        A tombstone refuses what another hand would still let follow. What it has let follow already is removed: nobody
+        needs it any more, and the content that it refers to may go now.
+        """
+        await _insist(claim, lambda: self._try_to_end(claim))
 
     async def unclaimed(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
@@ -93,6 +93,17 @@ class Moves:
                 return Unavailable(QUEUE_AWAY, "it cannot be said whether the entry has moved")  # look again
         return answer
 
+    async def _try_to_hold(self, claim: Claim, held: Sequence[Entry]) -> Answer:
+        answer = await self._try_to_store(claim, held)
+        # There is nothing else that could be stored of it: it is tried until somebody has made room for it.
+        return Unavailable(QUEUE_AWAY, answer.cause) if isinstance(answer, Impossible) else answer
+
+    async def _try_to_end(self, claim: Claim) -> Answer:
+        answer = await self._try_to_store(claim, [])
+        if isinstance(answer, Refused):
+            await claim.shard.forget(claim.entry.key)
+        return answer
+
     async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
         """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
 
@@ -118,6 +129,21 @@ class Moves:
     async def _try_to_move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:
         unit = succession(shard, found.entry, found.sequence, successors)
         return await self._committers[shard.number].commit(unit)
+
+
+async def _insist(claim: Claim, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What the queue answers to `attempt` when it is not away."""
+    pause_s = 0.1
+    while True:
+        try:
+            answer = await attempt()
+        except (Unreachable, ApiError) as error:
+            answer = Unavailable(QUEUE_AWAY, str(error))
+        if not isinstance(answer, Unavailable):
+            return answer
+        log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, 5)
 
 
 def _held(entry: Entry, answer: Impossible) -> Entry:

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.acks import Acks
+from jetpost.queue.claim import Claim, Settled
 from jetpost.queue.commit import (
     QUEUE_AWAY,
     QUEUE_CANNOT,
@@ -20,7 +21,7 @@ from jetpost.queue.commit import (
     Unavailable,
     unavailable,
 )
-from jetpost.queue.consume import Claim, Consumer, Memory, Settled
+from jetpost.queue.consume import RESUMED, Consumer, Memory
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
@@ -35,6 +36,8 @@ from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 _STATES = {state: MOVES.labels(state.value) for state in State}
+
+_PAUSE_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +76,7 @@ class Queue:
                 break
             except (Unreachable, ApiError) as error:
                 log.warning("waiting for the queue", error=str(error))
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(_PAUSE_S)
         self = cls(jetstream, settings, shards, durability)
         await self._acks.listen()
         self._tasks = [
@@ -160,13 +163,17 @@ class Queue:
         the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged. An ack
         that gets lost is made good (see Acks); `close` waits for that.
         """
-        wanted = successors
+        wanted, ended = successors, ""
         if wanted:
             successors = await self._moves.claimed(claim, wanted)
-        elif claim.entry.state is State.PARKED or claim.entry.attempts:
-            await self._forget_predecessor(claim)
+        elif claim.is_contested:
+            await self._moves.ended(claim)
+        else:
+            ended = claim.entry.key
+            if claim.entry.state is State.PARKED or claim.entry.attempts:
+                await self._forget_predecessor(claim)
         self._settled.add(claim.shard.number, claim.sequence)
-        confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to)
+        confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to, ended=ended)
         claim.consumer.release(claim)
         for successor in successors:
             _STATES[successor.state].inc()
@@ -175,7 +182,7 @@ class Queue:
         ):
             # Not before the entry is gone for good: it must never come back without its content.
             await confirmed
-            await self._drop_content(claim.entry)
+            await self._drop_content(claim)
         return successors is wanted
 
     async def _forget_predecessor(self, claim: Claim) -> None:
@@ -203,11 +210,31 @@ class Queue:
             raise ValueError(f"{held.entry.queue_id} is {held.entry.state}, not held")
         return await self.move(shard, held, [held.entry.moved(state, reason="")])
 
-    async def _drop_content(self, entry: Entry) -> None:
+    async def _drop_content(self, claim: Claim) -> None:
+        """Nobody needs the content any more, unless another hand has let something follow the entry."""
         try:
-            await self.content.drop(entry)
+            if not await claim.shard.lives_on(claim.entry.key, claim.sequence):
+                await self.content.drop(claim.entry)
         except (Unreachable, ApiError) as error:
-            log.warning("content left for its age limit", queue_id=entry.queue_id, error=str(error))
+            log.warning("content left for its age limit", queue_id=claim.entry.queue_id, error=str(error))
+
+    async def is_open(self, claim: Claim) -> bool:
+        """Whether the entry is still to be attempted. Asked before an attempt, for what waited and was lost from sight.
+
+        False: another process has finished it meanwhile, and the claim has ended. Waits out a queue that is away.
+        """
+        if not claim.is_contested:
+            return True
+        last = await _answered(claim.shard, claim.entry.key)
+        if last == claim.sequence:
+            return True
+        log.info("finished elsewhere", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+        RESUMED.labels("other").inc()
+        if last > claim.sequence:
+            await claim.shard.jetstream.tell(claim.acknowledge_to, b"+ACK")
+        # Otherwise it is gone, says a leader that may be none any more: if it is not, it comes again.
+        claim.consumer.release(claim)
+        return False
 
     async def hand_back(self, claim: Claim) -> None:
         """Not begun: somebody else may have it at once."""
@@ -220,3 +247,13 @@ class Queue:
             await asyncio.sleep(self.settings.ack_wait_s / 3)
             for consumer in list(self._consumers):
                 await consumer.beat()
+
+
+async def _answered(shard: Shard, key: str) -> int:
+    """The sequence of the latest entry under `key`, as soon as the leader says it."""
+    while True:
+        try:
+            return await shard.last(key)
+        except (Unreachable, ApiError) as error:
+            log.warning("cannot look whether an entry is open", error=str(error))
+            await asyncio.sleep(_PAUSE_S)

@@ -57,6 +57,11 @@ class Shard(NamedTuple):
         """The sequence of the latest entry under `key`, as the leader knows it; 0 when there is none."""
         return await last_sequence(self.jetstream, self.stream, self.subject(key))
 
+    async def lives_on(self, key: str, sequence: int) -> bool:
+        """Whether an entry, and no tombstone, lies under `key` beyond `sequence`, as the leader knows it."""
+        found = await _last(self.jetstream, self.stream, self.subject(key))
+        return found is not None and int(found["seq"]) > sequence and found["subject"].split(".")[1] != State.DONE.value
+
     async def latest(self, key: str) -> Lying | None:
         """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
         return stored(await self.direct({"last_by_subj": self.subject(key)}))
@@ -87,6 +92,10 @@ class Shard(NamedTuple):
         except ApiError as error:
             if error.err_code not in _NOT_THERE:
                 raise
+
+    async def forget(self, key: str) -> None:
+        """Remove all that lies under `key`. Unreachable or ApiError when that may not have happened."""
+        await self.jetstream.api(f"STREAM.PURGE.{self.stream}", {"filter": self.subject(key)})
 
     async def forget_before(self, key: str, sequence: int) -> None:
         """Remove what lies under `key` before `sequence`. Unreachable or ApiError when that may not have happened."""

@@ -17,7 +17,7 @@ class State(StrEnum):
     HELD = "held"
     """Quarantined or held by an operator; nobody takes it until it is released."""
     DONE = "done"
-    """A tombstone without content: the entry ended in a batch that left nothing else under its key. It expires."""
+    """A tombstone without content: the entry ended, and nothing else under its key shows that. It expires."""
 
 
 MOVES: dict[State, frozenset[State]] = {

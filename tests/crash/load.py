@@ -20,8 +20,9 @@ _SESSIONS = 10
 _PACE_S = 0.03
 """Between two messages of a session: the load goes on for as long as the kills do, at some hundreds a second."""
 _CALM_S = 240
-"""Within this, when everything is up again, what clients still have is taken, and what is queued is gone. Generous: a
-virtual machine may stand still for a minute."""
+"""Within this, when everything is up again, servers have caught up, what clients still have is taken, and what is
+queued is gone. Generous: a virtual machine may stand still for a minute, and a nats-server that was cut off may need
+several elections and catch-ups."""
 
 
 class Load:
@@ -71,7 +72,7 @@ class Load:
         yield
         if alone:
             for server in self._system.servers:
-                await server.current()
+                await server.current(within_s=_CALM_S)
             for service in self._system.services:
                 await service.ready()
         for process, source in zip(processes, sources, strict=True):

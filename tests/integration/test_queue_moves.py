@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from jetpost.mail.content import Content
+from jetpost.queue.claim import Claim
 from jetpost.queue.commit import Refused
-from jetpost.queue.consume import Claim, Consumer
+from jetpost.queue.consume import Consumer
+from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth, entries, show
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.states import State
@@ -238,6 +240,80 @@ async def test_an_ack_that_no_server_heard_is_made_good(server: NatsServer) -> N
         assert about["num_ack_pending"] == 0
 
 
+def _deferred(claim: Claim) -> Entry:
+    return claim.entry.moved(State.RETRY, attempts=1, due=datetime.now(UTC) + timedelta(hours=1))
+
+
+async def _in_two_hands(one: Queue, other: Queue, entry: Entry) -> tuple[Claim, Claim]:
+    """Two claims of one entry: `one`'s is taken for dead while it stands still, and comes back to life."""
+    await one.enqueue([entry])
+    first = await claimed(one)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one, "_consumers", [])  # nobody beats
+        second = await claimed(other)
+    assert second.sequence == first.sequence
+    return first, second
+
+
+@pytest.mark.parametrize("delivered_first", [True, False])
+async def test_what_one_hand_has_delivered_is_not_retried_by_another(server: NatsServer, delivered_first: bool) -> None:
+    """Neither what the other has deferred before, nor what it defers after."""
+    async with opened(server) as one, opened(server) as other:
+        first, second = await _in_two_hands(one, other, fresh(content=await _stored_content(one)))
+        if delivered_first:
+            await one.settle(first, [])
+        await other.settle(second, [_deferred(second)])
+        if not delivered_first:
+            await one.settle(first, [])
+        assert await _is_empty(one)
+        await eventually_asked(lambda: _has_no_content(one), "nobody needs the content")
+
+
+async def test_what_the_second_hand_has_delivered_is_not_retried_by_the_first(server: NatsServer) -> None:
+    async with opened(server) as one, opened(server) as other:
+        first, second = await _in_two_hands(one, other, fresh())
+        await one.settle(first, [_deferred(first)])
+        await other.settle(second, [])
+        assert await _is_empty(one)
+
+
+async def test_content_stays_for_what_another_hand_let_follow(server: NatsServer) -> None:
+    """What the first makes of it refers to nothing; the other has put it off, and will need the content."""
+    async with opened(server) as one, opened(server) as other:
+        first, second = await _in_two_hands(one, other, fresh(content=await _stored_content(one)))
+        await other.settle(second, [_deferred(second)])
+        await one.settle(first, [msgspec.structs.replace(fresh("home.test"), queue_id=first.entry.report_id())])
+        assert await _holds(one, {State.RETRY: 1})
+        retry = second.entry.moved(State.RETRY)
+        assert b"".join([chunk async for chunk in one.content.chunks(retry.content)]).endswith(b"hello\r\n")
+
+
+async def _not_now(names: list[str]) -> None:
+    return
+
+
+async def test_an_ack_made_good_late_takes_along_what_another_hand_let_follow(server: NatsServer) -> None:
+    async with opened(server) as one, opened(server) as other:
+        await one.enqueue([fresh()])
+        claim = await claimed(one)
+        claim.acknowledge_to = "$JS.ACK.away"  # to a server that is cut off
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one._acks, "_make_good", _not_now)  # it cannot be made good there, either
+            await one.settle(claim, [])
+            again = await claimed(other)
+            await other.settle(again, [_deferred(again)])
+        await eventually_asked(lambda: _is_empty(one), "nobody is to have it again")
+
+
+async def test_only_a_contested_end_leaves_a_tombstone(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        claim = await claimed(queue)
+        assert not claim.is_contested
+        await queue.settle(claim, [])
+        await eventually_asked(lambda: _stream_is_empty(queue), "nothing is left")
+
+
 async def test_the_queue_is_closed_when_its_acks_are_confirmed(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh() for _ in range(200)])
@@ -277,6 +353,10 @@ async def test_an_entry_that_has_ended_elsewhere_can_be_settled(
         await claim.shard.delete(claim.sequence)
         assert await queue.settle(claim, [claim.entry.moved(State.PARKED)])
         assert await _is_empty(queue)
+
+
+async def _stream_is_empty(queue: Queue) -> bool:
+    return bool((await queue.shards[0].jetstream.api("STREAM.INFO.MAIL"))["state"]["messages"] == 0)
 
 
 async def _stored_content(queue: Queue) -> Content:

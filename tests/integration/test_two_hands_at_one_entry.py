@@ -1,0 +1,39 @@
+"""A process that stood still comes back to entries that others have had in hand meanwhile."""
+
+import signal
+
+from tests.conftest import MakeMx, MakeSystem
+from tests.fixtures.eventually import eventually, eventually_asked
+from tests.fixtures.letters import LETTER
+from tests.fixtures.mx_script import SILENCE
+
+ONE_AT_A_TIME = {
+    "delivery.lanes.connections_per_site": 1,
+    "delivery.lanes.first_connections": 1,
+    "delivery.retry.first_s": 1,
+    "queue.ack_wait_s": 2,
+}
+
+
+async def test_what_others_have_delivered_is_neither_attempted_nor_retried(make_system: MakeSystem, mx: MakeMx) -> None:
+    """What waited in its lane is not begun; what it was at, and puts off, does not come again."""
+    dest = await mx("still.test", replies={"DATA": (SILENCE,)})
+    system = await make_system(ONE_AT_A_TIME)
+    (still,) = system.delivery
+    await system.submit("me@home.test", ["begun@still.test"], LETTER)
+    await eventually(lambda: dest.heard["DATA"], "the first attempt is under way")
+    await system.submit("me@home.test", ["waiting@still.test"], LETTER)
+    await eventually_asked(lambda: still.metric("jetpost_delivery_waiting"), "the second entry waits for it")
+
+    still.signal(signal.SIGSTOP)
+    await system.scale_delivery(2)
+    await dest.received("begun@still.test")
+    await dest.received("waiting@still.test")
+    still.signal(signal.SIGCONT)
+    for connection in list(dest.open):
+        connection.abort()
+
+    await system.told(still, "deferred")
+    await system.told(still, "finished elsewhere")
+    await system.empty()
+    assert sorted(message.recipients for message in dest.messages) == [("begun@still.test",), ("waiting@still.test",)]
