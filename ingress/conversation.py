@@ -6,11 +6,12 @@ from typing import Any, ClassVar, NamedTuple
 from ingress.accept import Desk, Offer, accept
 from ingress.auth.backend import Backend
 from ingress.auth.dialogue import authenticate
-from ingress.auth.exchange import MECHANISMS
 from ingress.connections import CLOSING
+from ingress.greeting import extensions
 from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
+from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Refuse
 from ingress.rejections import refused
 from ingress.session.arrived import Arrived
@@ -26,7 +27,6 @@ from jetpost.queue.entry import QueueId
 _OK = EnhancedStatus(2, 0, 0)
 _BAD_SEQUENCE = EnhancedStatus(5, 5, 1)
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
-_POLICY = EnhancedStatus(4, 7, 0)
 
 OK = Reply(250, _OK, ("Ok",))
 _SENDER_OK = Reply(250, EnhancedStatus(2, 1, 0), ("Ok",))
@@ -41,8 +41,6 @@ _NO_PARAMETERS = Refuse(Reply(501, _INVALID_ARGUMENTS, ("No parameters allowed",
 _NOT_IMPLEMENTED = Refuse(Reply(502, _BAD_SEQUENCE, ("Not implemented",)), "sequence")
 _TLS_ALREADY = Refuse(Reply(503, _BAD_SEQUENCE, ("TLS is on already",)), "sequence")
 _TROUBLE = Refuse(Reply(451, EnhancedStatus(4, 3, 0), ("Internal trouble, try again later",)), "internal")
-_TOO_MANY_ERRORS = Reply(421, _POLICY, ("Too many errors",))
-_TOO_MANY_FAILURES = Reply(421, _POLICY, ("Too many failed authentications",))
 
 log = logger(__name__)
 
@@ -152,7 +150,7 @@ class Conversation:
         self._wire.hang_up(CLOSING)
 
     def _refuse(self, refusal: Refuse, verb: str, queue_id: str = "") -> None:
-        session, limits = self.session, self._house.desk.limits
+        session = self.session
         refused(
             refusal,
             verb=verb,
@@ -163,29 +161,15 @@ class Conversation:
         self._wire.say(refusal.reply)
         # "Later" is nobody's mistake: beyond the limit of recipients a client may hear it many times in a row.
         session.errors += refusal.reply.is_permanent
-        if session.errors >= limits.command_errors:
-            self._wire.hang_up(_TOO_MANY_ERRORS)
-        elif session.auth_failures >= limits.auth_failures:
-            self._wire.hang_up(_TOO_MANY_FAILURES)
+        if (last_word := exhausted(session, self._house.desk.limits)) is not None:
+            self._wire.hang_up(last_word)
 
     def _ehlo(self, argument: str) -> Answer:
         answer = self._greet(argument, extended=True)
         if isinstance(answer, Refuse):
             return answer
-        session, listener = self.session, self._house.listener
-        lines = [
-            f"{self._house.desk.hostname} greets {session.client_name}",
-            "PIPELINING",
-            f"SIZE {self._house.desk.limits.message_bytes}",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-        ]
-        if listener.tls == "starttls" and not session.tls:
-            lines.append("STARTTLS")
-        if listener.require_auth and session.tls and not session.identity:
-            lines.append(f"AUTH {' '.join(MECHANISMS)}")
-        return Reply(250, None, tuple(lines))
+        desk = self._house.desk
+        return extensions(desk.hostname, self.session, self._house.listener, desk.limits.message_bytes)
 
     def _helo(self, argument: str) -> Answer:
         return self._greet(argument, extended=False) or Reply(250, None, (self._house.desk.hostname,))

@@ -6,6 +6,7 @@ import pytest
 
 from ingress.policy.judge import judge, judge_content
 from ingress.policy.limits import Limits
+from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Terms
 from ingress.session.body import Facts
 from ingress.session.command import Destination, Sender
@@ -96,3 +97,19 @@ def test_to_whom_one_may_send(
 def test_which_contents_are_refused(facts: Facts, expected: str | None) -> None:
     refusal = judge_content(facts, LIMITS)
     assert (" ".join(str(refusal.reply).split()[:2]) if refusal else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("errors", "failures", "expected"),
+    [
+        (0, 0, None),
+        (9, 4, None),
+        (10, 0, "421 4.7.0 Too many errors"),
+        (0, 5, "421 4.7.0 Too many failed authentications"),
+        (11, 6, "421 4.7.0 Too many errors"),
+    ],
+)
+def test_patience_has_an_end(errors: int, failures: int, expected: str | None) -> None:
+    session = Session("192.0.2.1", errors=errors, auth_failures=failures)
+    last_word = exhausted(session, Limits(command_errors=10, auth_failures=5))
+    assert (None if last_word is None else str(last_word)) == expected
