@@ -19,7 +19,7 @@ test: .venv/installed ## Unit and integration tests, against real processes on l
 crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes)
 	$(BIN)/python -m pytest tests/crash --timeout 1800 -s
 
-end-to-end: .venv/installed ## Real peers from Debian: needs packages postfix, swaks, libnet-ssleay-perl, prometheus
+end-to-end: .venv/installed ## Real peers: needs Debian packages postfix, swaks, libnet-ssleay-perl, prometheus, and loki (tests/end_to_end/loki/build)
 	$(BIN)/python -m pytest tests/end_to_end
 
 bench: .venv/installed ## Throughput beside Postfix: needs the Debian package postfix; options in BENCH='…'
