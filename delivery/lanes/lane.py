@@ -235,6 +235,8 @@ class Lanes:
             taking = asyncio.create_task(self._take(consumer))
             try:
                 await consumer.exhausted()
+                while not await consumer.ended():
+                    await consumer.exhausted()
             finally:
                 await end([taking])
         finally:

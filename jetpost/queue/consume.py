@@ -25,6 +25,8 @@ RESUMED = Counter(
 
 _NOT_TO_US = b'-NAK {"delay": %d}' % int(LAST_ANSWER_S * 1e9)
 _IDLE_PARKED_S = 300
+_TO_BEGIN_WITH = 1024
+"""Octets, over all shards: a pull that asks for less than an ordinary entry brings one all the same."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +52,11 @@ class Memory:
         self._held[consumer] = self._held.get(consumer, 0) + octets
 
     def room(self, consumer: "Consumer") -> int:
-        """Octets that are welcome. What one site holds that is slow keeps the others waiting for its end at most."""
+        """Octets that are welcome. Who holds nothing may always begin: the others take what they release at once."""
+        held = self._held.get(consumer, 0)
         left = self._most - sum(self._held.values())
-        share = self._most // max(len(self._held), 1) - self._held.get(consumer, 0)
-        return max(min(left, share), 0)
+        share = self._most // max(len(self._held), 1) - held
+        return max(min(left, share), 0 if held else _TO_BEGIN_WITH)
 
 
 class Consumer:
@@ -87,8 +90,11 @@ class Consumer:
     async def start(self) -> Self:
         """Begin to pull."""
         self._memory.join(self)
-        self._tasks = [asyncio.create_task(pull.run(), name=f"pull {self.name}") for pull in self._pulls]
+        self._pull()
         return self
+
+    def _pull(self) -> None:
+        self._tasks = [asyncio.create_task(pull.run(), name=f"pull {self.name}") for pull in self._pulls]
 
     @property
     def name(self) -> str:
@@ -200,6 +206,21 @@ class Consumer:
         """Tell the server that every claim is still being worked on."""
         for claim in self.claims:
             await claim.beat()
+
+    async def ended(self) -> bool:
+        """Ask for nothing more; True when nothing came on what had been asked. Otherwise pulling goes on.
+
+        What comes is never given back here: its next delivery might find the next consumer just as far, time and again.
+        """
+        for pull in self._pulls:
+            pull.leave()
+        await asyncio.wait(self._tasks)
+        if not self._live:
+            return True
+        for pull in self._pulls:
+            pull.stay()
+        self._pull()
+        return False
 
     async def stop(self) -> None:
         """Stop pulling and hand back what was not yielded yet; ends the iteration at once. Claims yielded stay.

@@ -94,6 +94,10 @@ class Pull:
         self._leaving = True
         self._wake.set()
 
+    def stay(self) -> None:
+        """`run` may begin again."""
+        self._leaving = self.found_nothing = False
+
     def room_changed(self) -> None:
         """A claim ended: maybe more are welcome."""
         if self._wanted == 0:

@@ -1,5 +1,6 @@
 """What a process claims is bounded in octets: for each pull, and over its consumers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,20 +69,51 @@ async def test_a_pull_that_is_complete_is_followed_by_the_next_one(queue: Queue)
 
 
 async def test_consumers_share_one_memory_and_nobody_is_left_out(queue: Queue) -> None:
-    taking = await queue.consumer(State.READY, max_claims=1000, max_bytes=10**8).start()
-    for site in SITES:
-        for _ in range(10):
-            await queue.enqueue([fresh(site, Inline(b"x" * SIZE))])
-    for _ in range(10 * len(SITES)):
-        claim = await anext(taking)
-        await queue.settle(claim, [claim.entry.moved(State.PARKED)])
+    await _park(queue, dict.fromkeys(SITES, 10))
     memory = Memory(MOST)
-    consumers = [
-        await queue.consumer(State.PARKED, site=Site(site.replace(".", "_")), max_claims=1000, max_bytes=memory).start()
-        for site in SITES
-    ]
+    consumers = [await _parked(queue, site, memory).start() for site in SITES]
     for _ in range(10):
         for consumer in consumers:
             await eventually(lambda it=consumer: it.claims, "each site has its turn")  # type: ignore[misc]
             assert sum(map(held, consumers)) <= MOST + len(SITES) * (SIZE + SLACK)
             await queue.settle(await anext(consumer), [])
+
+
+async def test_who_comes_when_others_hold_all_the_room_may_begin(queue: Queue) -> None:
+    first, second, late = SITES
+    await _park(queue, {first: 10, second: 10, late: 1})
+    memory = Memory(MOST)
+    fast = [await _parked(queue, site, memory).start() for site in (first, second)]
+    await eventually(lambda: sum(map(held, fast)) >= MOST, "the others hold all the room")
+    slow = await _parked(queue, late, memory).start()
+    await eventually(lambda: slow.claims, "it has its turn")
+    assert sum(map(held, [*fast, slow])) <= MOST + len(SITES) * (SIZE + SLACK)
+
+
+async def test_what_comes_to_a_consumer_that_ends_is_taken(queue: Queue) -> None:
+    """Given back, it came again when the next consumer was about to end, and again, until it was held."""
+    (site, *_) = SITES
+    consumer = await _parked(queue, site, Memory(MOST)).start()
+    await consumer.exhausted()
+    ending = asyncio.create_task(consumer.ended())
+    await _park(queue, {site: 1})
+    claim = await anext(consumer)
+    assert claim.times_delivered == 1
+    assert not await ending
+    await queue.settle(claim, [])
+    await consumer.exhausted()
+    assert await consumer.ended()
+
+
+async def _park(queue: Queue, counts: dict[str, int]) -> None:
+    taking = await queue.consumer(State.READY, max_claims=1000, max_bytes=10**8).start()
+    for site, count in counts.items():
+        for _ in range(count):
+            await queue.enqueue([fresh(site, Inline(b"x" * SIZE))])
+            claim = await anext(taking)
+            await queue.settle(claim, [claim.entry.moved(State.PARKED)])
+    await queue.retire(taking)
+
+
+def _parked(queue: Queue, site: str, memory: Memory) -> Consumer:
+    return queue.consumer(State.PARKED, site=Site(site.replace(".", "_")), max_claims=1000, max_bytes=memory)
