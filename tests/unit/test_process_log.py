@@ -1,7 +1,9 @@
 """Log lines: JSON with the known fields first, or readable at a terminal; libraries' lines alike."""
 
+import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -85,3 +87,79 @@ def test_people_get_a_readable_line(capsys: pytest.CaptureFixture[str], monkeypa
 
     (line,) = lines(capsys)
     assert line[8:] == " error   up       process died process=nats"
+
+
+def test_a_warning_that_repeats_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("delivery", Log(format="json"))
+
+    for number in range(1000):
+        logger("test").warning("cannot move", queue_id=f"q{number}", error="disk full")
+    logger("test").warning("cannot move", queue_id="q", error="no leader")
+
+    assert [json.loads(line)["error"] for line in lines(capsys)] == ["disk full", "no leader"]
+
+
+def test_the_next_warning_counts_those_before_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    configure("delivery", Log(format="json"))
+
+    for now in (0.0, 1.0, 2.0, 11.0):  # noqa: B007 — read by the clock
+        logger("test").warning("cannot move", queue_id="q", error="disk full")
+
+    assert [json.loads(line).get("repeated") for line in lines(capsys)] == [None, 2]
+
+
+def test_each_outcome_of_a_message_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("delivery", Log(format="json"))
+
+    for number in range(100):
+        logger("test").error("held", queue_id=f"q{number}", reason="poison")
+
+    assert len(lines(capsys)) == 100
+
+
+def test_lines_of_libraries_are_limited_by_their_text_before_values(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("delivery", Log(format="json"))
+
+    for number in range(100):
+        logging.getLogger("asyncio").error("connection %s broke", number)
+
+    assert len(lines(capsys)) == 1
+
+
+def test_a_line_is_cut_and_never_fails_for_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    configure("delivery", Log(format="json"))
+
+    logger("test").info("deferred", why="x" * 1_000_000, names=["y" * 10_000] * 10_000)
+    logger("test").info("deferred", why="\udcff", name=Broken())
+
+    long, odd = lines(capsys)
+    assert len(long) < 150_000
+    assert json.loads(long)["why"].endswith("… (1000000 characters)")
+    assert json.loads(odd)["why"] == "\\udcff"
+
+
+def test_people_see_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("delivery", Log(format="console"))
+
+    logger("test").info("deferred", why="\x1b[2J\r\ngone")
+
+    (line,) = lines(capsys)
+    assert line.endswith(r"why=\x1b[2J\r\ngone")
+
+
+def test_a_log_that_nobody_can_read_any_more_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as broken:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(broken)))
+        configure("delivery", Log(format="json"))
+
+        logger("test").info("accepted", queue_id="q1")
