@@ -27,7 +27,10 @@ EXPIRES = Gauge(
     "Labels: `server`.",
     ["server"],
 )
-OLDEST_SERVER = (2, 15, 1)
+OLDEST_SERVER = (2, 15, 3)
+"""Older ones delete a whole stream when they cannot open one of its files at their start."""
+OLDEST_PROTECTED_SERVER = (2, 15, 1)
+"""Where somebody looks after the files before the server starts (`queue.store_protected`)."""
 _UNKNOWN = "cannot know whether nats-server fsyncs before it acknowledges: name its monitoring URLs in nats.monitoring"
 _AGAIN_S = 30.0
 _MISSING_AGAIN_S = 5.0
@@ -79,7 +82,8 @@ class Durability:
 
     async def _doubts(self) -> list[str]:
         version = self._jetstream.nc.connected_server_version
-        doubts = _too_old((version.major, version.minor, version.patch), "the connected nats-server")
+        oldest = OLDEST_PROTECTED_SERVER if self._settings.store_protected else OLDEST_SERVER
+        doubts = _too_old((version.major, version.minor, version.patch), "the connected nats-server", oldest)
         urls = self._jetstream.settings.monitoring
         if not urls:
             return [*doubts, _UNKNOWN]
@@ -88,7 +92,7 @@ class Durability:
         missing: dict[str, str] = {}
         for url in urls:
             try:
-                doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"), tls)
+                doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"), tls, oldest)
                 UP.labels(url).set(1)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 missing[url] = f"cannot ask {url}: {error}"
@@ -100,7 +104,7 @@ class Durability:
         return [*doubts, *missing.values()] if len(missing) == len(urls) else doubts
 
 
-def _doubts_about(url: str, tls: ssl.SSLContext) -> list[str]:
+def _doubts_about(url: str, tls: ssl.SSLContext, oldest: tuple[int, ...]) -> list[str]:
     """What speaks against the server that `url` monitors. OSError, ValueError or HTTPException: it cannot be asked."""
     facts, about = _fetch(f"{url}/jsz?config=true", tls), _fetch(f"{url}/varz", tls)
     if url.startswith("https:"):
@@ -110,16 +114,18 @@ def _doubts_about(url: str, tls: ssl.SSLContext) -> list[str]:
         raise ValueError("its JetStream does not run")
     STORED.labels(url).set(facts.get("storage", 0))
     ROOM.labels(url).set(facts.get("config", {}).get("max_storage", 0))
-    doubts = _too_old(_version(str(about.get("version", "0.0.0"))), url)
+    doubts = _too_old(_version(str(about.get("version", "0.0.0"))), f"nats-server at {url}", oldest)
     if not facts.get("config", {}).get("sync_always", False):
         doubts.append(f"{url}: `jetstream.sync_interval` is not `always`, so what got a 250 can be lost")
     return doubts
 
 
-def _too_old(version: tuple[int, ...], who: str) -> list[str]:
-    if version >= OLDEST_SERVER:
+def _too_old(version: tuple[int, ...], who: str, oldest: tuple[int, ...]) -> list[str]:
+    if version >= oldest:
         return []
-    return [f"{who} is {'.'.join(map(str, version))}, older than {'.'.join(map(str, OLDEST_SERVER))}"]
+    found, wanted = (".".join(map(str, numbers)) for numbers in (version, OLDEST_SERVER))
+    harm = ": it deletes a stream when it cannot open one of its files at start" if version < OLDEST_SERVER else ""
+    return [f"{who} is {found}{harm}; replace it by {wanted} or newer"]
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -30,6 +30,9 @@ class QueueSettings(Section):
     """After this long without a sign of life from the process that claimed it, an entry goes to another one."""
     quarantine_after: Annotated[int, Field(ge=2)] = 30
     """An entry claimed this often without an outcome is held: it probably kills whoever touches it."""
+    store_protected: bool = False
+    """Take nats-server 2.15.1 and 2.15.2 as well, which delete a stream when they cannot open one of its files at
+    start. Set by `jetpost up`, which keeps links to the files; never set it yourself."""
     allow_unsafe_durability: bool = False
     """Start although the server is too old, may acknowledge before fsync, or cannot be asked. Loud: a warning in the
     log and `jetpost_queue_unsafe` 1. Never in production."""

@@ -34,6 +34,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
             "JETPOST_NATS__MONITORING": f"['http://127.0.0.1:{self.monitoring_port}']",
             "JETPOST_NATS__USER": "jetpost",
             "JETPOST_NATS__PASSWORD": self.password,
+            "JETPOST_QUEUE__STORE_PROTECTED": "true",
         }
 
 

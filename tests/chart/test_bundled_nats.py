@@ -23,13 +23,13 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client as NatsClient
 
-from jetpost.up.nats_server import executable
 from jetpost.up.probe import free_port, get
 from tests.conftest import MakeMx
 from tests.fixtures.chart import CHART, Manifest, configuration, named, render
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
 from tests.fixtures.letters import LETTER
+from tests.fixtures.nats import executable
 from tests.fixtures.process import Process
 from tests.fixtures.system import System
 

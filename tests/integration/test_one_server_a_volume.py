@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from jetpost.up.nats_server import executable
 from tests.fixtures.eventually import eventually, eventually_asked
-from tests.fixtures.nats import NatsServer
+from tests.fixtures.nats import NatsServer, executable
 from tests.fixtures.process import Process
 
 
