@@ -4,7 +4,7 @@ LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
 # For every platform, with the checksums of all files that may be taken.
 HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
 
-.PHONY: help demo test crash end-to-end bench lint generate chart image cluster node pictures lock clean
+.PHONY: help demo test crash hostile end-to-end bench lint generate chart image cluster node pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -21,6 +21,9 @@ crash: .venv/installed ## Kill processes at random moments under load and count 
 
 end-to-end: .venv/installed ## Real peers: needs Debian packages postfix, swaks, libnet-ssleay-perl, prometheus, and loki (tests/end_to_end/loki/build)
 	$(BIN)/python -m pytest tests/end_to_end
+
+hostile: .venv/installed ## Honest clients beside attackers, in a table: needs root, for a control group; options in HOSTILE='…'
+	@$(BIN)/python -m bench.hostile $(HOSTILE)
 
 bench: .venv/installed ## Throughput beside Postfix: needs the Debian package postfix; options in BENCH='…'
 	@$(BIN)/python -m bench $(BENCH)

@@ -1,0 +1,35 @@
+"""A control group whose processes share half a core: what a stranger's machine can do is not what ours can."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PERIOD_US = 100_000
+_QUOTA_US = 50_000
+_VERSION_1 = Path("/sys/fs/cgroup/cpu")
+_VERSION_2 = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def half_core() -> Iterator[Path]:
+    """The file into which a process writes `0` to join the group, which lasts as long as the block.
+
+    SystemExit when the machine lets us make none: unlimited attackers would take the processor from whom they attack.
+    """
+    version_1 = (_VERSION_1 / "cpu.cfs_quota_us").exists()
+    group = (_VERSION_1 if version_1 else _VERSION_2) / f"jetpost-hostile-{os.getpid()}"
+    try:
+        group.mkdir()
+        if version_1:
+            (group / "cpu.cfs_period_us").write_text(f"{_PERIOD_US}")
+            (group / "cpu.cfs_quota_us").write_text(f"{_QUOTA_US}")
+        else:
+            (_VERSION_2 / "cgroup.subtree_control").write_text("+cpu")
+            (group / "cpu.max").write_text(f"{_QUOTA_US} {_PERIOD_US}")
+    except OSError as error:
+        raise SystemExit(f"cannot make a control group for the attackers (it takes root): {error}") from None
+    try:
+        yield group / "cgroup.procs"
+    finally:
+        group.rmdir()
