@@ -58,7 +58,7 @@ async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, E
     jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "ingress"))
     events = Events(jetstream, settings.of(EventsSettings), "ingress")
     try:
-        queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings)))
+        queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
         life.needs(queue.tasks)
         telling = asyncio.create_task(events.run(), name="events")
         try:

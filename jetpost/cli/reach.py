@@ -25,6 +25,7 @@ EXIT_CONFIGURATION = 78
 EXIT_UNREACHABLE = 69
 """EX_UNAVAILABLE of sysexits.h."""
 _CONNECT_S = 5
+_OPEN_S = 10
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", envvar=FILE_VARIABLE, help="Configuration (YAML).")
@@ -74,7 +75,12 @@ async def looking(settings: Settings) -> AsyncIterator[Queue]:
 async def changing(settings: Settings) -> AsyncIterator[Queue]:
     """The queue to change something in, checked and made as by a service. Unsafe: it would not keep its promise."""
     async with jetstream(settings.of(Nats)) as connected:
-        queue = await Queue.open(connected, settings.of(QueueSettings))
+        reasons = ["no answer"]
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                queue = await Queue.open(connected, settings.of(QueueSettings), reasons.append)
+        except TimeoutError:
+            raise Unreachable(reasons[-1]) from None
         try:
             yield queue
         finally:

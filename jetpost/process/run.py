@@ -38,6 +38,7 @@ class Life:
         self.stopping = asyncio.Event()
         """Set by the first SIGTERM or SIGINT: finish what has begun, then return."""
         self._checks: dict[str, Callable[[], str | None]] = {}
+        self._starting = "starting"
 
     def ready_when(self, name: str, check: Callable[[], str | None]) -> None:
         """Count the process as ready only while `check()` is None; otherwise it says why not.
@@ -45,6 +46,10 @@ class Life:
         A process with no check yet is starting, and so not ready.
         """
         self._checks[name] = check
+
+    def waits_for(self, reason: str) -> None:
+        """Say why the process is still starting: `/readyz` does until there is a check."""
+        self._starting = reason
 
     def needs(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """End the process when one of `tasks` ends by an exception: it would go on without what it lives from.
@@ -60,7 +65,7 @@ class Life:
         if self.stopping.is_set():
             return {"process": "stopping"}
         if not self._checks:
-            return {"process": "starting"}
+            return {"process": self._starting}
         return {name: reason for name, check in self._checks.items() if (reason := check()) is not None}
 
     async def unless_stopping(self, starting: Coroutine[Any, Any, T]) -> T:

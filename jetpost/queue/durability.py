@@ -1,18 +1,12 @@
 """Whether the servers keep our promise: new enough, and on disk before they answer."""
 
 import asyncio
-import http.client
-import json
-import socket
-import ssl
-import urllib.request
-from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import Gauge
 
-from jetpost.jetstream import JetStream
+from jetpost.jetstream import JetStream, Unreachable
+from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.settings import QueueSettings
 
 UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue's durability could not be established.")
@@ -34,7 +28,7 @@ OLDEST_PROTECTED_SERVER = (2, 15, 1)
 _UNKNOWN = "cannot know whether nats-server fsyncs before it acknowledges: name its monitoring URLs in nats.monitoring"
 _AGAIN_S = 30.0
 _MISSING_AGAIN_S = 5.0
-_PATIENCE_S = 5
+_WAITING = "waiting until a nats-server tells whether it fsyncs before it acknowledges (nats.monitoring): {}"
 
 log = structlog.get_logger(__name__)
 
@@ -54,17 +48,20 @@ class Durability:
         """Why no mail may be accepted now, or None."""
 
     async def establish(self) -> None:
-        """Unsafe unless every server that answers is new enough and fsyncs before it acknowledges, and one answers.
+        """Unsafe unless every server that answers is new enough and fsyncs before it acknowledges.
 
+        Unreachable while no server can be asked: it may be starting, and is to be asked again.
         With `queue.allow_unsafe_durability` it warns and shows `jetpost_queue_unsafe` instead.
         """
-        doubts = await self._doubts()
-        UNSAFE.set(1 if doubts else 0)
-        if not doubts:
-            return
-        if not self._settings.allow_unsafe_durability:
+        doubts, silent = await self._doubts()
+        UNSAFE.set(1 if doubts or silent else 0)
+        if self._settings.allow_unsafe_durability:
+            if doubts or silent:
+                log.warning("unsafe durability allowed by configuration", doubts=[*doubts, *silent])
+        elif doubts:
             raise Unsafe("; ".join(doubts) + " (queue.allow_unsafe_durability starts it all the same)")
-        log.warning("unsafe durability allowed by configuration", doubts=doubts)
+        elif silent:
+            raise Unreachable(_WAITING.format("; ".join(silent)))
 
     async def watch(self) -> None:
         """Ask again for ever: servers come back, and with another configuration."""
@@ -72,7 +69,9 @@ class Durability:
             await asyncio.sleep(_MISSING_AGAIN_S if self._missing else _AGAIN_S)
             if not self._jetstream.connected:
                 continue  # nobody accepts anything now
-            doubts = await self._doubts()
+            definite, silent = await self._doubts()
+            # Nobody answers: these are no servers that are down, the connection stands.
+            doubts = [*definite, *silent]
             UNSAFE.set(1 if doubts else 0)
             unsafe = bool(doubts) and not self._settings.allow_unsafe_durability
             trouble = "; ".join(doubts) if unsafe else None
@@ -80,44 +79,39 @@ class Durability:
                 log.error("the queue is not safe any more", doubts=doubts)
             self.trouble = trouble
 
-    async def _doubts(self) -> list[str]:
-        version = self._jetstream.nc.connected_server_version
+    async def _doubts(self) -> tuple[list[str], list[str]]:
+        """What speaks against the servers; and why nobody can be asked, when that is so of all of them."""
+        connected = self._jetstream.nc.connected_server_version
         oldest = OLDEST_PROTECTED_SERVER if self._settings.store_protected else OLDEST_SERVER
-        doubts = _too_old((version.major, version.minor, version.patch), "the connected nats-server", oldest)
+        doubts = _too_old((connected.major, connected.minor, connected.patch), "the connected nats-server", oldest)
         urls = self._jetstream.settings.monitoring
         if not urls:
-            return [*doubts, _UNKNOWN]
-        # Read again each time: the files of a CA are renewed, too.
-        tls = self._jetstream.settings.tls_context() or ssl.create_default_context()
-        missing: dict[str, str] = {}
-        for url in urls:
-            try:
-                doubts += await asyncio.to_thread(_doubts_about, url.rstrip("/"), tls, oldest)
-                UP.labels(url).set(1)
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                missing[url] = f"cannot ask {url}: {error}"
-                UP.labels(url).set(0)
+            return [*doubts, _UNKNOWN], []
+        answers = await asyncio.gather(*(self._asked(url, oldest) for url in urls))
+        doubts += [doubt for answer in answers if isinstance(answer, list) for doubt in answer]
+        missing = {url: answer for url, answer in zip(urls, answers, strict=True) if isinstance(answer, str)}
         if missing.keys() - self._missing:
-            log.warning("servers do not answer, they are asked again", servers=sorted(missing))
+            log.warning("servers do not answer, they are asked again", servers=missing)
         self._missing = set(missing)
-        # Nobody answers: these are no servers that are down, the connection stands; the URLs are wrong or closed to us.
-        return [*doubts, *missing.values()] if len(missing) == len(urls) else doubts
+        silent = [f"cannot ask {url}: {reason}" for url, reason in missing.items()]
+        return doubts, silent if len(missing) == len(urls) else []
 
-
-def _doubts_about(url: str, tls: ssl.SSLContext, oldest: tuple[int, ...]) -> list[str]:
-    """What speaks against the server that `url` monitors. OSError, ValueError or HTTPException: it cannot be asked."""
-    facts, about = _fetch(f"{url}/jsz?config=true", tls), _fetch(f"{url}/varz", tls)
-    if url.startswith("https:"):
-        EXPIRES.labels(url).set(_valid_until(url, tls))
-    if facts.get("disabled"):
-        # Also while a server starts or leaves: it answers here before and after it has its streams.
-        raise ValueError("its JetStream does not run")
-    STORED.labels(url).set(facts.get("storage", 0))
-    ROOM.labels(url).set(facts.get("config", {}).get("max_storage", 0))
-    doubts = _too_old(_version(str(about.get("version", "0.0.0"))), f"nats-server at {url}", oldest)
-    if not facts.get("config", {}).get("sync_always", False):
-        doubts.append(f"{url}: `jetstream.sync_interval` is not `always`, so what got a 250 can be lost")
-    return doubts
+    async def _asked(self, url: str, oldest: tuple[int, ...]) -> list[str] | str:
+        """What speaks against the server that `url` monitors; or why it cannot be asked."""
+        try:
+            facts = await ask(url.rstrip("/"), self._jetstream.settings)
+        except Silent as reason:
+            UP.labels(url).set(0)
+            return str(reason)
+        UP.labels(url).set(1)
+        STORED.labels(url).set(facts.stored)
+        ROOM.labels(url).set(facts.room)
+        if facts.expires is not None:
+            EXPIRES.labels(url).set(facts.expires)
+        doubts = _too_old(_version(facts.version), f"nats-server at {url}", oldest)
+        if not facts.syncs_always:
+            doubts.append(f"{url}: `jetstream.sync_interval` is not `always`, so what got a 250 can be lost")
+        return doubts
 
 
 def _too_old(version: tuple[int, ...], who: str, oldest: tuple[int, ...]) -> list[str]:
@@ -129,21 +123,4 @@ def _too_old(version: tuple[int, ...], who: str, oldest: tuple[int, ...]) -> lis
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
-
-
-def _valid_until(url: str, tls: ssl.SSLContext) -> float:
-    """When the certificate that is shown there ceases to be valid (Unix time)."""
-    place = urlsplit(url)
-    with (
-        socket.create_connection((place.hostname, place.port or 443), timeout=_PATIENCE_S) as plain,
-        tls.wrap_socket(plain, server_hostname=place.hostname) as secured,
-    ):
-        shown: dict[str, Any] = secured.getpeercert() or {}
-        return ssl.cert_time_to_seconds(shown["notAfter"])
-
-
-def _fetch(url: str, tls: ssl.SSLContext) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=_PATIENCE_S, context=tls) as response:  # noqa: S310 — an operator's own
-        answer: dict[str, Any] = json.load(response)
-        return answer
+    return tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdecimal())

@@ -1,7 +1,7 @@
 """The queue as the services see it: enqueue, consume, settle, hand back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import structlog
@@ -66,8 +66,13 @@ class Queue:
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, jetstream: JetStream, settings: QueueSettings) -> Self:
-        """Check the servers, make the streams, begin. Unsafe when the queue would not keep its promise."""
+    async def open(
+        cls, jetstream: JetStream, settings: QueueSettings, waits_for: Callable[[str], None] = lambda _: None
+    ) -> Self:
+        """Check the servers, make the streams, begin. Unsafe when the queue would not keep its promise.
+
+        Waits as long as the servers cannot be asked, and tells `waits_for` the reason.
+        """
         durability = Durability(jetstream, settings)
         while True:
             try:
@@ -76,6 +81,7 @@ class Queue:
                 break
             except (Unreachable, ApiError) as error:
                 log.warning("waiting for the queue", error=str(error))
+                waits_for(str(error))
                 await asyncio.sleep(_PAUSE_S)
         self = cls(jetstream, settings, shards, durability)
         await self._acks.listen()

@@ -116,9 +116,6 @@ async def test_a_server_that_is_down_is_asked_when_it_is_back(server: NatsServer
         assert isinstance(refused, Unavailable)
         assert refused.reply.code == 451
         await other.stop()
-    with pytest.raises(Unsafe, match="cannot ask"):
-        async with opened(server, other.monitoring_url):
-            pass
 
 
 async def test_a_server_that_breaks_off_its_answer_is_one_that_is_down(server: NatsServer) -> None:
@@ -144,9 +141,6 @@ async def test_a_server_whose_jetstream_does_not_run_is_no_reason_to_refuse(serv
     try:
         async with opened(server, server.monitoring_url, other.monitoring_url) as queue:
             assert await queue.enqueue([fresh()]) == Committed()
-        with pytest.raises(Unsafe, match="JetStream does not run"):
-            async with opened(server, other.monitoring_url):
-                pass
     finally:
         await other.stop()
 

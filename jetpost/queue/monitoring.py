@@ -1,0 +1,108 @@
+"""What a nats-server says about itself at its monitoring URL (`http` or `https`)."""
+
+import asyncio
+import json
+import ssl
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from jetpost.jetstream import Nats
+
+PATIENCE_S = 5.0
+_LONGEST_VERSION = 40
+_LONGEST_OCTETS = 4 * 1024 * 1024
+
+
+class Silent(Exception):  # noqa: N818 — a state of the world, named as one
+    """The server cannot be asked now, or who answers is no nats-server: the reason. It may be different in a moment."""
+
+
+class Facts(NamedTuple):
+    """A server whose JetStream runs."""
+
+    version: str
+    syncs_always: bool
+    """Whether it fsyncs before it acknowledges."""
+    stored: int
+    """Octets it has stored."""
+    room: int
+    """Octets it may store."""
+    expires: float | None
+    """When the certificate that it shows ceases to be valid (Unix time); None without TLS."""
+
+
+async def ask(url: str, settings: Nats) -> Facts:
+    """The facts about the server that `url` monitors. Silent: it cannot be asked now, for whatever reason."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            # The files of a CA are renewed, too: they are read each time.
+            tls = (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
+            jetstream, certificate = await _get(f"{url}/jsz?config=true", tls)
+            about, _ = await _get(f"{url}/varz", tls)
+        return _facts(jetstream, about, certificate)
+    except TimeoutError:
+        raise Silent(f"no answer within {PATIENCE_S:g} s") from None
+    except RecursionError:
+        raise Silent("no nats-server answers there") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise Silent(str(error) or type(error).__name__) from error
+
+
+def _facts(jetstream: dict[str, Any], about: dict[str, Any], certificate: dict[str, Any]) -> Facts:
+    """ValueError when these are no answers of a nats-server whose JetStream runs."""
+    version, config = about.get("version"), jetstream.get("config")
+    if not isinstance(version, str):
+        raise ValueError("no nats-server answers there")  # noqa: TRY004 — an answer like any other
+    if jetstream.get("disabled") or not isinstance(config, dict):
+        # Also while a server starts or leaves: it answers here before and after it has its streams.
+        raise ValueError("its JetStream does not run")
+    return Facts(
+        version=version[:_LONGEST_VERSION],
+        syncs_always=config.get("sync_always") is True,
+        stored=_count(jetstream.get("storage")),
+        room=_count(config.get("max_storage")),
+        expires=ssl.cert_time_to_seconds(certificate["notAfter"]) if "notAfter" in certificate else None,
+    )
+
+
+def _count(said: Any) -> int:
+    return said if isinstance(said, int) and 0 <= said < 1 << 63 else 0
+
+
+async def _get(url: str, tls: ssl.SSLContext | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JSON object at `url`, and the certificate that was shown. OSError or ValueError: there is none."""
+    place = urlsplit(url)
+    if place.scheme not in {"http", "https"} or not place.hostname:
+        raise ValueError("it is no URL like http://host:8222")
+    port = place.port or (80 if tls is None else 443)
+    reader, writer = await asyncio.open_connection(place.hostname, port, ssl=tls, limit=_LONGEST_OCTETS)
+    try:
+        certificate = writer.get_extra_info("peercert") or {}
+        path = f"{place.path}?{place.query}" if place.query else place.path
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+        head = await _read(reader)
+    finally:
+        writer.transport.abort()
+    said, _, body = head.partition(b"\r\n\r\n")
+    protocol, _, status = said.partition(b"\r\n")[0].decode("ascii", "replace")[:80].partition(" ")
+    if not protocol.startswith("HTTP/"):
+        raise ValueError("no HTTP server answers there")
+    if not status.startswith("200"):
+        raise ValueError(f"it answers {status}")
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        raise ValueError("it breaks off its answer, or it is no nats-server") from None
+    if not isinstance(answer, dict):
+        raise ValueError("no nats-server answers there")  # noqa: TRY004 — an answer like any other
+    return answer, certificate
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the other side closes. ValueError when that is more than a nats-server has to say."""
+    octets = bytearray()
+    while chunk := await reader.read(65536):
+        octets += chunk
+        if len(octets) > _LONGEST_OCTETS:
+            raise ValueError("no nats-server answers there: what comes has no end")
+    return bytes(octets)
