@@ -53,7 +53,7 @@ def test_no_line_is_lost_from_the_count(lines: list[tuple[str, int, float]]) -> 
             written, counted = written + 1, counted + passed.repeated + passed.others
     for event in "ab":
         for cause in range(13):
-            now += 10
+            now += 11
             passed = limit.passes(event, (str(cause),), now, MOST)
             assert passed is not None
             counted += passed.repeated + passed.others
