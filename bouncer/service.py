@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from bouncer.config import Bouncer
 from bouncer.decide import Silence, decide
 from bouncer.send import compose
+from jetpost.best_effort import BestEffort
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import received
@@ -127,7 +128,8 @@ class Desk:
             HELD.inc()
             return
         REPORTS.inc()
-        self._events.tell(received(report))
+        with BestEffort("event", entry.queue_id):
+            self._events.tell(received(report))
         log.info("reported", queue_id=entry.queue_id, report_id=report.queue_id, to=decision.to)
 
     async def _hold(self, claim: Claim, reason: str) -> None:

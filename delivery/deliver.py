@@ -18,6 +18,7 @@ from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
+from jetpost.reason import reason_of
 
 QUARANTINED = Counter(
     "jetpost_delivery_quarantined_total", "Entries held: they never came to an outcome, or it cannot be stored."
@@ -65,14 +66,21 @@ async def _record(claim: Claim, outcome: Outcome, world: World) -> None:
 
 
 def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -> tuple[Entry, ...]:
-    return settle(entry, outcomes, world.now(), world.config.retry, jitter=world.draw())
+    """The successors. Never raises: an outcome that was not recorded would be an attempt made again."""
+    try:
+        return settle(entry, outcomes, world.now(), world.config.retry, jitter=world.draw())
+    except Exception as error:
+        log.exception("an outcome cannot be recorded", queue_id=entry.queue_id)
+        reason = f"attempted, but what became of it cannot be recorded: {type(error).__name__}: {reason_of(error)}"
+        return (entry.moved(State.HELD, reason=reason),)
 
 
 async def conclude(
     claim: Claim, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], world: World
 ) -> None:
     """Make the transition, then tell of it; when it can never be made the entry is held, and nothing is told."""
-    if not await world.queue.settle(claim, successors):
+    settled = await world.queue.settle(claim, successors)
+    if not settled or any(successor.state is State.HELD for successor in successors):
         QUARANTINED.inc()
         return
     tell(claim.entry, outcomes, successors, world.now(), world.events)

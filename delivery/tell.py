@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from delivery import sites
+from jetpost.best_effort import BestEffort
 from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
@@ -31,18 +32,27 @@ log = structlog.get_logger(__name__)
 def tell(
     entry: Entry, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], now: datetime, events: Events
 ) -> None:
-    """Count, log and publish what became of each recipient of `entry`."""
-    for recipient, outcome in final(outcomes, successors):
+    """Count, log and publish what became of each recipient of `entry`. Never raises: it has been settled."""
+    with BestEffort("event", entry.queue_id):
+        for recipient, outcome in final(outcomes, successors):
+            _tell(entry, recipient, outcome, now, events)
+
+
+def _tell(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, events: Events) -> None:
+    queue_id = entry.queue_id
+    kind, why = _described(outcome)
+    with BestEffort("event", queue_id):
         events.tell(attempted(entry, recipient, outcome, now))
-        kind, why = _described(outcome)
+    with BestEffort("metric", queue_id):
         RECIPIENTS.labels(kind).inc()
         sites.count(entry.site, kind)
         if isinstance(outcome, Delivered):
             # The exemplar leads from a slow bucket to the message that was slow.
-            SECONDS.observe(max((now - entry.arrived).total_seconds(), 0), {"queue_id": entry.queue_id})
+            SECONDS.observe(max((now - entry.arrived).total_seconds(), 0), {"queue_id": queue_id})
+    with BestEffort("log", queue_id):
         log.info(
             kind,
-            queue_id=entry.queue_id,
+            queue_id=queue_id,
             recipient=recipient.address,
             reverse_path=entry.envelope.reverse_path,
             attempt=entry.attempts + 1,

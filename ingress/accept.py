@@ -13,6 +13,7 @@ from ingress.policy.verdict import Refuse, Terms
 from ingress.session.body import Facts
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from ingress.split import by_site, inline_share
+from jetpost.best_effort import BestEffort
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
@@ -78,7 +79,10 @@ class Offer(NamedTuple):
 
 
 async def accept(offer: Offer, intake: Intake, desk: Desk) -> Reply | Refuse:
-    """Take responsibility for the message, or say why not (RFC 5321, 6.1). 250 means: it is on disk."""
+    """Take responsibility for the message, or say why not (RFC 5321, 6.1). 250 means: it is on disk.
+
+    What can raise comes before the commit: then nothing is stored. What follows it cannot take the 250 away.
+    """
     began = desk.monotonic()
     objection = judge_content(offer.facts, desk.limits)
     if objection is not None:
@@ -88,17 +92,20 @@ async def accept(offer: Offer, intake: Intake, desk: Desk) -> Reply | Refuse:
     if isinstance(content, Unavailable):
         await intake.abandon()
         return _unavailable(offer, content)
-    entries = _entries(offer, content, desk)
+    try:
+        entries = _entries(offer, content, desk)
+        accepted = Reply(250, _OK, (f"Ok: queued as {offer.queue_id}",))
+    except Exception:
+        await intake.abandon()
+        raise
     answer = await desk.queue.enqueue(entries)
     if isinstance(answer, Unavailable):
         # In doubt the entries are stored, and need their chunks: those stay for their age limit.
         if not answer.in_doubt:
             await intake.abandon()
         return _unavailable(offer, answer)
-    for entry in entries:
-        desk.events.tell(received_event(entry))
-    _tell(offer, entries[0].envelope, desk.monotonic() - began)
-    return Reply(250, _OK, (f"Ok: queued as {offer.queue_id}",))
+    _tell(offer, entries, desk, desk.monotonic() - began)
+    return accepted
 
 
 def _entries(offer: Offer, content: Content, desk: Desk) -> tuple[Entry, ...]:
@@ -133,20 +140,28 @@ def _unavailable(offer: Offer, answer: Unavailable) -> Refuse:
     return Refuse(answer.reply, "queue")
 
 
-def _tell(offer: Offer, envelope: Envelope, seconds: float) -> None:
-    ACCEPTED.inc()
-    OCTETS.observe(offer.facts.size)
-    SECONDS.observe(seconds, {"queue_id": offer.queue_id})
-    log.info(
-        "accepted",
-        queue_id=offer.queue_id,
-        listener=offer.listener,
-        client=offer.session.client_address,
-        name=offer.session.client_name,
-        identity=offer.session.identity,
-        protocol=envelope.origin.protocol,
-        reverse_path=envelope.reverse_path,
-        recipients=len(offer.transaction.destinations),
-        size=offer.facts.size,
-        seconds=round(seconds, 4),
-    )
+def _tell(offer: Offer, entries: tuple[Entry, ...], desk: Desk, seconds: float) -> None:
+    """Events, metrics and the log line: the message is ours whatever becomes of them."""
+    queue_id = offer.queue_id
+    for entry in entries:
+        with BestEffort("event", queue_id):
+            desk.events.tell(received_event(entry))
+    with BestEffort("metric", queue_id):
+        ACCEPTED.inc()
+        OCTETS.observe(offer.facts.size)
+        SECONDS.observe(seconds, {"queue_id": queue_id})
+    with BestEffort("log", queue_id):
+        envelope = entries[0].envelope
+        log.info(
+            "accepted",
+            queue_id=queue_id,
+            listener=offer.listener,
+            client=offer.session.client_address,
+            name=offer.session.client_name,
+            identity=offer.session.identity,
+            protocol=envelope.origin.protocol,
+            reverse_path=envelope.reverse_path,
+            recipients=len(offer.transaction.destinations),
+            size=offer.facts.size,
+            seconds=round(seconds, 4),
+        )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+import structlog
 from prometheus_client import Counter, Histogram
 
 from delivery.attempt.classify import outcome
@@ -28,7 +29,10 @@ SECONDS = Histogram(
 )
 _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
 _NO_TIME = Deferred(EnhancedStatus(4, 4, 2), "the hosts took too much of the attempt's time; the next one goes on")
+_FAILED = Deferred(EnhancedStatus(4, 3, 0), "this mail system failed in the middle of the attempt")
 _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -59,14 +63,24 @@ class Attempt:
 
 
 async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Attempt:
-    """Try the hosts of `route` in order (RFC 5321, 5.1). Never raises but for cancellation."""
+    """Try the hosts of `route` in order (RFC 5321, 5.1). Once a recipient is settled it raises no error.
+
+    A bug in the middle takes the outcomes before it not along: who has the message must not get it again.
+    """
     begun = time.perf_counter()
     until = asyncio.get_running_loop().time() + pool.settings.timeouts.attempt_s
     made = Attempt(until, left=list(entry.envelope.recipients))
-    for host in route.hosts:
-        for address in host.addresses:
-            if made.left and not made.starved and made.has_time:
-                await _try(made, entry, host, address, chunks, pool)
+    try:
+        for host in route.hosts:
+            for address in host.addresses:
+                if made.left and not made.starved and made.has_time:
+                    await _try(made, entry, host, address, chunks, pool)
+    except Exception:
+        if not made.outcomes:
+            raise
+        log.exception("an attempt failed in the middle", queue_id=entry.queue_id)
+        made.left = [recipient for recipient in entry.envelope.recipients if recipient not in made.outcomes]
+        made.last |= {recipient: _FAILED for recipient in made.left if recipient not in made.last}
     for recipient in made.left:
         made.outcomes[recipient] = made.last.get(recipient, _NO_HOST if made.has_time else _NO_TIME)
     ATTEMPTS.labels("no" if made.site_down else "yes").inc()
@@ -91,7 +105,6 @@ async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: 
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
             break
-        made.outcomes |= result.outcomes
         made.last |= result.elsewhere
         elsewhere += result.elsewhere
         waiting = result.again + waiting[most:]
@@ -111,6 +124,7 @@ async def _transact(
         pool.drop(connection)
         connection = await pool.connection(host, address, until=made.until, fresh=True)
         result = await _on(connection, entry, group, chunks, pool)
+    made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
     if result.lost_in_group:
         pool.distrust(host, address)
     made.host, made.tls, made.site_down = host.name, connection.tls, made.site_down and not result.heard

@@ -5,6 +5,7 @@ more than the mail it speaks of. What the stream cannot take in time is dropped 
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Annotated
 
@@ -12,9 +13,11 @@ import structlog
 from prometheus_client import Counter
 from pydantic import Field
 
+from jetpost.best_effort import BestEffort
 from jetpost.config.section import Section
 from jetpost.events.record import Event, encode
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
+from jetpost.reason import reason_of
 
 TOLD = Counter("jetpost_events_total", "Events told.")
 DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the stream could not take them in time.")
@@ -68,16 +71,16 @@ class Events:
         if not self._settings.enabled:
             return
         await self._provision()
-        while not self._closing.is_set():
-            try:
+        is_closing = False
+        while not is_closing:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.flush_s):
                     await self._closing.wait()
-            except TimeoutError:
-                pass
+            is_closing = self._closing.is_set()
             try:
                 await self._flush()
             except (Unreachable, ApiError) as error:
-                log.warning("events wait", error=str(error), waiting=len(self._waiting))
+                log.warning("events wait", error=reason_of(error), waiting=len(self._waiting))
 
     async def aclose(self) -> None:
         """Let `run` publish the rest and end."""
@@ -88,13 +91,14 @@ class Events:
         try:
             await provision(self._jetstream, self._settings)
         except (Unreachable, ApiError) as error:
-            log.warning("no stream for events yet", error=str(error))
+            log.warning("no stream for events yet", error=reason_of(error))
 
     async def _flush(self) -> None:
         while self._waiting:
             count = min(len(self._waiting), _MOST_A_MESSAGE)
             events = [self._waiting[number] for number in range(count)]
-            await self._publish(b"\n".join(encode(event) for event in events))
+            if lines := [line for event in events if (line := _line(event))]:
+                await self._publish(b"\n".join(lines))
             # A flush that failed half-way is repeated: an event is told at least once.
             for event in events:
                 if self._waiting and self._waiting[0] is event:
@@ -106,6 +110,14 @@ class Events:
         except Unreachable:
             await self._provision()  # somebody may have deleted it
             raise
+
+
+def _line(event: Event) -> bytes:
+    """The event encoded; nothing for one that cannot be, which is dropped: the others must get through."""
+    with BestEffort("event", event.queue_id):
+        return encode(event)
+    DROPPED.inc()
+    return b""
 
 
 async def provision(jetstream: JetStream, settings: EventsSettings) -> None:

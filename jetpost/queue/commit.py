@@ -19,13 +19,13 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from nats.errors import Error as NatsError
 from nats.nuid import NUID
 from prometheus_client import Counter, Histogram
 
 from jetpost.jetstream import ApiError, Unreachable, answer_of
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.shard import Shard
+from jetpost.reason import reason_of
 
 BATCH_ENTRIES = Histogram(
     "jetpost_queue_commit_batch_entries",
@@ -110,7 +110,7 @@ Answer = Stored | Refused | Unavailable | Impossible
 def unavailable(error: ApiError | Unreachable) -> Unavailable:
     """What an error of the server says to who wanted to store something."""
     full = isinstance(error, ApiError) and error.err_code in _NO_ROOM
-    return Unavailable(QUEUE_FULL if full else QUEUE_AWAY, str(error))
+    return Unavailable(QUEUE_FULL if full else QUEUE_AWAY, reason_of(error))
 
 
 class _Unit(NamedTuple):
@@ -226,16 +226,20 @@ class GroupCommit:
                     return Refused()
                 if error.err_code in _NO_ROOM:
                     COMMITS.labels("full").inc()
-                    self.trouble = f"queue full: {error}"
-                    return Unavailable(QUEUE_FULL, str(error), in_doubt)
+                    self.trouble = f"queue full: {reason_of(error)}"
+                    return Unavailable(QUEUE_FULL, reason_of(error), in_doubt)
                 if _is_impossible(error, alone=len(units) == 1):
                     COMMITS.labels("impossible").inc()
-                    return Impossible(str(error))
+                    return Impossible(reason_of(error))
                 if error.err_code not in _IN_A_MOMENT:
-                    self.trouble = str(error)
-            except (Unreachable, NatsError, OSError) as error:
+                    self.trouble = reason_of(error)
+            except (ValueError, TypeError) as error:  # of a subject or a header that no protocol line can hold
+                COMMITS.labels("impossible").inc()
+                return Impossible(f"{type(error).__name__}: {reason_of(error)}")
+            except Exception as error:
+                # Unreachable, an error of NATS or of the socket; or a bug, which must not end all commits.
                 in_doubt = True
-                self.trouble = str(error) or type(error).__name__
+                self.trouble = reason_of(error)
             if loop.time() >= deadline:
                 COMMITS.labels("unreachable").inc()
                 return Unavailable(QUEUE_AWAY, self.trouble or "the stream is busy", in_doubt)

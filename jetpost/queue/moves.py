@@ -22,6 +22,7 @@ from jetpost.queue.large import LargeContent
 from jetpost.queue.shard import DEPOSED_S, Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.transition import succession
+from jetpost.reason import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ class Moves:
         answer = await _insist(claim, lambda: self._try_to_store(claim, successors))
         if isinstance(answer, Impossible):
             successors = [_held(claim.entry, answer)]
-            await _insist(claim, lambda: self._try_to_hold(claim, successors))
+            await _insist(claim, lambda: self._try_to_hold(claim, successors), whatever_comes=True)
         return successors
 
     async def ended(self, claim: Claim) -> None:
@@ -118,7 +119,11 @@ class Moves:
             last = await claim.shard.last(claim.entry.key)
         if 0 < last <= claim.sequence:
             return False
-        found = await claim.shard.latest(claim.entry.key)
+        try:
+            found = await claim.shard.latest(claim.entry.key)
+        except ValueError:  # written by a newer version, say: it has moved all the same
+            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state="unreadable")
+            return True
         ours = {successor.state for successor in successors if successor.key == claim.entry.key}
         if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
             log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
@@ -131,14 +136,22 @@ class Moves:
         return await self._committers[shard.number].commit(unit)
 
 
-async def _insist(claim: Claim, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What the queue answers to `attempt` when it is not away."""
+async def _insist(claim: Claim, attempt: Callable[[], Awaitable[Answer]], *, whatever_comes: bool = False) -> Answer:
+    """What the queue answers to `attempt` when it is not away.
+
+    An `attempt` that fails otherwise is a bug, and Impossible: were it raised, the outcome would be forgotten, and the
+    entry attempted again. With `whatever_comes` it is made again for ever, as there is no other way.
+    """
     pause_s = 0.1
     while True:
         try:
             answer = await attempt()
         except (Unreachable, ApiError) as error:
-            answer = Unavailable(QUEUE_AWAY, str(error))
+            answer = Unavailable(QUEUE_AWAY, reason_of(error))
+        except Exception as error:
+            log.exception("a move failed", queue_id=claim.entry.queue_id)
+            cause = f"{type(error).__name__}: {reason_of(error)}"
+            answer = Unavailable(QUEUE_AWAY, cause) if whatever_comes else Impossible(cause)
         if not isinstance(answer, Unavailable):
             return answer
         log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)

@@ -32,6 +32,7 @@ from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.stream import provision
 from jetpost.queue.transition import publication
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
@@ -80,8 +81,8 @@ class Queue:
                 shards = await provision(jetstream, settings)
                 break
             except (Unreachable, ApiError) as error:
-                log.warning("waiting for the queue", error=str(error))
-                waits_for(str(error))
+                log.warning("waiting for the queue", error=reason_of(error))
+                waits_for(reason_of(error))
                 await asyncio.sleep(_PAUSE_S)
         self = cls(jetstream, settings, shards, durability)
         await self._acks.listen()
@@ -120,7 +121,7 @@ class Queue:
         return next((committer.trouble for committer in self._committers if committer.trouble), None)
 
     async def enqueue(self, entries: Sequence[Entry]) -> Committed | Unavailable:
-        """Store all entries of one message, or none. Repeats itself while in doubt; never raises.
+        """Store all entries of one message, or none. Repeats itself while in doubt.
 
         Unavailable with a permanent reply: nothing was stored, and never will be.
         """
@@ -129,12 +130,11 @@ class Queue:
         if self._durability.trouble is not None:
             return Unavailable(QUEUE_AWAY, self._durability.trouble)
         number = shard_of(entries[0].queue_id, len(self.shards))
+        unit = tuple(publication(self.shards[number], entry, 0) for entry in entries)
         try:
             await self.content.refer(entries)
         except (Unreachable, ApiError) as error:
             return unavailable(error)
-        shard = self.shards[number]
-        unit = tuple(publication(shard, entry, 0) for entry in entries)
         answer = await self._committers[number].commit(unit)
         if isinstance(answer, Refused) and len(unit) > 1:
             answer = await self._moves.complete(number, unit)
@@ -199,8 +199,8 @@ class Queue:
         """
         try:
             await claim.shard.forget_before(claim.entry.key, claim.sequence)
-        except (Unreachable, ApiError) as error:
-            log.warning("what was moved may come again", queue_id=claim.entry.queue_id, error=str(error))
+        except Exception as error:  # whatever it is: the entry has its outcome, and that is to be recorded
+            log.warning("what was moved may come again", queue_id=claim.entry.queue_id, error=reason_of(error))
 
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed. See `Moves.unclaimed`."""
@@ -221,8 +221,8 @@ class Queue:
         try:
             if not await claim.shard.lives_on(claim.entry.key, claim.sequence):
                 await self.content.drop(claim.entry)
-        except (Unreachable, ApiError) as error:
-            log.warning("content left for its age limit", queue_id=claim.entry.queue_id, error=str(error))
+        except Exception as error:  # whatever it is: the entry has ended
+            log.warning("content left for its age limit", queue_id=claim.entry.queue_id, error=reason_of(error))
 
     async def is_open(self, claim: Claim) -> bool:
         """Whether the entry is still to be attempted. Asked before an attempt, for what waited and was lost from sight.
@@ -261,5 +261,5 @@ async def _answered(shard: Shard, key: str) -> int:
         try:
             return await shard.last(key)
         except (Unreachable, ApiError) as error:
-            log.warning("cannot look whether an entry is open", error=str(error))
+            log.warning("cannot look whether an entry is open", error=reason_of(error))
             await asyncio.sleep(_PAUSE_S)

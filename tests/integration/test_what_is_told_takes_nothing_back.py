@@ -1,0 +1,217 @@
+"""Events, metrics and log lines may fail: the 250 is said and the outcome recorded all the same, and only once."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from delivery.attempt.attempt import attempt
+from delivery.attempt.config import AttemptSettings
+from delivery.attempt.pool import Pool
+from delivery.route.mx import MxHost, Route
+from delivery.tell import tell
+from ingress.accept import Desk, Offer, accept
+from ingress.listener import ListenerSettings
+from ingress.policy.limits import Limits
+from ingress.session.body import Facts
+from ingress.session.command import Destination, Ourselves, client_name, destination, sender
+from ingress.session.transaction import Session, Transaction
+from jetpost.best_effort import FAILED
+from jetpost.events.publish import Events, EventsSettings
+from jetpost.events.record import Event
+from jetpost.mail.content import Reference
+from jetpost.mail.envelope import Recipient
+from jetpost.mail.outcome import Deferred, Delivered
+from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.entry import fresh_queue_id
+from jetpost.queue.listing import show
+from jetpost.queue.queue import Queue
+from jetpost.queue.states import State
+from tests.fixtures.eventually import eventually_asked
+from tests.fixtures.mx import Mx
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.queue import PLENTY, fresh, opened
+from tests.fixtures.searched import Asking, at_most, searched
+
+LATER = Deferred(EnhancedStatus(4, 2, 1), "later")
+UNENCODABLE = "a lone surrogate \ud800"
+
+ascii_labels = st.from_regex(r"[a-z0-9_](?:[a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
+domains = st.lists(ascii_labels, min_size=1, max_size=6).map(".".join) | st.text(min_size=1, max_size=12)
+literals = st.from_regex(r"\[(?:IPv6:)?[!-Z^-~]{1,60}\]", fullmatch=True)
+atoms = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,40}(?:\.[a-z+=]{1,20})?", fullmatch=True)
+quoted = st.from_regex(r'"(?:[ !#-\[\]-~]|\\[ -~]){0,30}"', fullmatch=True)
+local_parts = atoms | quoted | st.text(min_size=1, max_size=30)
+addresses = st.tuples(local_parts, domains | domains | literals).map("@".join)
+names = st.from_regex(r"[A-Za-z0-9_.:+-]{1,255}|\[[A-Za-z0-9.:%-]{1,100}\]", fullmatch=True)
+parameters = st.sampled_from(["", " BODY=8BITMIME", " SIZE=5 RET=HDRS ENVID=a+2Bb", " AUTH=<>", " ENVID=+C3+A4"])
+originals = st.sampled_from(["", " ORCPT=rfc822;a+2Bb@c.test", r" ORCPT=utf-8;\x{E4}@b.test", " NOTIFY=FAILURE,DELAY"])
+identities = st.text(max_size=300)
+
+
+class Unwilling(Events):
+    """Takes no event."""
+
+    def tell(self, event: Event) -> None:
+        """Fail as a bug would."""
+        raise RuntimeError(f"no room for {event.queue_id}")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as server:
+        yield server
+
+
+async def test_whatever_is_accepted_is_stored_and_what_is_stored_is_accepted(server: NatsServer) -> None:
+    ask = Asking()
+    async with opened(server) as queue:
+        desk = desk_of(queue, Events(queue._jetstream, EventsSettings(), "ingress"))
+
+        @at_most(120)
+        @example("x", "ann@home.test", ["bob@a_0123456.test"], "", "", "", 1)
+        @example("x", "ann@my_company.test", ["bob@my_company.test", "bob@x.test"], "", "", "", 1)
+        @example("x", "ann@a_ffffff.test", ["bob@[IPv6:_ffffff]", "c@[_0123456]"], "", "", "é\ud800", 10**9)
+        @given(
+            *(names, addresses | st.just(""), st.lists(addresses, min_size=1, max_size=3)),
+            *(parameters, originals, identities, st.integers(0, 10**12)),
+        )
+        def search(name: str, by: str, to: list[str], said: str, each: str, identity: str, size: int) -> None:
+            offer = offered(name, by, to, said, each, identity, size)
+            if offer is None:
+                return
+            is_accepted, stored = ask(outcome(offer, desk))
+            sites = {it.domain for it in offer.transaction.destinations}
+            assert stored == (len(sites) if is_accepted else 0)
+
+        await searched(search)
+
+
+async def test_an_event_that_fails_takes_no_250_back(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        desk = desk_of(queue, Unwilling(queue._jetstream, EventsSettings(), "ingress"))
+        offer = offered("client.test", "ann@home.test", ["bob@dest.test"], "", "", "ann", 5)
+        assert offer is not None
+        before = FAILED.labels("event")._value.get()
+
+        assert await outcome(offer, desk) == (True, 1)
+
+        assert FAILED.labels("event")._value.get() == before + 1
+
+
+async def test_an_event_that_fails_ends_neither_an_outcome_nor_the_others(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        events = Unwilling(queue._jetstream, EventsSettings(), "delivery")
+        entry = fresh()
+        # A queue id from elsewhere, too long for an exemplar of Prometheus.
+        entry = msgspec.structs.replace(entry, queue_id=f"{entry.queue_id}-{'b1' * 80}")
+
+        tell(entry, dict.fromkeys(entry.envelope.recipients, delivered()), (), datetime.now(UTC), events)
+
+
+async def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        events = Events(queue._jetstream, EventsSettings(flush_s=0.01), "delivery")
+        telling = asyncio.create_task(events.run())
+        heard: list[bytes] = []
+        await queue._jetstream.listen("events.*", lambda message: heard.extend(message.data.splitlines()))
+        entry, now = fresh(), datetime.now(UTC)
+
+        tell(entry, {Recipient("a@dest.test"): msgspec.structs.replace(LATER, why=UNENCODABLE)}, (), now, events)
+        tell(entry, {Recipient("b@dest.test"): LATER}, (), now, events)
+        await events.aclose()
+        await telling
+
+        assert ["b@dest.test" in line.decode() for line in heard] == [True]
+
+
+async def test_a_successor_that_cannot_be_encoded_is_no_second_attempt(server: NatsServer) -> None:
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        consumer = await queue.consumer(State.READY, max_claims=1, max_bytes=PLENTY).start()
+        claim = await anext(consumer)
+        due = datetime.now(UTC) + timedelta(hours=1)
+        last = msgspec.structs.replace(LATER, why=UNENCODABLE)
+
+        assert not await queue.settle(claim, [claim.entry.moved(State.RETRY, due=due, last=last)])
+
+        async def is_held() -> bool:
+            return [found.entry.state for _, found in await show(queue, claim.entry.queue_id)] == [State.HELD]
+
+        await eventually_asked(is_held, "it is held, and nothing else is left of it")
+        await consumer.stop()
+
+
+async def test_a_bug_in_the_middle_of_an_attempt_leaves_what_was_settled_before() -> None:
+    recipients = tuple(Recipient(f"{name}@dest.test") for name in ("ann", "bob"))
+    content = Reference("c1", 4)
+    entry = msgspec.structs.replace(fresh(content=content).for_recipients(recipients))
+    reads = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        yield b"x\r\n"
+        if reads > 1:
+            raise RuntimeError("a bug")
+
+    async with Mx("mx.dest.test") as host:
+        route = Route((MxHost(host.name, (host.address,), host.port),))
+        pool = Pool(AttemptSettings(recipients_per_transaction=1), "jetpost.test", most=10)
+        made = await attempt(entry, route, chunks, pool)
+        await pool.aclose()
+
+        assert [type(made.outcomes[recipient]) for recipient in recipients] == [Delivered, Deferred]
+        assert [message.recipients for message in host.messages] == [("ann@dest.test",)]
+
+
+def delivered() -> Delivered:
+    return Delivered(Reply(250, None, ("taken",)), "mx.dest.test")
+
+
+def desk_of(queue: Queue, events: Events) -> Desk:
+    return Desk(
+        queue,
+        events,
+        "jetpost.test",
+        Limits(),
+        now=lambda: datetime.now(UTC),
+        monotonic=time.monotonic,
+        entropy=lambda: random.getrandbits(42),
+    )
+
+
+def offered(name: str, by: str, to: list[str], said: str, each: str, identity: str, size: int) -> Offer | None:
+    """A message as the commands of a session make it; None when one of them is refused."""
+    who = client_name(name)
+    reverse_path = sender(f"FROM:<{by}> SMTPUTF8{said}")
+    ours = Ourselves("jetpost.test", "")
+    answers = [destination(f"TO:<{address}>{each}", ours=ours, smtputf8=True) for address in to]
+    destinations = [answer for answer in answers if isinstance(answer, Destination)]
+    if isinstance(who, Reply) or isinstance(reverse_path, Reply) or not destinations:
+        return None
+    session = Session("192.0.2.1", client_name=who, extended=True, identity=identity)
+    facts = Facts(size, 0, has_date=True, has_message_id=True, bare=False, nul=False, long_line=False)
+    listener = ListenerSettings(name="relay", port=0)
+    queue_id = fresh_queue_id(datetime.now(UTC), random.getrandbits(42))
+    return Offer(queue_id, session, Transaction(reverse_path, destinations), listener.name, listener, facts)
+
+
+async def outcome(offer: Offer, desk: Desk) -> tuple[bool, int]:
+    """Whether the client hears 250, and how many entries of the message are stored."""
+    intake = desk.intake(offer.queue_id, offer.transaction)
+    intake.take(b"Subject: x\r\n\r\nx\r\n")
+    try:
+        answer = await accept(offer, intake, desk)
+        is_accepted = isinstance(answer, Reply) and answer.code == 250
+    except Exception:  # the session answers 451
+        is_accepted = False
+    about = await desk.queue._jetstream.api("STREAM.INFO.MAIL", {"subjects_filter": f"mail.*.*.{offer.queue_id}"})
+    return is_accepted, len(about["state"].get("subjects", {}))
