@@ -13,11 +13,12 @@ from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
 from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Refuse
-from ingress.rejections import refused
-from ingress.session.arrived import Arrived
+from ingress.rejections import refused, turned_away
+from ingress.session.arrived import OVERLONG, Arrived
 from ingress.session.body import Body
 from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
-from ingress.session.phase import Phase, advance
+from ingress.session.foreign import foreign_beginning, foreign_command, foreign_response
+from ingress.session.phase import VERBS, Phase, advance
 from ingress.session.transaction import Session, Transaction
 from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -36,6 +37,8 @@ _READY_FOR_TLS = Reply(220, _OK, ("Ready to start TLS",))
 _BYE = Reply(221, _OK, ("Bye",))
 _VERIFY = Reply(252, _OK, ("Cannot verify, but will take the message and try",))
 _HELP = Reply(214, _OK, ("EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",))
+
+NOT_SMTP = Reply(421, EnhancedStatus(4, 7, 0), ("This is SMTP, and you speak something else: closing",))
 
 _NO_PARAMETERS = Refuse(Reply(501, _INVALID_ARGUMENTS, ("No parameters allowed",)), "syntax")
 _NOT_IMPLEMENTED = Refuse(Reply(502, _BAD_SEQUENCE, ("Not implemented",)), "sequence")
@@ -99,8 +102,10 @@ class Conversation:
             else:
                 line = arrived.line()
                 if line is None:
+                    if arrived:
+                        self._is_foreign(foreign_beginning(arrived.beginning()))
                     break
-                work = self._hear(line)
+                work = self._hear(line, arrived)
         return work
 
     def abandon(self) -> Work | None:
@@ -108,8 +113,27 @@ class Conversation:
         receiving, self._receiving = self._receiving, None
         return None if receiving is None else receiving.intake.abandon()
 
-    def _hear(self, line: bytes) -> Work | None:
+    async def response(self) -> bytes:
+        """The response to a challenge. ConnectionError when none comes, or another protocol speaks."""
+        line = await self._wire.line()
+        if line is not OVERLONG and self._is_foreign(foreign_response(line)):
+            raise ConnectionResetError
+        return line
+
+    def _is_foreign(self, protocol: str | None) -> bool:
+        """Whether another protocol was found; the session has ended then, with all that was sent ahead."""
+        if protocol is None:
+            return False
+        client, listener = self.session.client_address, self._house.listener.name
+        turned_away("protocol", client=client, listener=listener, why=f"{NOT_SMTP} ({protocol})")
+        self._wire.hang_up(NOT_SMTP)
+        return True
+
+    def _hear(self, line: bytes, arrived: Arrived) -> Work | None:
         command = parse(line, self._house.desk.limits.command_line_bytes)
+        is_unknown = isinstance(command, Reply) or command.verb not in VERBS
+        if is_unknown and self._is_foreign(foreign_command(arrived.overlong if line is OVERLONG else line)):
+            return None
         if isinstance(command, Reply):
             self._refuse(Refuse(command, "syntax"), "")
             return None
@@ -195,7 +219,7 @@ class Conversation:
     async def _auth(self, argument: str) -> Answer:
         if not self._house.listener.require_auth:
             return _NOT_IMPLEMENTED
-        return await authenticate(argument, self.session, self._wire, self._house.backends)
+        return await authenticate(argument, self.session, self._wire.ask, self.response, self._house.backends)
 
     def _mail(self, argument: str) -> Answer:
         said = sender(argument)

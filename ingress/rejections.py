@@ -1,4 +1,7 @@
-"""What is turned away, counted by its reason: commands, messages, and connections."""
+"""What is turned away, counted by its reason: commands, messages, and connections.
+
+Each is counted; the log has a line for a client and a reason now and then, with how many were left out.
+"""
 
 from prometheus_client import Counter
 
@@ -17,7 +20,8 @@ log = logger(__name__)
 def turned_away(reason: str, *, client: str, listener: str, why: str) -> None:
     """A connection was not let in, or was ended: `why` is what it heard, or what happened."""
     REJECTIONS.labels(reason).inc()
-    log.info("turned away", reason=reason, client=client, listener=listener, why=why)
+    cause = (client, listener, reason)
+    log.info("turned away", reason=reason, client=client, listener=listener, why=why, limited_by=cause)
 
 
 def refused(refusal: Refuse, *, verb: str, client: str, listener: str, queue_id: str = "") -> None:
@@ -31,4 +35,5 @@ def refused(refusal: Refuse, *, verb: str, client: str, listener: str, queue_id:
         reply=str(refusal.reply),
         client=client,
         listener=listener,
+        limited_by=(client, listener, refusal.reason, "message" if queue_id else "command"),
     )

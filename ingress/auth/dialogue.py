@@ -1,13 +1,12 @@
 """AUTH (RFC 4954): from the command, by way of challenges and responses, to who the client is."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ingress.auth.backend import ATTEMPTS, Backend, identify
 from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
 from ingress.policy.verdict import Refuse
 from ingress.session.arrived import OVERLONG
 from ingress.session.transaction import Session
-from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
@@ -19,7 +18,15 @@ _NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [
 _MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
 
 
-async def authenticate(argument: str, session: Session, wire: Wire, backends: Sequence[Backend]) -> Reply | Refuse:
+Ask = Callable[[str], None]
+"""Sends a challenge."""
+Response = Callable[[], Awaitable[bytes]]
+"""The line that answers it."""
+
+
+async def authenticate(
+    argument: str, session: Session, ask: Ask, response: Response, backends: Sequence[Backend]
+) -> Reply | Refuse:
     """Find out who the client is and note it in `session`. ConnectionError when the client leaves meanwhile."""
     if not session.tls:
         return _NEEDS_TLS
@@ -31,7 +38,7 @@ async def authenticate(argument: str, session: Session, wire: Wire, backends: Se
     begin = MECHANISMS.get(mechanism.upper())
     if begin is None:
         return _MECHANISM
-    outcome = await _exchanged(begin(initial.strip(" ")), wire)
+    outcome = await _exchanged(begin(initial.strip(" ")), ask, response)
     if isinstance(outcome, Credentials):
         session.identity = await identify(outcome, backends) or ""
         outcome = _AUTHENTICATED if session.identity else WRONG
@@ -42,15 +49,15 @@ async def authenticate(argument: str, session: Session, wire: Wire, backends: Se
     return Refuse(outcome, "auth")
 
 
-async def _exchanged(exchange: Exchange, wire: Wire) -> Credentials | Reply:
+async def _exchanged(exchange: Exchange, ask: Ask, response: Response) -> Credentials | Reply:
     try:
         challenge = next(exchange)
         while True:
-            wire.ask(challenge)
-            response = await wire.line()
-            if response is OVERLONG:
+            ask(challenge)
+            line = await response()
+            if line is OVERLONG:
                 return _TOO_LONG
-            challenge = exchange.send(response.decode("ascii", "replace"))
+            challenge = exchange.send(line.decode("ascii", "replace"))
     except StopIteration as ended:
         outcome: Credentials | Reply = ended.value
         return outcome

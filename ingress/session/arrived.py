@@ -1,5 +1,7 @@
 """Octets that have arrived and are not read yet: command lines, or the octets of a message."""
 
+from ingress.session.foreign import BEGINNING_BYTES
+
 MOST_LINE_OCTETS = 12_288
 """The longest line there is, CRLF included: one of an AUTH exchange (RFC 4954, 4)."""
 
@@ -14,6 +16,8 @@ class Arrived:
         self._octets = bytearray()
         self._searched = 0
         self._is_skipping = False
+        self.overlong = b""
+        """How the last line began for which `OVERLONG` stands."""
 
     def __len__(self) -> int:
         return len(self._octets)
@@ -37,7 +41,7 @@ class Arrived:
         end = octets.find(b"\r\n", self._searched)
         if end < 0:
             if len(octets) > MOST_LINE_OCTETS:
-                self._is_skipping = True
+                self._skip()
                 del octets[:-1]  # the last one may be the CR of the CRLF
             self._searched = max(len(octets) - 1, 0)
             return None
@@ -45,9 +49,20 @@ class Arrived:
         del octets[: end + 2]
         self._searched = 0
         if self._is_skipping or end + 2 > MOST_LINE_OCTETS:
+            if not self._is_skipping:
+                self.overlong = line[:BEGINNING_BYTES]
             self._is_skipping = False
             return OVERLONG
         return line
+
+    def beginning(self) -> bytes:
+        """How the next line begins, when there is more to it than `line` has given; empty within an overlong one."""
+        return b"" if self._is_skipping else bytes(self._octets[:BEGINNING_BYTES])
+
+    def _skip(self) -> None:
+        if not self._is_skipping:
+            self._is_skipping = True
+            self.overlong = bytes(self._octets[:BEGINNING_BYTES])
 
     def all(self) -> bytes:
         """Everything, whatever it is; empty when there is nothing."""
