@@ -7,8 +7,8 @@ same (`smtpd_forbidden_commands`, and header fields where it expects a command).
 
 import re
 
-BEGINNING_BYTES = 64
-"""How much is looked at of a line that is not whole, or longer than any may be."""
+BEGINNING_BYTES = 256
+"""How much of a line is looked at: who sends a thousand long ones is to cost little."""
 
 _PROTOCOLS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
@@ -23,14 +23,17 @@ _PROTOCOLS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
                 rb"|UNBIND|REBIND|LINK|UNLINK|QUERY|PURGE|BAN|M-SEARCH|NOTIFY|SUBSCRIBE|UNSUBSCRIBE)(?:[ \t]|$)"
             ),
         ),
-        # The request line or status line of HTTP and of what took its form, whatever the method.
-        ("HTTP", rb"(?:.*[ \t])?(?:HTTP|RTSP|SIP|ICAP)/[0-9](?:\.[0-9])?(?:$|[ \t])"),
+        # A status line of HTTP or of what took its form.
+        ("HTTP", rb"(?:HTTP|RTSP|SIP|ICAP)/[0-9]"),
         ("SSH", rb"SSH-[0-9]"),
         ("PROXY", rb"PROXY[ \t]"),
         # A field's name has no space in it; the paths of MAIL and RCPT come after one (RFC 5322, 2.2).
         ("header field", rb"[!-9;-~]+[ \t]*:"),
     )
 )
+_REQUEST = re.compile(rb"[ \t](?:HTTP|RTSP|SIP|ICAP)/[0-9](?:\.[0-9])?[ \t]*$", re.IGNORECASE)
+"""How a request line of them ends, whatever its method."""
+_REQUEST_BYTES = 24
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _BASE64 = _LETTERS | frozenset(b"0123456789+/=*")
 _MISTAKES = frozenset((b"", b".", b"*"))
@@ -56,7 +59,10 @@ def foreign_beginning(octets: bytes) -> str | None:
 def _named(line: bytes, first: frozenset[int]) -> str | None:
     if (found := _first_octet(line[0], first)) is not None:
         return found
-    return next((name for name, pattern in _PROTOCOLS if pattern.match(line)), None)
+    if _REQUEST.search(line[-_REQUEST_BYTES:]):
+        return "HTTP"
+    beginning = line[:BEGINNING_BYTES]
+    return next((name for name, pattern in _PROTOCOLS if pattern.match(beginning)), None)
 
 
 def _first_octet(octet: int, expected: frozenset[int]) -> str | None:
