@@ -1,0 +1,1 @@
+"""The files of a nats-server: whether it can open them all."""
