@@ -7,10 +7,10 @@ become ports of 127.0.0.1 (which the certificate names, too), and the mounted fo
 import asyncio
 import base64
 import re
-import shlex
 import ssl
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -73,11 +73,14 @@ class Node(Process):
     def _here(self, text: str) -> str:
         for port in PORTS:
             text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{self.ports[port]}")
+            text = text.replace(f"client=127.0.0.1:{port}", f"client=127.0.0.1:{self.ports[port]}")
             for number, ports in enumerate(self._places):
                 pod = f"jetpost-nats-{number}.jetpost-nats.mail.svc"
                 text = text.replace(f"{pod}:{port}", f"127.0.0.1:{ports[port]}")
         for mounted, folder in {"/etc/nats/tls": "tls", "/run/nats": "", "/data": "data"}.items():
-            text = text.replace(f'"{mounted}', f'"{self.folder / folder}')
+            text = text.replace(f'"{mounted}', f'"{self.folder / folder}').replace(
+                f"={mounted}", f"={self.folder / folder}"
+            )
         return text
 
     def _environment(self, login: dict[str, bytes]) -> dict[str, str]:
@@ -109,12 +112,18 @@ class Node(Process):
         """What it says at its monitoring URL; None when it does not, or does not say 200."""
         return await asyncio.to_thread(self._asked, path)
 
-    def _asked(self, path: str) -> str | None:
+    async def told(self, path: str) -> str | None:
+        """The same, whatever the status."""
+        return await asyncio.to_thread(self._asked, path, errors=True)
+
+    def _asked(self, path: str, *, errors: bool = False) -> str | None:
         trust = ssl.create_default_context(cafile=self.ca_file)
         try:
             with urllib.request.urlopen(self.monitoring + path, timeout=5, context=trust) as answer:  # noqa: S310 — ours
                 text: str = answer.read().decode()
                 return text
+        except urllib.error.HTTPError as error:
+            return error.read().decode() if errors else None
         except OSError:
             return None
 
@@ -128,13 +137,24 @@ class Node(Process):
     async def ready(self) -> None:
         await eventually_asked(self.is_well, f"{self.pod} is ready\n{self.log_tail()}")
 
+    def hook_words(self, within_s: float = 300) -> list[str]:
+        """The command of the preStop hook."""
+        command: list[str] = self._container["lifecycle"]["preStop"]["exec"]["command"]
+        words = [f"--within={within_s}" if word.startswith("--within=") else word for word in command[1:]]
+        copy = str(self.folder / "preStop.log.copy")
+        return [sys.executable, *(self._here(word).replace("/proc/1/fd/2", copy) for word in words)]
+
+    def hook(self, within_s: float = 300) -> Process:
+        """The preStop hook, launched."""
+        hook = Process("preStop", self.hook_words(within_s), self.folder / "preStop.log")
+        hook.environment = self.environment
+        hook.launch()
+        return hook
+
     async def before_stop(self) -> None:
         """What the preStop hook does."""
-        command: list[str] = self._container["lifecycle"]["preStop"]["exec"]["command"]
-        told = [executable(), *(word.replace("/run/nats", str(self.folder)) for word in command[1:])]
-        hook = Process("preStop", told, self.folder / "preStop.log")
-        hook.launch()
-        assert await hook.gone() == 0, shlex.join(told)
+        hook = self.hook()
+        assert await hook.gone() == 0, hook.log_tail()
 
 
 class Rendered:

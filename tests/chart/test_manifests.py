@@ -121,6 +121,26 @@ def test_a_pod_has_time_to_drain(manifests: list[Manifest]) -> None:
         assert spec["terminationGracePeriodSeconds"] > settings[service]["drain_s"] + 5
 
 
+def test_a_nats_server_has_time_to_wait_for_its_turn(manifests: list[Manifest]) -> None:
+    for nodes in of_kind(manifests, "StatefulSet"):
+        pod, names = nodes["spec"]["template"]["spec"], {f"jetpost-nats-{n}" for n in range(nodes["spec"]["replicas"])}
+        container = pod["containers"][0]
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert "--within=300" in command
+        assert pod["terminationGracePeriodSeconds"] >= 300 + 30 + 30
+        assert {word.partition("=https://")[0] for word in command if "=https://" in word} == names
+        for probe in ("startupProbe", "livenessProbe"):
+            assert container[probe]["terminationGracePeriodSeconds"] == 60, "a restart waits for nobody"
+
+
+def test_a_nats_image_of_ones_own_has_no_hook_of_ours() -> None:
+    nodes = named(render(CHART / "ci/minimal.yaml", 'nats.bundled.image="nats:2"'), "StatefulSet", "jetpost-nats")
+
+    pod = nodes["spec"]["template"]["spec"]
+    assert pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][0] == "nats-server"
+    assert pod["terminationGracePeriodSeconds"] == 60
+
+
 def test_selectors_find_the_pods_they_are_for(manifests: list[Manifest]) -> None:
     labels = [pod["metadata"]["labels"] for pod in pods(manifests)]
     for workload in of_kind(manifests, "Deployment", "StatefulSet"):

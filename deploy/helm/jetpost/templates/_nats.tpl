@@ -51,6 +51,11 @@
 {{- $nats | toJson -}}
 {{- end }}
 
+{{/* The grace period of a server that a probe ends: it does not serve, so nothing is gained by waiting for it. */}}
+{{- define "jetpost.nats.restartSeconds" -}}
+terminationGracePeriodSeconds: {{ add .Values.nats.bundled.lameDuckSeconds 30 }}
+{{- end }}
+
 {{/* How many servers keep each entry: all of the chart's, so that five survive the loss of two. */}}
 {{- define "jetpost.nats.replicas" -}}
 {{- if .Values.nats.bundled.enabled }}{{ .Values.nats.bundled.replicas }}{{ else }}3{{ end -}}
