@@ -21,12 +21,13 @@ from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream import JetStream, Nats
 from jetpost.process.files import limit
 from jetpost.process.run import Life
+from jetpost.queue import sweep
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
-from jetpost.tasks import finish
+from jetpost.tasks import end, finish
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +54,11 @@ async def serve(settings: Settings, life: Life) -> None:
     )
     life.ready_when("queue", queue.trouble)
     telling = asyncio.create_task(events.run(), name="events")
+    sweeping = asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep")
     try:
         await _deliver_until_stopped(world, life)
     finally:
+        await end([sweeping])
         await queue.close()
         await pool.aclose()
         await resolver.aclose()

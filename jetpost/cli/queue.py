@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from jetpost.cli import queue_content
 from jetpost.cli import queue_view as view
 from jetpost.cli.queue_copy import back_up, restore
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, changing, finish, looking, settings_for
@@ -20,6 +21,7 @@ _FIRST_ENTRIES = 20
 
 queue_app = typer.Typer(invoke_without_command=True, add_completion=False)
 queue_app.command("backup")(back_up)
+queue_app.command("content")(queue_content.content)
 queue_app.command("restore")(restore)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -35,10 +37,12 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
         async with looking(context.obj) as queue:
             deep = await listing.depth(queue)
             first = await listing.entries(queue, limit=_FIRST_ENTRIES)
+            held = await queue_content.held(queue)
         console = Console()
         console.print(view.depth_table(deep))
         if first:
             console.print(view.entries_table(first, datetime.now(UTC)))
+        typer.echo(queue_content.line(held))
 
     finish(ask())
 

@@ -159,6 +159,7 @@ class _Restoring:
         """Chunks of one content follow each other."""
         if self._writing is None or self._writing[0] != content_id:
             await self._end_content()
+            await self._queue.content.reclaim(content_id)
             self._writing = content_id, self._queue.content.writer(content_id)
             self._written.add(content_id)
         await self._writing[1].write(octets)
@@ -201,7 +202,9 @@ class _Restoring:
         if await shard.last(entry.key):
             self.there_already += 1
             return
-        answer = await self._queue.enqueue([entry])
+        content = entry.content
+        whole = isinstance(content, Reference) and content.content_id in self._written
+        answer = await self._queue.enqueue([entry], whole=whole)
         if isinstance(answer, Unavailable):
             raise Unreachable(answer.cause)
         self.entries += 1

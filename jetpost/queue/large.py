@@ -2,7 +2,7 @@
 
 Stream CONTENT: `content.<content-id>.chunk.<n>` are the octets, `content.<content-id>.ref.<site>-<queue-id>` says that
 an entry needs them. References are a set and not a counter: adding or dropping one twice, as a repeated step after a
-crash does, changes nothing. The last one dropped takes the chunks along; `max_age` is the safety net.
+crash does, changes nothing. The last one dropped takes the chunks along. What a crash leaves behind is the sweep's.
 """
 
 import asyncio
@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Iterable
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
+from jetpost.queue.board import about
 from jetpost.queue.entry import Entry
 from jetpost.queue.shard import DEPOSED_S, last_payload, last_sequence
 from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.queue.unneeded import CONDEMNED, is_whole
 from jetpost.tasks import end
 
 CHUNK_BYTES = 128 * 1024
@@ -66,6 +68,19 @@ class LargeContent:
             for answer in await asyncio.gather(*(self._jetstream.request(subject, b"1") for subject in now)):
                 answer_of(answer.data)
 
+    async def hold(self, entries: Iterable[Entry]) -> None:
+        """As `refer`, for content that nobody has referred to yet: Unreachable also when it is not whole any more.
+
+        The sweep condemns a content only if no reference was added since it looked, so who finds it whole after having
+        added one keeps it.
+        """
+        entries = list(entries)
+        await self.refer(entries)
+        for content in {entry.content for entry in entries if isinstance(entry.content, Reference)}:
+            answer = await about(self._jetstream, CONTENT_STREAM, f"content.{content.content_id}.*.*")
+            if not is_whole(answer["state"].get("subjects") or {}, -(-content.size // CHUNK_BYTES)):
+                raise Unreachable(f"the content of {content.content_id} is not whole any more")
+
     async def drop(self, entry: Entry) -> None:
         """`entry` has ended: forget its reference, and the chunks when it was the last one."""
         if not isinstance(entry.content, Reference):
@@ -74,6 +89,11 @@ class LargeContent:
         # Not of a replica: one that lags behind would say that nobody needs what somebody has just begun to refer to.
         if not await last_sequence(self._jetstream, CONTENT_STREAM, f"content.{entry.content.content_id}.ref.*"):
             await self._purge(f"content.{entry.content.content_id}.*.*")
+
+    async def reclaim(self, content_id: str) -> None:
+        """The content is about to be written anew, for a restore: what the sweep has condemned of it goes before."""
+        if await last_sequence(self._jetstream, CONTENT_STREAM, f"content.{content_id}.{CONDEMNED}.*"):
+            await self.forget(content_id)
 
     async def forget(self, content_id: str) -> None:
         """Remove chunks that no entry ever referred to."""
@@ -132,7 +152,7 @@ class Writer:
         try:
             await LargeContent(self._jetstream).forget(self._content_id)
         except (Unreachable, ApiError):
-            return  # max_age takes them
+            return  # the sweep takes them
 
     async def _send(self, chunk: bytes) -> None:
         while len(self._sending) >= _WINDOW:

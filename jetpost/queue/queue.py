@@ -120,10 +120,11 @@ class Queue:
             return f"{broken} has stopped"
         return next((committer.trouble for committer in self._committers if committer.trouble), None)
 
-    async def enqueue(self, entries: Sequence[Entry]) -> Committed | Unavailable:
+    async def enqueue(self, entries: Sequence[Entry], *, whole: bool = True) -> Committed | Unavailable:
         """Store all entries of one message, or none. Repeats itself while in doubt.
 
-        Unavailable with a permanent reply: nothing was stored, and never will be.
+        Unavailable with a permanent reply: nothing was stored, and never will be. Content by reference must be `whole`;
+        False for an entry that is restored without its content.
         """
         if self._room.is_full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
@@ -132,7 +133,7 @@ class Queue:
         number = shard_of(entries[0].queue_id, len(self.shards))
         unit = tuple(publication(self.shards[number], entry, 0) for entry in entries)
         try:
-            await self.content.refer(entries)
+            await (self.content.hold if whole else self.content.refer)(entries)
         except (Unreachable, ApiError) as error:
             return unavailable(error)
         answer = await self._committers[number].commit(unit)

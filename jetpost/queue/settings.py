@@ -33,6 +33,12 @@ class QueueSettings(Section):
     store_protected: bool = False
     """Take nats-server 2.15.1 and 2.15.2 as well, which delete a stream when they cannot open one of its files at
     start. Set by `jetpost up`, which keeps links to the files; never set it yourself."""
+    sweep_s: Annotated[float, Field(gt=0)] = 3600
+    """How often contents are looked through for those that no entry needs: what a crash left behind. It is removed when
+    two looks have found it unneeded."""
+    sweep_age_s: Annotated[float, Field(gt=0)] = 86400
+    """How long nothing was written to a content before it can be found unneeded: longer than a session may last
+    (`ingress.limits.session_s`), and than a restore takes from a content to its entry."""
     allow_unsafe_durability: bool = False
     """Start although the server is too old, may acknowledge before fsync, or cannot be asked. Loud: a warning in the
     log and `jetpost_queue_unsafe` 1. Never in production."""

@@ -160,10 +160,10 @@ def stored(message: Msg) -> Lying | None:
     if "Status" in headers or not is_entry(headers):
         return None
     entry = Entry.read(headers["Nats-Subject"], headers, message.data)
-    return Lying(int(headers["Nats-Sequence"]), entry, _time(headers["Nats-Time-Stamp"]))
+    return Lying(int(headers["Nats-Sequence"]), entry, time_of(headers["Nats-Time-Stamp"]))
 
 
-def _time(stamp: str) -> datetime:
+def time_of(stamp: str) -> datetime:
     """RFC 3339 with up to nine decimals, of which datetime knows six."""
     seconds, _, decimals = stamp.rstrip("Z").partition(".")
     return datetime.fromisoformat(seconds).replace(microsecond=int(decimals[:6].ljust(6, "0")), tzinfo=UTC)

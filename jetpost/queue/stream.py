@@ -3,6 +3,7 @@
 from typing import Any
 
 from jetpost.jetstream import ApiError, JetStream
+from jetpost.queue.board import board_stream
 from jetpost.queue.durability import Unsafe
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
@@ -28,6 +29,7 @@ async def provision(jetstream: JetStream, settings: QueueSettings) -> list[Shard
     for shard in shards:
         await _ensure(jetstream, _mail_stream(shard, settings))
     await _ensure(jetstream, _content_stream(settings))
+    await _ensure(jetstream, board_stream(settings.replicas))
     return shards
 
 
@@ -75,7 +77,7 @@ async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:
     """Nobody would take the mail of a stream beyond the last shard."""
     beyond = [
         int(number)
-        for name in await _stream_names(jetstream)
+        for name in await stream_names(jetstream)
         if (number := name.removeprefix("MAIL-")).isdigit()
         and int(number) >= shards
         and await _has_mail(jetstream, name)
@@ -87,7 +89,8 @@ async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:
         )
 
 
-async def _stream_names(jetstream: JetStream) -> list[str]:
+async def stream_names(jetstream: JetStream) -> list[str]:
+    """The name of every stream. Unreachable or ApiError when nobody answers."""
     names: list[str] = []
     while True:
         page = await jetstream.api("STREAM.NAMES", {"offset": len(names)})

@@ -84,11 +84,12 @@ class Load:
             await process.restart()
 
     async def settled(self) -> Result:
-        """Wait until the queue is empty, then count. AssertionError with the count so far when it does not empty."""
+        """Wait until the queue is empty and swept, then count. AssertionError with the count if it stays full."""
         try:
             await self._system.empty(within_s=_CALM_S)
         except AssertionError as error:
             raise AssertionError(f"still queued: {await self._system.depth()}\n{self.result()}") from error
+        await self._system.swept(within_s=_CALM_S)
         self.parked += await _parked(self._system.delivery)
         return self.result()
 
