@@ -14,7 +14,7 @@ _HASHER = PasswordHasher()
 def read_users(file: Path) -> dict[str, str]:
     """The hashes by name. OSError when the file cannot be read, ValueError with the line when one is malformed."""
     users = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(file), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, hashed = line.partition(":")
@@ -26,8 +26,8 @@ def read_users(file: Path) -> dict[str, str]:
 
 def set_password(file: Path, name: str, password: str) -> bool:
     """Add user `name`, or change the password; True when the user is new. The file is made when there is none."""
-    if not name or any(character in ":\0\r\n" for character in name) or name.startswith("#"):
-        raise ValueError("a user name is not empty, has no colon and no line end, and does not begin with #")
+    if not name.isprintable() or not name.strip() or ":" in name or name.startswith(("#", "\ufeff")):
+        raise ValueError("a user name is printable and not empty, has no colon, and does not begin with #")
     line = f"{name}:{hashed(password)}"
     known = file.exists() and name in read_users(file)
 
@@ -59,13 +59,19 @@ def is_right(known: str, password: str) -> bool:
         return False
 
 
+def _lines(file: Path) -> list[str]:
+    """The lines of the file; `str.splitlines` would break them at characters that may stand in a name."""
+    text = file.read_text(encoding="utf-8")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _is_of(name: str, line: str) -> bool:
     return line.partition(":")[0] == name
 
 
 def _rewrite(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     """Put a changed copy in the file's place, so that whoever reads sees the old one or the new one."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = _lines(file) if file.exists() else []
     descriptor, name = tempfile.mkstemp(dir=file.resolve().parent, prefix=f".{file.name}.")
     copy = Path(name)
     try:

@@ -7,6 +7,7 @@ from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exc
 from ingress.policy.verdict import Refuse
 from ingress.session.arrived import OVERLONG
 from ingress.session.transaction import Session
+from jetpost.mail.parameters import upper
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
@@ -35,7 +36,7 @@ async def authenticate(
     mechanism, _, initial = argument.partition(" ")
     if not mechanism:
         return _NO_MECHANISM
-    begin = MECHANISMS.get(mechanism.upper())
+    begin = MECHANISMS.get(upper(mechanism))
     if begin is None:
         return _MECHANISM
     outcome = await _exchanged(begin(initial.strip(" ")), ask, response)

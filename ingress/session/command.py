@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ingress.session.arrived import MOST_LINE_OCTETS
 from jetpost.mail.address import Path, a_labels, domain_of, path
 from jetpost.mail.envelope import Recipient
-from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters
+from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters, upper
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _SYNTAX = EnhancedStatus(5, 5, 2)
@@ -69,7 +69,7 @@ def parse(line: bytes, most_octets: int) -> Command | Reply:
         verb, _, argument = line.decode().partition(" ")
     except UnicodeDecodeError:
         return _NOT_UTF8
-    verb = verb.upper()
+    verb = upper(verb)
     if len(line) + 2 > most_octets and verb != "AUTH":
         return TOO_LONG
     return Command(verb, argument.strip(" "))

@@ -4,18 +4,19 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
+from jetpost.cli.terminal import visible, visible_json
 from jetpost.events.follow import follow
 from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, encode
 from jetpost.jetstream import Nats
 
-_SPAN = re.compile(r"(\d+)([smhd])")
+_SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _STYLES: dict[type, tuple[str, str]] = {
     Received: ("received", "cyan"),
@@ -63,7 +64,7 @@ async def _follow(config: Path | None, data: Path, since: timedelta | None, kind
                 if kind and _STYLES[type(event)][0] != kind:
                     continue
                 if as_json:
-                    typer.echo(encode(event))
+                    typer.echo(visible_json(encode(event).decode()))
                 else:
                     console.print(_line(event), soft_wrap=True)
         except asyncio.CancelledError:
@@ -75,12 +76,18 @@ def _line(event: Event) -> Text:
     name, style = _STYLES[type(event)]
     line = Text(f"{event.time.astimezone():%H:%M:%S} ")
     line.append(f"{name:<10}", style=style)
-    line.append(f"{event.queue_id}  ", style="dim")
+    line.append(f"{visible(event.queue_id)}  ", style="dim")
+    line.append(visible(_told(event)))
+    return line
+
+
+def _told(event: Event) -> str:
     match event:
         case Received(recipients=recipients, size=size):
-            line.append(f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} octets")
+            return f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} octets"
         case Delivered(recipient=recipient, host=host, seconds=seconds):
-            line.append(f"{recipient} at {host} after {seconds:.2f} s")
+            return f"{recipient} at {host} after {seconds:.2f} s"
         case Deferred() | Bounced() | Expired():
-            line.append(f"{event.recipient} ({event.status}) {event.why}")
-    return line
+            return f"{event.recipient} ({event.status}) {event.why}"
+        case unknown:
+            assert_never(unknown)

@@ -144,6 +144,6 @@ def _is_final(error: Exception) -> bool:
 
 def _place(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         raise typer.BadParameter("expected HOST:PORT", param_hint=option)
     return host, int(port)

@@ -11,9 +11,11 @@ from jetpost.cli import queue_content
 from jetpost.cli import queue_view as view
 from jetpost.cli.queue_copy import back_up, restore
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, changing, finish, looking, settings_for
+from jetpost.cli.terminal import visible
+from jetpost.mail.address import a_labels
 from jetpost.mail.content import Content
 from jetpost.queue import listing
-from jetpost.queue.entry import Site, site_of
+from jetpost.queue.names import BadName, Site, domain_of, is_queue_id, site_of
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
 
@@ -90,6 +92,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show every entry of one message: envelope, state, last failure, header. Never the body."""
+    if not is_queue_id(queue_id):
+        raise typer.BadParameter(f"{visible(queue_id)} is no queue id")
 
     async def ask() -> list[view.Shown]:
         async with looking(context.obj) as queue:
@@ -147,7 +151,11 @@ async def _header(queue: Queue, content: Content) -> str:
 
 
 def _site(domain: str | None) -> Site | None:
-    """The site of a domain; a site token as the queue shows it is taken as it is."""
+    """The site of a domain; a site token as logs and metrics show it is taken as it is."""
     if domain is None:
         return None
-    return site_of(domain) if "." in domain else Site(domain)
+    try:
+        domain_of(domain)
+    except BadName:
+        return site_of(a_labels(domain) or domain)
+    return Site(domain)

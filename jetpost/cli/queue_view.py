@@ -7,9 +7,11 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from jetpost.cli.terminal import visible
 from jetpost.mail.outcome import Outcome
-from jetpost.queue.entry import Entry, Site, domain_of
+from jetpost.queue.entry import Entry
 from jetpost.queue.listing import Depth
+from jetpost.queue.names import BadName, Site, domain_of
 from jetpost.queue.shard import Lying
 from jetpost.queue.states import State
 
@@ -37,7 +39,7 @@ def depth_table(depth: Depth) -> Table:
         sites[site] = sites.get(site, 0) + number
     for site in sorted(sites, key=lambda site: (-sites[site], site)):
         counts = [depth.by_state_and_site.get((state, site), 0) for state in _LIVE]
-        table.add_row(_plain(domain_of(site)), *(str(count or "·") for count in counts))
+        table.add_row(_plain(_domain(site)), *(str(count or "·") for count in counts))
     table.add_section()
     table.add_row("all", *(str(depth.by_state.get(state, 0)) for state in _LIVE), style="bold")
     return table
@@ -47,7 +49,7 @@ def depth_record(depth: Depth) -> dict[str, Any]:
     """The same for programs."""
     sites: dict[str, dict[str, int]] = {}
     for (state, site), number in sorted(depth.by_state_and_site.items()):
-        sites.setdefault(domain_of(site), {})[state.value] = number
+        sites.setdefault(_domain(site), {})[state.value] = number
     return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": sites}
 
 
@@ -130,9 +132,17 @@ def _outcome(outcome: Outcome) -> str:
     return f"{said} ({outcome.host})" if outcome.host else said
 
 
+def _domain(site: Site) -> str:
+    """The domain of a site; a token that is none stays as it is."""
+    try:
+        return domain_of(site)
+    except BadName:
+        return site
+
+
 def _plain(text: str) -> Text:
     """Text from the outside: no markup, no control sequence for the terminal."""
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+    return Text(visible(text))
 
 
 def _age(duration: timedelta) -> str:

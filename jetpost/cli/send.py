@@ -44,7 +44,7 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"there is no message to send: {error}") from None
     host, _, port = server.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         raise typer.BadParameter("expected HOST:PORT", param_hint="--server")
     client = aiosmtplib.SMTP(
         hostname=host,

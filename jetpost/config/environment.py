@@ -14,6 +14,7 @@ PREFIX = "JETPOST_"
 FILE_VARIABLE = "JETPOST_CONFIG"
 """Names the configuration file where `--config` does not."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _TEXT: set[Any] = {str, SecretStr}
 
 
@@ -28,7 +29,7 @@ def overrides(environ: Mapping[str, str]) -> dict[Path, tuple[str, str]]:
         if not name.startswith(PREFIX) or name == FILE_VARIABLE or ("__" not in name and _SERVICE_LINK.search(name)):
             continue
         words = name.removeprefix(PREFIX).lower().split("__")
-        found[tuple(int(word) if word.isdecimal() else word for word in words)] = name, text
+        found[tuple(int(word) if _NUMBER.fullmatch(word) else word for word in words)] = name, text
     return found
 
 

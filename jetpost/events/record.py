@@ -92,7 +92,7 @@ def decode(line: bytes) -> Event | None:
     """The event of a line; None when it is of a kind that this version does not know."""
     try:
         event: Event = _decoder.decode(line)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return event
 

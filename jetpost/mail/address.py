@@ -11,14 +11,15 @@ MOST_PATH_OCTETS = 256
 reverse-paths exceed them daily, and 4.5.3.1 asks for no limits where none are needed."""
 _MOST_DOMAIN_OCTETS = 253
 
-_BEYOND_ASCII = "\u0080-\U0010ffff"
+# Without the control characters of ISO 8859 (RFC 5198, 2, wants none), which end lines and move cursors elsewhere.
+_BEYOND_ASCII = "\u00a0-\U0010ffff"
 _ATOM = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_BEYOND_ASCII}-]+"
 _QUOTED = rf'"(?:[ !#-\[\]-~{_BEYOND_ASCII}]|\\[ -~])*"'
 _LOCAL = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})"
 _DOMAIN = rf"[A-Za-z0-9_{_BEYOND_ASCII}.-]+"
 _LITERAL = r"\[[!-Z^-~]+\]"
 _ROUTE = rf"(?:@{_DOMAIN}(?:,@{_DOMAIN})*:)?"
-_PATH = re.compile(rf"<{_ROUTE}((?:{_LOCAL})@({_DOMAIN}|{_LITERAL})|(?i:postmaster)|)>")
+_PATH = re.compile(rf"<{_ROUTE}((?:{_LOCAL})@({_DOMAIN}|{_LITERAL})|(?ai:postmaster)|)>")
 # Underscores are no host names (RFC 1123, 2.1) but stand in many a sender's domain.
 _LABELS = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 
@@ -29,8 +30,8 @@ class Path(NamedTuple):
     address: str
     """As written: a local part's case and a domain's spelling are kept. "" for the null path."""
     domain: str
-    """The domain as lower-case A-labels, or an address literal with its brackets; "" for the null path and for
-    `<postmaster>`."""
+    """The domain as lower-case A-labels, or an address literal in lower case with its brackets; "" for the null path
+    and for `<postmaster>`."""
 
     @property
     def is_literal(self) -> bool:
@@ -49,14 +50,15 @@ def path(text: str) -> tuple[Path, str] | None:
     address, written = found[1], found[2]
     if written is None:
         return Path(address, ""), text[found.end() :]
-    domain = written if written.startswith("[") else a_labels(written)
+    domain = written.lower() if written.startswith("[") else a_labels(written)
     return None if domain is None else (Path(address, domain), text[found.end() :])
 
 
 def domain_of(address: str) -> str:
     """The domain of a valid `address` as lower-case A-labels, or its literal; "" for the null path."""
-    written = address.rpartition("@")[2] if "@" in address else ""
-    return written if written.startswith("[") else a_labels(written) or ""
+    if address.endswith("]"):  # a literal may contain an @, and no [
+        return address[address.rfind("@[") + 1 :].lower() if "@[" in address else ""
+    return a_labels(address.rpartition("@")[2]) or "" if "@" in address else ""
 
 
 @lru_cache(maxsize=4096)
@@ -65,7 +67,7 @@ def a_labels(domain: str) -> str | None:
     if not domain.isascii():
         try:
             domain = idna.encode(domain, uts46=True).decode()
-        except idna.IDNAError:
+        except UnicodeError:  # IDNAError is one
             return None
     domain = domain.lower()
     return domain if len(domain) <= _MOST_DOMAIN_OCTETS and _LABELS.fullmatch(domain) else None

@@ -16,6 +16,7 @@ _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _UTF8_XTEXT = re.compile(r"(?:[^\x00-\x20\x7f+=\\]|\\x\{[0-9A-F]{2,6}\}|\+[0-9A-F]{2})*")
 _EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 _HEXADECIMAL = re.compile(r"\+([0-9A-F]{2})")
+_BLANKS = re.compile(r"[ \t]+")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]+")
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 
@@ -86,6 +87,11 @@ def orcpt_value(orcpt: str) -> str:
     return f"{kind};{utf8_xtext(address) if kind.lower() == 'utf-8' else xtext(address)}"
 
 
+def upper(word: str) -> str:
+    """`word` with ASCII letters in upper case: `ſize` is no SIZE, though `str.upper` says so."""
+    return word.upper() if word.isascii() else word
+
+
 def mail_parameters(text: str) -> MailParameters | Reply:
     """The parameters in `text`, what followed the reverse-path; or the refusal (RFC 5321, 4.1.1.11)."""
     found = _parsed(text, _MAIL)
@@ -100,9 +106,9 @@ def rcpt_parameters(text: str) -> RcptParameters | Reply:
 
 def _parsed(text: str, known: Mapping[str, "_Reading"]) -> dict[str, Any] | Reply:
     found: dict[str, Any] = {}
-    for word in text.split():
+    for word in _BLANKS.split(text.strip(" \t")) if text.strip(" \t") else ():
         keyword, separator, value = word.partition("=")
-        keyword = keyword.upper()
+        keyword = upper(keyword)
         reading = known.get(keyword)
         if reading is None:
             return Reply(555, _INVALID_ARGUMENTS, (f"{_shown(keyword)} is not supported here",))
@@ -123,7 +129,7 @@ def _size(value: str | None) -> int | None:
 
 
 def _one_of(*words: str) -> _Reading:
-    return lambda value: value.upper() if value and value.upper() in words else None
+    return lambda value: upper(value) if value and upper(value) in words else None
 
 
 def _no_value(value: str | None) -> bool | None:
@@ -139,7 +145,7 @@ def _auth(value: str | None) -> str | None:
 
 
 def _notify(value: str | None) -> tuple[str, ...] | None:
-    words = tuple((value or "").upper().split(","))
+    words = tuple(upper(value or "").split(","))
     return words if words == ("NEVER",) or (_NOTIFY.issuperset(words) and len(set(words)) == len(words)) else None
 
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import msgspec
 
-_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s+|$)")
+_STATUS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:\s+|$)")
 
 
 class EnhancedStatus(msgspec.Struct, frozen=True):

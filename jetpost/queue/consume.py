@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from jetpost.queue.claim import Claim, Settled
 from jetpost.queue.entry import Entry, Site
+from jetpost.queue.names import consumer_name
 from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
@@ -99,7 +100,7 @@ class Consumer:
     @property
     def name(self) -> str:
         """The durable's name, shared by all processes."""
-        return self.state.value if self.site is None else f"{self.state.value}-{self.site}"
+        return consumer_name(self.state.value, self.site)
 
     @property
     def claims(self) -> list[Claim]:

@@ -6,68 +6,39 @@ content), payload the content, or nothing when the content is kept by reference.
 `Jetpost-Envelope-Octets` says how much of it is record.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any, NewType, Self
-from zlib import crc32
+from typing import Any, Self
 
 import msgspec
 
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.mail.envelope import Envelope, Recipient
 from jetpost.mail.outcome import Outcome
+from jetpost.queue.names import (
+    BadName,
+    QueueId,
+    Site,
+    domain_of,
+    fresh_queue_id,
+    is_queue_id,
+    report_id,
+    shard_of,
+    site_of,
+)
 from jetpost.queue.states import MOVES, State
 
-QueueId = NewType("QueueId", str)
-"""Names a message in the queue and in every log line about it; parts and reports derive theirs from it."""
-
-Site = NewType("Site", str)
-"""The destination as one subject token: the recipient domain with dots as underscores."""
+__all__ = ("Entry", "QueueId", "Site", "domain_of", "fresh_queue_id", "is_entry", "shard_of", "site_of")
 
 ENVELOPE_HEADER = "Jetpost-Envelope"
 OCTETS_HEADER = "Jetpost-Envelope-Octets"
 _MOST_IN_A_HEADER = 48 * 1024
 """nats-server takes 65 535 octets of headers in all, ours and its own (error 10097)."""
-_PLAIN = re.compile(r"[a-z0-9-]")
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
-_SHIFTS = range(80, -1, -10)
-
-
-@lru_cache(maxsize=8192)
-def site_of(domain: str) -> Site:
-    """The site of a recipient `domain` (A-labels, any case). Reversible by `domain_of`."""
-    return Site(
-        "".join(
-            character if _PLAIN.match(character) else "_" if character == "." else f"={ord(character):02x}"
-            for character in domain.lower()
-        )
-        or "=00"
-    )
-
-
-def domain_of(site: str) -> str:
-    """The domain a `site` token stands for."""
-    return re.sub(r"=([0-9a-f]{2,})", lambda found: chr(int(found[1], 16)), site.replace("_", ".")).strip("\0")
-
-
-def fresh_queue_id(now: datetime, entropy: int) -> QueueId:
-    """A queue id that sorts by time: 48 bits of milliseconds since 1970, then 42 bits of `entropy`."""
-    number = (int(now.timestamp() * 1000) << 42) | (entropy & ((1 << 42) - 1))
-    return QueueId("".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS]))
 
 
 def is_entry(headers: Mapping[str, str]) -> bool:
     """Whether a stored message is an entry; otherwise it is a tombstone."""
     return ENVELOPE_HEADER in headers or OCTETS_HEADER in headers
-
-
-def shard_of(queue_id: str, shards: int) -> int:
-    """The shard that keeps a message: the same for all its entries, parts and reports."""
-    return crc32(queue_id.partition("-")[0].encode()) % shards
 
 
 class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -177,7 +148,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     def report_id(self) -> QueueId:
         """The queue id of the report about this entry: the same however often it is computed."""
-        return QueueId(f"{self.queue_id}-d{hashlib.blake2s(self.site.encode(), digest_size=4).hexdigest()}")
+        return report_id(self.queue_id, self.site)
 
     def message(self) -> tuple[dict[str, str], bytes]:
         """The headers and the payload under which the entry is stored; see `read`."""
@@ -220,6 +191,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """The entry under `subject` with a record and an inline content; ValueError when it is none of ours."""
         try:
             _, state, site, queue_id = subject.split(".")
+            domain_of(site)
+            if not is_queue_id(queue_id):
+                raise BadName(f"{queue_id[:100]!r} is no queue id")
             record = _decoder.decode(encoded)
             return cls(
                 queue_id=QueueId(queue_id),

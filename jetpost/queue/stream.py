@@ -1,5 +1,6 @@
 """The streams: what they must be."""
 
+import re
 from typing import Any
 
 from jetpost.jetstream import ApiError, JetStream
@@ -13,6 +14,7 @@ CONTENT_STREAM = "CONTENT"
 LARGEST_RECORD_BYTES = 3 * 1024 * 1024
 """What is said about a message: a thousand recipients, and a kilobyte of answer for each, twice."""
 _NOT_FOUND = 10059
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _DROPPING = ("max_bytes", "max_msgs", "max_msgs_per_subject", "max_age", "max_msg_size")
 """Limits at which a stream drops what it has, or takes no more of what it must."""
 _MAX_CONSUMERS = 100_000
@@ -78,7 +80,7 @@ async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:
     beyond = [
         int(number)
         for name in await stream_names(jetstream)
-        if (number := name.removeprefix("MAIL-")).isdigit()
+        if _NUMBER.fullmatch(number := name.removeprefix("MAIL-"))
         and int(number) >= shards
         and await _has_mail(jetstream, name)
     ]

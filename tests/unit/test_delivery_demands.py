@@ -14,6 +14,7 @@ from delivery.attempt.look import look
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.queue.entry import Entry, QueueId, Site
+from tests.fixtures.queue import fresh
 
 BOB = Recipient("bob@dest.test")
 EVERYTHING = {"SIZE": "0", "8BITMIME": "", "SMTPUTF8": "", "DSN": ""}
@@ -138,3 +139,8 @@ async def test_a_look_sees_the_same_however_the_content_is_cut(
     assert seen.header_is_ascii == header.isascii()
     if whole:
         assert seen.is_ascii == content.isascii()
+
+
+@pytest.mark.parametrize("limit", ["²", "\u0661", "9" * 5000, "-1", "1 2", ""])
+def test_a_size_that_is_none_is_no_obstacle(limit: str) -> None:
+    assert obstacle(fresh(), [], "mx.test", {"SIZE": limit}, eight_bit=EightBit.SEND, seen=Seen()) is None
