@@ -37,10 +37,13 @@ lint: .venv/installed ## Style, types, import rules
 generate: .venv/installed ## Write again what is made from the code
 	$(BIN)/python -m docs.generate
 
-chart: .venv/installed ## Render the Helm chart in every way, check it, run its NATS and its Unbound: needs helm, go and the Debian package unbound
-	$(BIN)/python -m pytest tests/chart
+chart: .venv/installed $(if $(NATS_SERVER),,build/nats-server) ## Render the Helm chart in every way, check it, run its NATS and its Unbound: needs helm, go and the Debian package unbound
+	NATS_SERVER=$(or $(NATS_SERVER),build/nats-server) $(BIN)/python -m pytest tests/chart
 
-image: .venv/installed ## Build the container image and run every service from it: needs root, podman, buildah, runc, netavark, aardvark-dns, debootstrap
+build/nats-server: deploy/nats-server/build deploy/nats-server/go.mod deploy/nats-server/go.sum
+	deploy/nats-server/build $@
+
+image: .venv/installed ## Build the container image and run every service from it: needs root, go, podman, buildah, runc, netavark, aardvark-dns, debootstrap
 	$(BIN)/python -m pytest tests/image
 
 cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag, best CLUSTER_NEXT_IMAGE=…

