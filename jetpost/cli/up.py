@@ -16,8 +16,12 @@ from jetpost.cli.reach import DATA, ConfigOption, settings_for
 from jetpost.config.load import SECTIONS
 from jetpost.process.log import Log, configure
 from jetpost.up import first_start
+from jetpost.up.guard import Refused
 from jetpost.up.settings import Up
 from jetpost.up.system import System
+
+EXIT_REFUSED = 78
+"""Of services, too, when starting again unchanged is pointless."""
 
 
 def up(
@@ -25,6 +29,9 @@ def up(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder for everything that must last.")] = DATA,
     ingress: Annotated[int | None, typer.Option(min=1, help="Ingress processes.")] = None,
     delivery: Annotated[int | None, typer.Option(min=1, help="Delivery processes.")] = None,
+    forget: Annotated[
+        list[str] | None, typer.Option(metavar="STREAM", help="Begin without this stream: what was in it is lost.")
+    ] = None,
 ) -> None:
     """Run nats-server, ingress, delivery and bouncer as processes of this machine, until Ctrl-C or SIGTERM.
 
@@ -46,12 +53,16 @@ def up(
         for listener in settings.of(pkgutil.resolve_name(SECTIONS["ingress"])).listeners:
             typer.echo(f"  {listener.name:<12} {listener.host}:{listener.port}, tls: {listener.tls}")
         try:
-            system = System(data, config.resolve(), wanted, typer.echo)
+            system = System(data, config.resolve(), wanted, typer.echo, forget or ())
         except OSError as error:
             typer.echo(f"cannot start: {error}", err=True)
             raise typer.Exit(1) from None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(system.run())
+            try:
+                runner.run(system.run())
+            except Refused as refused:
+                typer.echo(f"refused to run: {refused}", err=True)
+                raise typer.Exit(EXIT_REFUSED) from None
 
 
 @contextmanager

@@ -15,6 +15,8 @@ LARGEST_RECORD_BYTES = 3 * 1024 * 1024
 """What is said about a message: a thousand recipients, and a kilobyte of answer for each, twice."""
 _NOT_FOUND = 10059
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_SHARD = re.compile(r"MAIL(-[1-9][0-9]*)?")
+_BEYOND = 1 << 40
 _DROPPING = ("max_bytes", "max_msgs", "max_msgs_per_subject", "max_age", "max_msg_size")
 """Limits at which a stream drops what it has, or takes no more of what it must."""
 _MAX_CONSUMERS = 100_000
@@ -82,7 +84,7 @@ async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:
         for name in await stream_names(jetstream)
         if _NUMBER.fullmatch(number := name.removeprefix("MAIL-"))
         and int(number) >= shards
-        and await _has_mail(jetstream, name)
+        and await entries_in(jetstream, name) > 0
     ]
     if beyond:
         names = ", ".join(f"MAIL-{number}" for number in sorted(beyond))
@@ -101,11 +103,17 @@ async def stream_names(jetstream: JetStream) -> list[str]:
             return names
 
 
-async def _has_mail(jetstream: JetStream, name: str) -> bool:
-    """Whether a shard's stream holds more than tombstones."""
-    tombstones = {"subjects_filter": f"{name.lower()}.{State.DONE.value}.>"}
+def is_shard(name: str) -> bool:
+    """Whether a stream is one of those that mail is queued in."""
+    return _SHARD.fullmatch(name) is not None
+
+
+async def entries_in(jetstream: JetStream, name: str) -> int:
+    """Entries of mail in a shard's stream; tombstones are none."""
+    # Beyond the last page: how many they are is told, and none of them.
+    tombstones = {"subjects_filter": f"{name.lower()}.{State.DONE.value}.>", "offset": _BEYOND}
     about = await jetstream.api(f"STREAM.INFO.{name}", tombstones)
-    return int(about["state"]["messages"]) > int(about.get("total", 0))
+    return int(about["state"]["messages"]) - int(about.get("total", 0))
 
 
 async def _ensure(jetstream: JetStream, wanted: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from jetpost.process.log import logger
@@ -19,7 +19,10 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Child:
-    """One process of the system. `keep` owns it; `stop` ends it."""
+    """One process of the system. `keep` owns it; `stop` ends it.
+
+    Before each start `may_start` is asked: False ends `keep`. The process has the open files `inherits`.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,9 @@ class Child:
         environment: Mapping[str, str],
         settings: Up,
         changed: Callable[[], None],
+        *,
+        may_start: Callable[[], Awaitable[bool]] | None = None,
+        inherits: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.pid: int | None = None
@@ -36,6 +42,8 @@ class Child:
         self._environment = environment
         self._settings = settings
         self._changed = changed
+        self._may_start = may_start
+        self._inherits = inherits
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
@@ -44,6 +52,8 @@ class Child:
         deaths = 0
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
+            if self._may_start is not None and not await self._may_start():
+                return
             born = loop.time()
             status = await self._run()
             if self._stopping.is_set():
@@ -86,6 +96,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             # Ctrl-C reaches the parent alone, which stops its children in order.
             start_new_session=True,
+            pass_fds=self._inherits,
             preexec_fn=partial(_die_with, os.getpid()),
         )
         self.pid = self._process.pid

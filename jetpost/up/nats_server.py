@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Collection
 from pathlib import Path
 
 from jetpost.up.probe import free_port, get
@@ -58,8 +59,10 @@ def _version(binary: str) -> tuple[int, ...]:
     return numbers if numbers[:2] == _KNOWN else ()
 
 
-def place(settings: Up, before: Running | None, config: Path) -> Running:
+def place(settings: Up, before: Running | None, config: Path, forget: Collection[str] = ()) -> Running:
     """Where the server will listen: as configured, else where it listened before, else on free ports.
+
+    It must have the streams that it had before, but for those to `forget`.
 
     OSError when a configured port is taken.
     """
@@ -69,6 +72,7 @@ def place(settings: Up, before: Running | None, config: Path) -> Running:
         monitoring_port=_port(settings.nats_monitoring_port, before.monitoring_port if before else 0),
         password=before.password if before else secrets.token_urlsafe(24),
         config=str(config),
+        streams={name: seen for name, seen in before.streams.items() if name not in forget} if before else {},
     )
 
 

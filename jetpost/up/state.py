@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import msgspec
+from pydantic import SecretStr
+
+from jetpost.jetstream import Nats
+from jetpost.up.streams import Seen
 
 FILE = "up.json"
 
@@ -26,6 +30,13 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     config: str = ""
     """The configuration file."""
     processes: dict[str, Process] = {}
+    streams: dict[str, Seen] = {}
+    """What the server had when it ran last: its next start must have it again."""
+
+    def nats(self) -> Nats:
+        """How to reach the server."""
+        servers = (f"nats://127.0.0.1:{self.nats_port}",)
+        return Nats(servers=servers, user="jetpost", password=SecretStr(self.password))
 
     def environment(self) -> dict[str, str]:
         """The variables that point a process or a command at this system's queue."""
@@ -51,4 +62,6 @@ def write(data: Path, running: Running) -> None:
     fresh = data / f"{FILE}.new"
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(data / FILE)

@@ -4,33 +4,48 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
+from jetpost.process.log import logger
 from jetpost.process.signals import obey_signals
-from jetpost.up import nats_server, staging, state
+from jetpost.up import nats_server, state
 from jetpost.up.children import Child
+from jetpost.up.guard import Refused
 from jetpost.up.probe import free_port, get
+from jetpost.up.queue_server import QueueServer
 from jetpost.up.settings import Up
+from jetpost.up.streams import Seen
 
 _POLL_S = 0.05
-_STAGING_S = 1.0
+
+log = logger(__name__)
 
 
 class System:
     """The processes, in the order in which they start; they stop in the opposite order."""
 
-    def __init__(self, data: Path, config: Path, settings: Up, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, data: Path, config: Path, settings: Up, tell: Callable[[str], None], forget: Collection[str] = ()
+    ) -> None:
         self._data = data
         self._config = config
         self._settings = settings
         self._tell = tell
         self._stopping = asyncio.Event()
-        self._running = nats_server.place(settings, state.read(data), config)
-        self._nats = self._child("nats", nats_server.command(data, self._running), os.environ)
+        self._running = nats_server.place(settings, state.read(data), config, forget)
+        self._nats = QueueServer(
+            data,
+            self._running,
+            settings,
+            changed=self._write_state,
+            remember=self._remember,
+            stopping=self._stopping,
+            forget=forget,
+        )
         names = [
             *(f"ingress-{number}" for number in range(1, settings.ingress + 1)),
             *(f"delivery-{number}" for number in range(1, settings.delivery + 1)),
@@ -42,19 +57,24 @@ class System:
         self._services = [self._service(name) for name in names]
 
     async def run(self) -> None:
-        """Start everything, keep it running until SIGTERM or SIGINT, stop everything."""
+        """Start everything, keep it running until SIGTERM or SIGINT, stop everything.
+
+        Refused: the store is not what it was; everything has been stopped, or was not started.
+        """
         obey_signals(self._stopping, at_once=self._kill)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._nats.keep(), name="nats")
-            tasks.create_task(self._stage_in_memory(), name="staging")
+            tasks.create_task(self._nats.child.keep(), name="nats")
+            tasks.create_task(self._nats.watch(), name="store")
             try:
-                if await self._until(self._nats_is_healthy):
+                if await self._until(self._nats.is_ready):
                     for child in self._services:
                         tasks.create_task(child.keep(), name=child.name)
                     await self._announce()
                     await self._stopping.wait()
             finally:
                 await self._stop_children()
+        if self._nats.refused is not None:
+            raise Refused(self._nats.refused)
         self._tell("stopped; the queue stays in the data folder")
 
     def _child(self, name: str, command: list[str], environment: Mapping[str, str]) -> Child:
@@ -73,7 +93,7 @@ class System:
         return self._child(name, [sys.executable, "-m", service, "--config", str(self._config)], environment)
 
     def _kill(self) -> NoReturn:
-        for child in [*self._services, self._nats]:
+        for child in [*self._services, self._nats.child]:
             child.kill()
         os._exit(1)
 
@@ -82,15 +102,6 @@ class System:
         await _all(child.stop() for child in self._services if child.name.startswith("ingress"))
         await _all(child.stop() for child in self._services)
         await self._nats.stop()
-        staging.clear(nats_server.store(self._data))
-
-    async def _stage_in_memory(self) -> None:
-        """Keep the server's staging in memory, over every restart of the server."""
-        while not self._stopping.is_set():
-            if await self._nats_is_healthy():
-                staging.link(nats_server.store(self._data))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _STAGING_S)
 
     async def _announce(self) -> None:
         """Say where everything is, once everything is ready or the time is up."""
@@ -111,9 +122,6 @@ class System:
                 await asyncio.wait_for(self._stopping.wait(), _POLL_S)
         return False
 
-    async def _nats_is_healthy(self) -> bool:
-        return self._nats.pid is not None and await nats_server.is_healthy(self._running)
-
     async def _all_are_ready(self) -> bool:
         return all([await self._health(child) == "ready" for child in self._services])
 
@@ -128,10 +136,18 @@ class System:
     def _write_state(self) -> None:
         processes = {
             child.name: state.Process(child.pid, self._http_ports.get(child.name, 0))
-            for child in [self._nats, *self._services]
+            for child in [self._nats.child, *self._services]
             if child.pid is not None
         }
-        state.write(self._data, msgspec.structs.replace(self._running, processes=processes))
+        try:
+            state.write(self._data, msgspec.structs.replace(self._running, processes=processes))
+        except OSError as error:
+            # A full disk ends nobody; other commands find the last state.
+            log.warning("cannot write the state", file=state.FILE, error=str(error))
+
+    def _remember(self, streams: dict[str, Seen]) -> None:
+        self._running = msgspec.structs.replace(self._running, streams=streams)
+        self._write_state()
 
 
 async def _all(stops: Iterable[Awaitable[None]]) -> None:

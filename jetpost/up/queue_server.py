@@ -1,0 +1,112 @@
+"""The embedded nats-server with all that looks after it: its store is guarded, and its batches are staged in memory."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from jetpost.jetstream import ApiError, Unreachable
+from jetpost.process.log import logger
+from jetpost.up import nats_server, staging
+from jetpost.up.children import Child
+from jetpost.up.guard import Guard, NoRoom, Refused
+from jetpost.up.settings import Up
+from jetpost.up.state import Running
+from jetpost.up.streams import Seen
+
+_LOOK_S = 1.0
+_POLL_S = 0.05
+_LOOKS_A_NOTE = 10
+
+log = logger(__name__)
+
+
+class QueueServer:
+    """The server as a child process. Use `child.keep` and `watch` as tasks, and `stop` at the end.
+
+    `stopping` ends them, and is set by them when the store is not what it was: `refused` says why.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        running: Running,
+        settings: Up,
+        *,
+        changed: Callable[[], None],
+        remember: Callable[[dict[str, Seen]], None],
+        stopping: asyncio.Event,
+        forget: Collection[str] = (),
+    ) -> None:
+        self.refused: str | None = None
+        self._running = running
+        self._stopping = stopping
+        self._store = nats_server.store(data)
+        command = nats_server.command(data, running)
+        self._guard = Guard(self._store, running.nats(), running.streams, remember, forget)
+        self.child = Child(
+            "nats", command, os.environ, settings, changed, may_start=self._may_start, inherits=[self._guard.lock]
+        )
+
+    async def is_ready(self) -> bool:
+        """Whether it runs with all its streams."""
+        return self._guard.is_verified and await self._is_healthy()
+
+    async def watch(self) -> None:
+        """Look after the server, over every restart of it, until all is to stop."""
+        looks = 0
+        while not self._stopping.is_set():
+            if await self._is_healthy():
+                with contextlib.suppress(Unreachable, ApiError):  # asked again at the next look
+                    await self._look(note=looks % _LOOKS_A_NOTE == 0)
+                looks += 1
+            await self._pause(_LOOK_S if self._guard.is_verified else _POLL_S)
+
+    async def stop(self) -> None:
+        """End it, when nobody uses it any more."""
+        if self._guard.is_verified and await self._is_healthy():
+            with contextlib.suppress(Unreachable, ApiError):
+                await self._guard.farewell()
+        await self.child.stop()
+        if self.refused is None:
+            staging.clear(self._store)
+        else:
+            await self._guard.put_back()
+        self._guard.close()
+
+    async def _look(self, *, note: bool) -> None:
+        if not self._guard.is_verified:
+            try:
+                await self._guard.verify()
+            except Refused as refused:
+                self._refuse(refused)
+                return
+        staging.link(self._store)
+        if note:
+            await self._guard.note()
+
+    async def _may_start(self) -> bool:
+        """Whether the server may start, once its files are protected."""
+        while not self._stopping.is_set():
+            try:
+                await self._guard.before()
+                return True
+            except Refused as refused:
+                self._refuse(refused)
+            except NoRoom as full:
+                log.error("the disk is full, so nats-server is not started", error=str(full))  # noqa: TRY400
+                await self._pause(_LOOK_S)
+        return False
+
+    def _refuse(self, refused: Refused) -> None:
+        self.refused = str(refused)
+        log.error("refused to run nats-server", reason=self.refused)
+        self._stopping.set()
+
+    async def _is_healthy(self) -> bool:
+        return self.child.pid is not None and await nats_server.is_healthy(self._running)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)

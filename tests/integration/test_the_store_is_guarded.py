@@ -1,0 +1,216 @@
+"""`jetpost up` on a nats-server that deletes what it cannot open: it never gets to, or what it deleted is put back."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from jetpost.mail.content import Reference
+from jetpost.queue.queue import Committed
+from jetpost.store.check import RUNBOOK
+from jetpost.up import guard, nats_server, state
+from jetpost.up.streams import Seen
+from tests.fixtures.one_queue import OneQueue, queued
+from tests.fixtures.queue import fresh
+
+COUNT = 20
+
+
+@pytest.fixture(autouse=True)
+def packaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that came with this installation, and no newer one."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A data folder with entries in it, and their queue ids."""
+    data = tmp_path_factory.mktemp("filled") / "data"
+    async with OneQueue(data).serving() as queue:
+        writer = queue.content.writer("large")
+        await writer.write(bytes(300_000))
+        content: Reference = await writer.finish()
+        stored = [fresh(), *(fresh(content=content) for _ in range(COUNT))]
+        for entry in stored:
+            assert await queue.enqueue([entry]) == Committed()
+    return data, {entry.queue_id for entry in stored}
+
+
+@pytest.fixture
+def data(filled: tuple[Path, set[str]], tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(filled[0], tmp_path / "data"))
+
+
+def a_foreign_owner(streams: Path) -> Callable[[], None]:
+    """As after a restore that was made as somebody else."""
+    block = streams / "MAIL/msgs/1.blk"
+    if os.geteuid() == 0:
+        os.chown(block, 12345, 12345)
+        block.chmod(0o600)
+    else:
+        block.chmod(0o000)
+
+    def undo() -> None:
+        if os.geteuid() == 0:
+            os.chown(block, 0, 0)
+        block.chmod(0o640)
+
+    return undo
+
+
+def a_damaged_head(streams: Path) -> Callable[[], None]:
+    """The first octets of a block are others."""
+    block = streams / "MAIL/msgs/1.blk"
+    octets = block.read_bytes()
+    with block.open("r+b") as file:
+        file.write(b"\xff" * 64)
+
+    def undo() -> None:
+        block.write_bytes(octets)
+
+    return undo
+
+
+def a_file_for_a_folder(streams: Path) -> Callable[[], None]:
+    """A file where the consumers' folder should be."""
+    return _instead(streams / "MAIL/obs", lambda place: place.write_text("x"))
+
+
+def a_folder_for_a_file(streams: Path) -> Callable[[], None]:
+    """A folder where a block should be."""
+    return _instead(streams / "MAIL/msgs/1.blk", lambda place: place.mkdir())
+
+
+def a_link_to_nowhere(streams: Path) -> Callable[[], None]:
+    """As after a volume was mounted elsewhere."""
+    return _instead(streams / "CONTENT/msgs", lambda place: place.symlink_to("/nowhere"))
+
+
+def no_configuration(streams: Path) -> Callable[[], None]:
+    """The stream has lost the file that says what it is."""
+    return _instead(streams / "MAIL/meta.inf", lambda _: None)
+
+
+def _instead(place: Path, make: Callable[[Path], object]) -> Callable[[], None]:
+    """Put something else into a place; what undoes it."""
+    right = place.with_name(f"{place.name}.away")
+    place.rename(right)
+    make(place)
+
+    def undo() -> None:
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+        right.rename(place)
+
+    return undo
+
+
+FAULTS = [
+    a_foreign_owner,
+    a_damaged_head,
+    a_file_for_a_folder,
+    a_folder_for_a_file,
+    a_link_to_nowhere,
+    no_configuration,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_store_that_cannot_be_opened_is_not_touched(
+    fault: Callable[[Path], Callable[[], None]], data: Path, filled: tuple[Path, set[str]]
+) -> None:
+    one = OneQueue(data)
+    undo = fault(one.streams)
+
+    reason = await one.refusal()
+
+    assert str(one.streams) in reason
+    assert RUNBOOK in reason
+    undo()
+    async with OneQueue(data).serving() as queue:
+        assert await queued(queue) == filled[1]
+
+
+@pytest.mark.parametrize("fault", [a_file_for_a_folder, a_folder_for_a_file, no_configuration])
+async def test_what_the_server_deletes_for_a_fault_that_nobody_knows_is_put_back(
+    fault: Callable[[Path], Callable[[], None]],
+    data: Path,
+    filled: tuple[Path, set[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = OneQueue(data)
+    undo = fault(one.streams)
+    with monkeypatch.context() as patched:
+        patched.setattr(guard, "faults", lambda _: [])
+
+        reason = await one.refusal()
+
+    assert "stream MAIL" in reason
+    assert RUNBOOK in reason
+    undo()
+    async with OneQueue(data).serving() as queue:
+        assert await queued(queue) == filled[1]
+
+
+async def test_a_queue_that_was_there_does_not_start_empty(data: Path, filled: tuple[Path, set[str]]) -> None:
+    """Without a fault in the files: they are simply not there, or are those of an older day."""
+    one = OneQueue(data)
+    known = state.read(data)
+    assert known is not None
+    assert known.streams["MAIL"] == Seen(last=COUNT + 1, entries=COUNT + 1)
+    kept = one.streams.rename(data / "elsewhere")
+    assert "stream MAIL is not there any more" in await one.refusal()
+    shutil.rmtree(one.streams.parent, ignore_errors=True)
+    one.streams.parent.mkdir(parents=True)
+    kept.rename(one.streams)
+    async with OneQueue(data).serving() as queue:
+        assert await queued(queue) == filled[1]
+        older = Path(shutil.copytree(data, data.with_name("older")))
+        for _ in range(5):
+            await queue.enqueue([fresh()])
+    shutil.rmtree(one.streams)
+    shutil.copytree(OneQueue(older).streams, one.streams, symlinks=True)
+    assert f"stream MAIL ends at {COUNT + 1}, and it had {COUNT + 6} already" in await OneQueue(data).refusal()
+
+
+async def test_an_operator_says_that_the_queue_begins_without_a_stream(data: Path) -> None:
+    one = OneQueue(data)
+    shutil.move(one.streams / "MAIL", data / "MAIL")
+    assert "stream MAIL is not there any more" in await one.refusal()
+    async with OneQueue(data, forget=["MAIL"]).serving() as queue:
+        assert await queued(queue) == set()
+    async with OneQueue(data).serving() as queue:
+        assert await queue.enqueue([fresh()]) == Committed()
+
+
+async def test_a_file_system_without_hard_links_is_said(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    reason = await OneQueue(data).refusal()
+    assert "cannot be linked aside" in reason
+    assert "hard links" in reason
+
+
+async def test_a_server_that_is_killed_is_guarded_at_its_next_start(data: Path, filled: tuple[Path, set[str]]) -> None:
+    one = OneQueue(data)
+    async with one.serving() as queue:
+        assert await queued(queue) == filled[1]
+        undo = a_file_for_a_folder(one.streams)
+        assert one.server is not None
+        assert one.server.child.pid is not None
+        os.kill(one.server.child.pid, 9)
+        await one.stopping.wait()
+    assert one.server.refused is not None
+    assert "MAIL/obs is not a folder" in one.server.refused
+    assert (nats_server.store(data) / "jetstream").is_dir()
+    undo()
+    async with OneQueue(data).serving() as queue:
+        assert await queued(queue) == filled[1]
