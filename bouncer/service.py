@@ -1,7 +1,6 @@
 """The bouncer: tells senders what did not arrive."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Counter
@@ -120,7 +119,7 @@ class Desk:
             log.info("silent", queue_id=entry.queue_id, reason=decision.reason)
             return
         try:
-            report = await compose(entry, decision, self.queue, self.config, self._hostname, datetime.now(UTC))
+            report = await compose(entry, decision, self.queue, self.config, self._hostname, self.queue.clock.now())
         except ContentMissing as error:
             await self._hold(claim, str(error))
             return

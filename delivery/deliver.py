@@ -68,7 +68,14 @@ async def _record(claim: Claim, outcome: Outcome, world: World) -> None:
 def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -> tuple[Entry, ...]:
     """The successors. Never raises: an outcome that was not recorded would be an attempt made again."""
     try:
-        return settle(entry, outcomes, world.now(), world.config.retry, jitter=world.draw())
+        return settle(
+            entry,
+            outcomes,
+            world.now(),
+            world.config.retry,
+            jitter=world.draw(),
+            may_expire=world.may_expire(),
+        )
     except Exception as error:
         log.exception("an outcome cannot be recorded", queue_id=entry.queue_id)
         reason = f"attempted, but what became of it cannot be recorded: {type(error).__name__}: {reason_of(error)}"

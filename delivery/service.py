@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from datetime import UTC, datetime
 
 import structlog
 
@@ -48,7 +47,8 @@ async def serve(settings: Settings, life: Life) -> None:
         resolver=resolver,
         pool=pool,
         events=events,
-        now=lambda: datetime.now(UTC),
+        now=queue.clock.now,
+        may_expire=queue.clock.may_expire,
         monotonic=time.monotonic,
         draw=random.random,
     )

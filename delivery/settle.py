@@ -16,12 +16,19 @@ UNTRIED = Deferred(EnhancedStatus(4, 4, 7), "it was never tried")
 
 
 def settle(
-    entry: Entry, outcomes: Mapping[Recipient, Outcome], now: datetime, policy: RetryPolicy, *, jitter: float
+    entry: Entry,
+    outcomes: Mapping[Recipient, Outcome],
+    now: datetime,
+    policy: RetryPolicy,
+    *,
+    jitter: float,
+    may_expire: bool = True,
 ) -> tuple[Entry, ...]:
     """The successors of `entry` after an attempt that ended at `now`; none when everybody has the message.
 
     Deferred recipients are tried again while the entry lives, the last time when its lifetime ends; after that they
-    have failed. A recipient without an outcome counts as deferred: nobody may be lost.
+    have failed. Unless `may_expire`, as `now` is not trusted: then they are tried again. A recipient without an outcome
+    counts as deferred: nobody may be lost.
     """
     attempts = entry.attempts + 1
     deferred: list[tuple[Recipient, Deferred]] = []
@@ -30,7 +37,7 @@ def settle(
         match outcomes.get(recipient, UNTRIED):
             case Delivered():
                 pass  # nothing follows
-            case Deferred() as outcome if now < entry.expires:
+            case Deferred() as outcome if now < entry.expires or not may_expire:
                 deferred.append((recipient, outcome))
             case Deferred() as outcome:
                 failed.append((recipient, _expired(outcome, now - entry.arrived)))
@@ -40,7 +47,9 @@ def settle(
                 assert_never(unknown)
     successors = []
     if deferred:
-        due = min(now + backoff(attempts, policy, jitter=jitter), entry.expires)
+        due = now + backoff(attempts, policy, jitter=jitter)
+        if now < entry.expires:
+            due = min(due, entry.expires)
         again = entry.for_recipients(tuple(recipient for recipient, _ in deferred))
         successors.append(again.moved(State.RETRY, attempts=attempts, attempted=now, due=due, last=deferred[-1][1]))
     if failed:

@@ -31,11 +31,13 @@ async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
     late = LateRetries(world)
     while not stopping.is_set():
         try:
-            await _expire_waiting(lanes, world)
-            await _expire_parked(world)
+            if world.may_expire():
+                await _expire_waiting(lanes, world)
+                await _expire_parked(world)
             for site in await _parked_sites(world):
                 lanes.drain_parked(site)
-            await late.begin()
+            if world.may_expire():
+                await late.begin()
             lanes.sweep()
         except (Unreachable, ApiError, ValueError) as error:
             log.warning("watchdog", error=str(error))

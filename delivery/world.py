@@ -22,5 +22,7 @@ class World:
     pool: Pool
     events: Events
     now: Callable[[], datetime]
+    may_expire: Callable[[], bool]
+    """Whether `now` can be trusted so far that mail may be given up for its age."""
     monotonic: Callable[[], float]
     draw: Callable[[], float]

@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 
 from ingress.accept import Desk
@@ -40,7 +39,7 @@ async def serve(settings: Settings, life: Life) -> None:
             events=events,
             hostname=settings.hostname,
             limits=config.limits,
-            now=lambda: datetime.now(UTC),
+            now=queue.clock.now,
             monotonic=time.monotonic,
             entropy=lambda: random.getrandbits(42),
         )

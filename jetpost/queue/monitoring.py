@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,18 +37,40 @@ class Facts(NamedTuple):
 
 async def ask(url: str, settings: Nats) -> Facts:
     """The facts about the server that `url` monitors. Silent: it cannot be asked now, for whatever reason."""
-    try:
+    with _silent():
         async with asyncio.timeout(PATIENCE_S):
-            # The files of a CA are renewed, too: they are read each time.
-            tls = (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
+            tls = _tls(url, settings)
             jetstream, certificate = await _get(f"{url}/jsz?config=true", tls)
             about, _ = await _get(f"{url}/varz", tls)
         return _facts(jetstream, about, certificate)
+    raise AssertionError  # unreachable: the block returns, or raises
+
+
+async def ask_time(url: str, settings: Nats) -> datetime:
+    """What time it is for the server that `url` monitors. Silent: it cannot be asked now, for whatever reason."""
+    with _silent():
+        async with asyncio.timeout(PATIENCE_S):
+            about, _ = await _get(f"{url}/varz", _tls(url, settings))
+        # Nine decimals, of which datetime knows six; the zone is the server's own.
+        said = re.sub(r"(\.\d{6})\d*", r"\1", str(about.get("now")))
+        return datetime.fromisoformat(said).astimezone(UTC)
+    raise AssertionError  # unreachable, as above
+
+
+def _tls(url: str, settings: Nats) -> ssl.SSLContext | None:
+    # The files of a CA are renewed, too: they are read each time.
+    return (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    try:
+        yield
     except TimeoutError:
         raise Silent(f"no answer within {PATIENCE_S:g} s") from None
     except RecursionError:
         raise Silent("no nats-server answers there") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise Silent(str(error) or type(error).__name__) from error
 
 

@@ -1,6 +1,7 @@
 """The queue as the services see it: enqueue, consume, settle, hand back."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
@@ -11,6 +12,7 @@ from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.acks import Acks
 from jetpost.queue.claim import Claim, Settled
+from jetpost.queue.clock import Clock
 from jetpost.queue.commit import (
     QUEUE_AWAY,
     QUEUE_CANNOT,
@@ -51,12 +53,18 @@ class Queue:
     """One process's view of the queue. Use `async with`: the block owns its tasks."""
 
     def __init__(
-        self, jetstream: JetStream, settings: QueueSettings, shards: list[Shard], durability: Durability | None = None
+        self,
+        jetstream: JetStream,
+        settings: QueueSettings,
+        shards: list[Shard],
+        durability: Durability | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.shards = shards
         self.content = LargeContent(jetstream)
         self._jetstream = jetstream
+        self.clock = clock or Clock(jetstream, settings)
         self._durability = durability or Durability(jetstream, settings)
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._moves = Moves(self.content, self._committers)
@@ -68,29 +76,35 @@ class Queue:
 
     @classmethod
     async def open(
-        cls, jetstream: JetStream, settings: QueueSettings, waits_for: Callable[[str], None] = lambda _: None
+        cls,
+        jetstream: JetStream,
+        settings: QueueSettings,
+        waits_for: Callable[[str], None] = lambda _: None,
+        wall: Callable[[], float] = time.time,
     ) -> Self:
         """Check the servers, make the streams, begin. Unsafe when the queue would not keep its promise.
 
         Waits as long as the servers cannot be asked, and tells `waits_for` the reason.
         """
-        durability = Durability(jetstream, settings)
+        durability, clock = Durability(jetstream, settings), Clock(jetstream, settings, wall)
         while True:
             try:
                 await durability.establish()
                 shards = await provision(jetstream, settings)
+                await clock.measure()
                 break
             except (Unreachable, ApiError) as error:
                 log.warning("waiting for the queue", error=reason_of(error))
                 waits_for(reason_of(error))
                 await asyncio.sleep(_PAUSE_S)
-        self = cls(jetstream, settings, shards, durability)
+        self = cls(jetstream, settings, shards, durability, clock)
         await self._acks.listen()
         self._tasks = [
             asyncio.create_task(self._room.watch(), name="queue watch"),
             asyncio.create_task(self._beat(), name="queue beat"),
             asyncio.create_task(self._acks.watch(), name="acks"),
             asyncio.create_task(durability.watch(), name="durability"),
+            asyncio.create_task(clock.watch(), name="clock"),
             *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
         ]
         return self
@@ -115,6 +129,8 @@ class Queue:
             return "queue.max_bytes is reached"
         if self._durability.trouble is not None:
             return self._durability.trouble
+        if (wrong := self.clock.trouble()) is not None:
+            return wrong
         broken = next((task.get_name() for task in self._tasks if task.done()), None)
         if broken is not None:
             return f"{broken} has stopped"
@@ -130,6 +146,8 @@ class Queue:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
         if self._durability.trouble is not None:
             return Unavailable(QUEUE_AWAY, self._durability.trouble)
+        if (wrong := self.clock.trouble()) is not None:
+            return Unavailable(QUEUE_AWAY, wrong)
         number = shard_of(entries[0].queue_id, len(self.shards))
         unit = tuple(publication(self.shards[number], entry, 0) for entry in entries)
         try:

@@ -33,6 +33,9 @@ class QueueSettings(Section):
     store_protected: bool = False
     """Take nats-server 2.15.1 and 2.15.2 as well, which delete a stream when they cannot open one of its files at
     start. Set by `jetpost up`, which keeps links to the files; never set it yourself."""
+    clock_tolerance_s: Annotated[float, Field(ge=1)] = 60
+    """How far the clock of a process may be from the servers' time. Beyond that the process is not ready, accepts no
+    mail, and gives none up for its age. One server is believed; of three, the one in the middle."""
     sweep_s: Annotated[float, Field(gt=0)] = 3600
     """How often contents are looked through for those that no entry needs: what a crash left behind. It is removed when
     two looks have found it unneeded."""

@@ -79,6 +79,12 @@ CASES: dict[str, Case] = {
         of_pod("tls_certificate_expires_timestamp_seconds", str(8 * 86400 + _MINUTES * 60), 'file="/tls/tls.crt", '),
         {"namespace": "mail", "file": "/tls/tls.crt"},
     ),
+    "clock-is-wrong": Case(
+        of_pod("clock_offset_seconds", "-518400"),
+        "The clock of jetpost-x-1 in mail is 6d 0h 0m 0s off; the pod is not ready.",
+        of_pod("clock_offset_seconds", "-50"),
+        POD,
+    ),
     "copies-are-behind": Case(
         of_pod("queue_replicas_behind", "2"),
         "In mail 2 copies of the queue's streams are offline or have not caught up.",
@@ -125,6 +131,12 @@ CASES: dict[str, Case] = {
         of_pod("nats_server_certificate_expires_timestamp_seconds", str(20 * 86400 + _MINUTES * 60), 'server="n0", '),
         "The certificate of n0 of mail is valid for 20d 0h 0m 0s more.",
         of_pod("nats_server_certificate_expires_timestamp_seconds", str(22 * 86400 + _MINUTES * 60), 'server="n0", '),
+        SERVER,
+    ),
+    "nats-clock-is-wrong": Case(
+        of_pod("nats_server_clock_offset_seconds", "3600", 'server="n0", '),
+        "The clock of n0 of mail is 1h 0m 0s off; retries begin by it.",
+        of_pod("nats_server_clock_offset_seconds", "50", 'server="n0", '),
         SERVER,
     ),
     "nats-is-unreachable": Case(

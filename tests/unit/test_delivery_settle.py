@@ -164,3 +164,15 @@ def test_the_sender_is_told_how_long_it_was_tried(lifetime: timedelta, words: st
     ((_, outcome),) = bounce.failures
     assert isinstance(outcome, Bounced)
     assert outcome.why == f"gave up after {words}: greylisted"
+
+
+@pytest.mark.parametrize("lives", [timedelta(0), timedelta(days=-6), timedelta(days=-600)])
+def test_who_does_not_trust_the_clock_gives_nobody_up_for_age(lives: timedelta) -> None:
+    entry = an_entry(ANN, BOB, EVE, lives=lives, attempts=3)
+
+    retry, bounce = settle(entry, {ANN: LATER, BOB: NEVER}, NOW, POLICY, jitter=0.5, may_expire=False)
+    assert retry.state is State.RETRY
+    assert retry.envelope.recipients == (ANN, EVE)
+    assert retry.due is not None
+    assert NOW < retry.due <= NOW + timedelta(seconds=POLICY.cap_s)
+    assert [recipient for recipient, _ in bounce.failures] == [BOB]
