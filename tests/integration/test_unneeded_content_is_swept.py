@@ -189,7 +189,7 @@ class Gate:
 async def another(server: NatsServer, whole: Queue) -> AsyncIterator[Queue]:
     """A process whose queue has no tasks of its own that ask anything."""
     jetstream = await JetStream.connect(Nats(servers=(server.url,)), "test")
-    queue = Queue(jetstream, whole.settings, whole.shards)
+    queue = Queue(jetstream, whole.settings, whole.shards, clock=whole.clock)
     queue._committers = whole._committers
     try:
         yield queue
