@@ -9,6 +9,7 @@ from prometheus_client import Gauge
 
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse
+from ingress.turns import Turns
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 CONNECTIONS = Gauge("jetpost_ingress_connections", "Open connections, those that do not speak SMTP yet among them.")
@@ -21,6 +22,8 @@ _TOO_MANY = Refuse(Reply(421, _BUSY, ("Too many connections, try again later",))
 _TOO_MANY_OF_YOURS = Refuse(
     Reply(421, EnhancedStatus(4, 7, 0), ("Too many connections from your address",)), "connections"
 )
+_HANDSHAKES = 2
+"""TLS handshakes that begin in one pass through the event loop."""
 CLOSING = Reply(421, _BUSY, ("Closing, try again",))
 
 
@@ -60,6 +63,10 @@ class Connections:
         self._of_client: Counter[str] = Counter()
         self._sessions: set[Connection] = set()
         self._changed = asyncio.Event()
+        self.turns = Turns()
+        """For sessions that have sent more than one turn allows."""
+        self.handshakes = Turns(most=_HANDSHAKES)
+        """For TLS handshakes, which take milliseconds each."""
 
     @property
     def sessions(self) -> int:

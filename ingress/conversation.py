@@ -29,10 +29,17 @@ _OK = EnhancedStatus(2, 0, 0)
 _BAD_SEQUENCE = EnhancedStatus(5, 5, 1)
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
 
+TURN_COMMANDS = 32
+"""Commands of a session that are answered before others have their turn."""
+_TURN_S = 0.001
+"""How long a turn may take; the command that was begun is finished."""
+
 OK = Reply(250, _OK, ("Ok",))
 _SENDER_OK = Reply(250, EnhancedStatus(2, 1, 0), ("Ok",))
 _RECIPIENT_OK = Reply(250, EnhancedStatus(2, 1, 5), ("Ok",))
 _SEND_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
+_FORWARD = frozenset({"RCPT", "DATA"})
+"""What brings a message nearer, when it is not refused; limits of their own bound how often."""
 _READY_FOR_TLS = Reply(220, _OK, ("Ready to start TLS",))
 _BYE = Reply(221, _OK, ("Bye",))
 _VERIFY = Reply(252, _OK, ("Cannot verify, but will take the message and try",))
@@ -80,6 +87,8 @@ class Conversation:
         self._wire = wire
         self._house = house
         self._receiving: Receiving | None = None
+        self.has_more = False
+        """Whether the last turn ended before all that had arrived was answered."""
 
     @property
     def is_over(self) -> bool:
@@ -91,21 +100,26 @@ class Conversation:
         self._wire.say(Reply(220, None, (f"{self._house.desk.hostname} ESMTP Jetpost",)))
 
     def proceed(self, arrived: Arrived) -> Work | None:
-        """Answer what has arrived. What takes time is returned, to be done before this is called again."""
+        """Answer what has arrived, as far as one turn allows: then it `has_more`.
+
+        What takes time is returned, to be done before this is called again.
+        """
+        monotonic = self._house.desk.monotonic
+        left, until = TURN_COMMANDS, monotonic() + _TURN_S
         work: Work | None = None
-        while work is None and not self.is_over:
+        self.has_more = False
+        while work is None and arrived and not self.is_over:
+            if not left or monotonic() > until:
+                self.has_more = True
+                break
+            left -= 1
             if self._receiving is not None:
-                octets = arrived.all()
-                if not octets:
-                    break
-                work = self._receive(self._receiving, octets, arrived)
-            else:
-                line = arrived.line()
-                if line is None:
-                    if arrived:
-                        self._is_foreign(foreign_beginning(arrived.beginning()))
-                    break
+                work = self._receive(self._receiving, arrived.all(), arrived)
+            elif (line := arrived.line()) is not None:
                 work = self._hear(line, arrived)
+            else:
+                self._is_foreign(foreign_beginning(arrived.beginning()))
+                break
         return work
 
     def abandon(self) -> Work | None:
@@ -165,6 +179,9 @@ class Conversation:
         self.session.enter(following)
         if answer is not None:
             self._wire.say(answer)
+        if verb not in _FORWARD:
+            self.session.fruitless += 1
+            self._look_at_patience()
 
     def _own_up(self, verb: str, error: Exception, queue_id: str = "") -> None:
         """The fault is ours: the client learns that, and no more."""
@@ -185,8 +202,16 @@ class Conversation:
         self._wire.say(refusal.reply)
         # "Later" is nobody's mistake: beyond the limit of recipients a client may hear it many times in a row.
         session.errors += refusal.reply.is_permanent
-        if (last_word := exhausted(session, self._house.desk.limits)) is not None:
-            self._wire.hang_up(last_word)
+        session.refused(is_recipient=verb == "RCPT", overshoot=self._house.desk.limits.recipients)
+        self._look_at_patience()
+
+    def _look_at_patience(self) -> None:
+        end = exhausted(self.session, self._house.desk.limits)
+        if end is None or self.is_over:
+            return
+        client, listener = self.session.client_address, self._house.listener.name
+        turned_away(end.reason, client=client, listener=listener, why=str(end.reply))
+        self._wire.hang_up(end.reply)
 
     def _ehlo(self, argument: str) -> Answer:
         answer = self._greet(argument, extended=True)
@@ -280,6 +305,8 @@ class Conversation:
         offer = Offer(receiving.queue_id, self.session, transaction, listener.name, listener, facts)
         try:
             answer = await accept(offer, receiving.intake, self._house.desk)
+            if isinstance(answer, Reply):
+                self.session.got_on()
             self.session.enter(Phase.IDENTIFIED)
             self._conclude(answer, "DATA", Phase.IDENTIFIED, receiving.queue_id)
         except Exception as error:

@@ -99,6 +99,9 @@ class Doorway:
                     self._turn_away(connection, refusal, client, may_speak=True)
                     return
             failing = "handshake"
+            if self._tls is not None:
+                await self._hello(connection)
+                await self._connections.handshakes.turn()
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._protocol(place),
                 connection,
@@ -121,6 +124,17 @@ class Doorway:
         except _BROKEN:
             FAILED.inc()
             raise
+
+    async def _hello(self, connection: socket.socket) -> None:
+        """Wait until the client has begun its handshake. TimeoutError when it does not."""
+        loop = asyncio.get_running_loop()
+        begun = asyncio.Event()
+        loop.add_reader(connection, begun.set)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await begun.wait()
+        finally:
+            loop.remove_reader(connection)
 
     def _turn_away(self, connection: socket.socket, refusal: Refuse, client: str, *, may_speak: bool) -> None:
         """Say why, where that can be understood: neither before TLS nor before a header."""

@@ -17,8 +17,10 @@ from ingress.session.transaction import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
 
-_HIGH_WATER = 256 * 1024
-"""Octets that wait unread before the client is made to wait."""
+_MOST_UNREAD_BYTES = 16 * 1024
+"""Replies that wait unread by the client before it is made to wait."""
+_LINGER_S = 30.0
+"""How long the last words may wait to be read; less where `idle_s` is."""
 _TIMEOUT = Reply(421, EnhancedStatus(4, 4, 2), ("Timeout, closing",))
 
 log = logger(__name__)
@@ -57,7 +59,10 @@ class Smtp(SMTP):
         self._last_moment = loop.time() + house.desk.limits.session_s
         self._reading_paused = False
         self._writing_paused = False
+        self._awaits_turn = False
+        self._is_greedy = False
         self._is_winding_up = False
+        self._is_shaking_hands = False
         self._ended = False
 
     # ── the life of the connection, as asyncio tells it ──
@@ -74,6 +79,7 @@ class Smtp(SMTP):
             self.hang_up(place.reply)
             return
         self._place = place
+        self.transport.set_write_buffer_limits(_MOST_UNREAD_BYTES)
         self._connections.begin(self, listener)
         session = Session(place.client, tls=_tls_facts(transport))
         self._conversation = Conversation(self, self._house, session)
@@ -86,9 +92,6 @@ class Smtp(SMTP):
         if self._ended:
             return
         self._arrived.put(data)
-        if len(self._arrived) > _HIGH_WATER and not self._reading_paused and self.transport is not None:
-            self._reading_paused = True
-            self.transport.pause_reading()
         self._proceed()
 
     def eof_received(self) -> bool:
@@ -102,6 +105,7 @@ class Smtp(SMTP):
         self.transport = None
         self._arrived.clear()
         self._ended = True
+        self._writing_paused = False
         if self._timer is not None:
             self._timer.cancel()
         self._connections.end(self)
@@ -110,7 +114,7 @@ class Smtp(SMTP):
         self._proceed()
 
     def pause_writing(self) -> None:
-        """The client does not read its replies: do nothing for it until it does."""
+        """The client does not read its replies: do nothing for it until it does, and read nothing."""
         self._writing_paused = True
 
     def resume_writing(self) -> None:
@@ -152,11 +156,7 @@ class Smtp(SMTP):
         self.say(reply)
         self._flush()
         self._arrived.clear()
-        self._ended = True
-        if self._writing_paused:
-            self.transport.abort()  # it does not read; closing would wait for it
-        else:
-            self.transport.close()
+        self._close()
         self._wake()
 
     def wind_up(self) -> None:
@@ -169,12 +169,15 @@ class Smtp(SMTP):
     async def start_tls(self) -> str:
         """Shake hands; TLS version and cipher (RFC 3207, 4). ConnectionError when that fails."""
         assert self._tls_context is not None
+        await self._connections.handshakes.turn()
         transport = self.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise ConnectionResetError
+        self._resume_reading()
         # Whatever was sent ahead in clear is forgotten before the client hears 220 (RFC 3207, 4.2; CVE-2024-34083).
         self._arrived.clear()
         self._flush()
+        self._is_shaking_hands = True
         try:
             upgraded = await self.loop.start_tls(
                 transport,
@@ -187,31 +190,72 @@ class Smtp(SMTP):
             self._turn_away("handshake", str(error) or type(error).__name__)
             transport.abort()
             raise ConnectionResetError from error
+        finally:
+            self._is_shaking_hands = False
         if upgraded is None:
             raise ConnectionResetError
         self.transport = upgraded
+        upgraded.set_write_buffer_limits(_MOST_UNREAD_BYTES)
         return _tls_facts(upgraded)
 
     # ── going on, waiting and writing ──
 
     def _proceed(self) -> None:
-        """Answer what has arrived, unless an earlier command still takes its time; it will go on from here."""
-        if self._work is not None:
+        """Go on, unless an earlier command takes its time, or the client is to read first, or it is others' turn.
+
+        Then it will go on from here, and reads nothing before.
+        """
+        if self._work is not None and self._arrival is not None:
             self._wake()
+        elif self._conversation is None:
             return
-        if self._conversation is None or (self._writing_paused and not self._ended):
-            return
+        elif self._work is not None or self._awaits_turn:
+            self._pause_reading()
+        elif self._writing_paused:
+            self._await_reader()
+        elif self._is_greedy and self.transport is not None:
+            self._await_turn()
+        else:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Answer what has arrived, or as much of it as a turn allows."""
+        assert self._conversation is not None
         self._deadline = math.inf
         work = self._conversation.proceed(self._arrived)
         self._flush()
         if work is not None:
             self._work = self.loop.create_task(self._carry_out(work))
+        elif self._conversation.has_more:
+            self._is_greedy = True
+            self._await_turn()
         elif self._ended or self._conversation.is_over:
             self._leave()
         elif self._is_winding_up and not self._is_in_transaction():
             self.hang_up(CLOSING)
+        elif self._writing_paused:
+            self._await_reader()
         else:
             self._listen()
+
+    def _await_turn(self) -> None:
+        """Go on when the others who wait have had their turns."""
+        self._awaits_turn = True
+        self._pause_reading()
+        self._connections.turns.wait(self._turn_has_come)
+
+    def _turn_has_come(self) -> None:
+        self._awaits_turn = False
+        if self._writing_paused:
+            self._await_reader()
+        elif self._work is None:
+            self._take_turn()
+
+    def _await_reader(self) -> None:
+        """Read nothing until the client has read its replies, for as long as it may be idle."""
+        self._pause_reading()
+        if self._deadline == math.inf:
+            self._deadline = min(self.loop.time() + self._house.desk.limits.idle_s, self._last_moment)
 
     async def _carry_out(self, work: Work) -> None:
         try:
@@ -220,12 +264,13 @@ class Smtp(SMTP):
             pass  # the client is gone, or was told to go
         finally:
             self._work = None
+            if self._conversation is not None and not self._conversation.session.fruitless:
+                self._is_greedy = False
             self._proceed()
 
     def _leave(self) -> None:
         """Nothing more will be answered."""
-        if self.transport is not None:
-            self.transport.close()
+        self._close()
         assert self._conversation is not None
         if (clearing_up := self._conversation.abandon()) is not None:
             self._work = self.loop.create_task(self._carry_out(clearing_up))
@@ -237,9 +282,34 @@ class Smtp(SMTP):
             self._time_is_up()
             return
         self._deadline = min(now + self._house.desk.limits.idle_s, self._last_moment)
-        if self._reading_paused and self.transport is not None:
+        if self._reading_paused:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        """Leave in the socket what the client sends; not within a handshake, whose octets are not for us."""
+        if self._reading_paused or self._is_shaking_hands or self.transport is None or self.transport.is_closing():
+            return
+        self._reading_paused = True
+        self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self.transport is not None and not self.transport.is_closing():
             self._reading_paused = False
             self.transport.resume_reading()
+
+    def _close(self) -> None:
+        """Close the connection; what the client does not read in time is lost."""
+        self._ended = True
+        if self.transport is None:
+            return
+        if self._writing_paused:
+            self.transport.abort()  # it does not read; closing would wait for it
+            return
+        self.transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        patience_s = min(self._house.desk.limits.idle_s, _LINGER_S)
+        self._timer = self.loop.call_later(patience_s, self.transport.abort)
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

@@ -29,6 +29,9 @@ class Limits(Section):
     its clients is none itself."""
     command_errors: Annotated[int, Field(ge=1)] = 20
     """Refused commands in one session (421 4.7.0)."""
+    commands_without_message: Annotated[int, Field(ge=20)] = 100
+    """Commands of one session that bring no message nearer, since its last accepted one (421 4.7.0): EHLO, MAIL, RSET,
+    NOOP, VRFY, HELP, AUTH, and what is refused. Recipients count when more than `recipients` of them were refused."""
     auth_failures: Annotated[int, Field(ge=1)] = 5
     """Failed AUTH exchanges in one session (421 4.7.0)."""
     idle_s: Annotated[float, Field(gt=0)] = 300

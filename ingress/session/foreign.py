@@ -26,7 +26,6 @@ _PROTOCOLS: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         # A status line of HTTP or of what took its form.
         ("HTTP", rb"(?:HTTP|RTSP|SIP|ICAP)/[0-9]"),
         ("SSH", rb"SSH-[0-9]"),
-        ("PROXY", rb"PROXY[ \t]"),
         # A field's name has no space in it; the paths of MAIL and RCPT come after one (RFC 5322, 2.2).
         ("header field", rb"[!-9;-~]+[ \t]*:"),
     )

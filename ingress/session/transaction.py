@@ -7,6 +7,8 @@ from ingress.session.phase import Phase
 from jetpost.mail.envelope import Envelope, Origin
 from jetpost.mail.trace import protocol
 
+_RECIPIENTS_OF_A_COMMAND = 100
+"""So many accepted recipients that led to no message count as one command that led nowhere."""
 _IN_TRANSACTION = frozenset({Phase.SENDER, Phase.RECIPIENTS, Phase.DATA})
 
 
@@ -37,11 +39,32 @@ class Session:
     errors: int = 0
     """Commands refused so far."""
     auth_failures: int = 0
+    fruitless: int = 0
+    """Commands since the last accepted message that brought none nearer."""
+    refused_recipients: int = 0
+    """Recipients refused since then."""
+
+    def refused(self, *, is_recipient: bool, overshoot: int) -> None:
+        """A command was refused. Clients may be told of so many recipients in `overshoot` before that counts.
+
+        Beyond the limit of recipients clients go on to the end of their list, as Postfix allows as well
+        (`smtpd_recipient_overshoot_limit`).
+        """
+        self.refused_recipients += is_recipient
+        if not is_recipient or self.refused_recipients > overshoot:
+            self.fruitless += 1
+
+    def got_on(self) -> None:
+        """A message was accepted: the client may ask for as much again."""
+        self.fruitless = self.refused_recipients = 0
+        self.transaction = None
 
     def enter(self, phase: Phase) -> None:
         """Go on to `phase`; what the new phase does not know of is forgotten."""
         self.phase = phase
         if phase not in _IN_TRANSACTION:
+            if self.transaction is not None:
+                self.fruitless += len(self.transaction.destinations) // _RECIPIENTS_OF_A_COMMAND
             self.transaction = None
         if phase is Phase.CONNECTED:
             self.client_name, self.extended, self.identity = "", False, ""

@@ -26,7 +26,7 @@ HEADS = {
     "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
     "socks": b"\x05\x01\x00",
     "redis": b"*1\r\n$4\r\nPING\r\n",
-    "proxy": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n",
+    "proxy 2": b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
     "after a mistake": b"\r\nGET / HTTP/1.0\r\n\r\n",
     "after a greeting": b"EHLO web.test\r\nPOST / HTTP/1.1\r\n\r\n",
     "in a transaction": b"EHLO web.test\r\nMAIL FROM:<a@home.test>\r\nGET / HTTP/1.0\r\n\r\n",

@@ -100,16 +100,17 @@ def test_which_contents_are_refused(facts: Facts, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "failures", "expected"),
+    ("errors", "failures", "fruitless", "expected"),
     [
-        (0, 0, None),
-        (9, 4, None),
-        (10, 0, "421 4.7.0 Too many errors"),
-        (0, 5, "421 4.7.0 Too many failed authentications"),
-        (11, 6, "421 4.7.0 Too many errors"),
+        (0, 0, 0, None),
+        (9, 4, 19, None),
+        (10, 0, 0, "421 4.7.0 Too many errors"),
+        (0, 5, 0, "421 4.7.0 Too many failed authentications"),
+        (11, 6, 20, "421 4.7.0 Too many errors"),
+        (0, 0, 20, "421 4.7.0 Too many commands without a message"),
     ],
 )
-def test_patience_has_an_end(errors: int, failures: int, expected: str | None) -> None:
-    session = Session("192.0.2.1", errors=errors, auth_failures=failures)
-    last_word = exhausted(session, Limits(command_errors=10, auth_failures=5))
-    assert (None if last_word is None else str(last_word)) == expected
+def test_patience_has_an_end(errors: int, failures: int, fruitless: int, expected: str | None) -> None:
+    session = Session("192.0.2.1", errors=errors, auth_failures=failures, fruitless=fruitless)
+    last_word = exhausted(session, Limits(command_errors=10, auth_failures=5, commands_without_message=20))
+    assert (None if last_word is None else str(last_word.reply)) == expected
