@@ -18,6 +18,9 @@ class AttemptSettings(Section):
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     """`opportunistic`: TLS where the host offers it, plain otherwise and when TLS fails (RFC 7435); `required`: no mail
     without TLS; `none`: never."""
+    tls_retry_s: Annotated[float, Field(ge=0, le=86400)] = 600
+    """How long a host at which TLS failed gets its mail without, before TLS is tried with it again. For `opportunistic`
+    only: `required` tries TLS each time. 0: each connection tries TLS first."""
     eight_bit: EightBit = EightBit.SEND
     """What becomes of content with octets beyond ASCII at a host that does not offer 8BITMIME. `send`: it goes as it
     is, and such hosts take it as a rule; `bounce`: the sender is told (5.6.3), as RFC 6152, 3 has it where nothing is

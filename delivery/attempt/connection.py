@@ -1,118 +1,72 @@
 """One SMTP connection to an MX host: replies in the order of commands, however many are on their way.
 
-Builds on aiosmtplib's protocol and replaces what it lacks: a queue of replies instead of a single waiter (RFC 2920),
-content sent as it is, and a time-out for each phase.
+It knows how many replies the host owes. What comes beyond them is no answer: an idle connection ends with it, and one
+that is in use says so instead of sending the next command.
 """
 
 import asyncio
 import math
-import re
 import ssl
 from collections import deque
-from typing import cast
-
-from aiosmtplib.protocol import SMTPProtocol
-from prometheus_client import Gauge
+from collections.abc import Callable
 
 from delivery.attempt.classify import ConnectionBroke
+from delivery.attempt.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
+from delivery.attempt.wire import Wire
 from jetpost.mail.reply import Reply
 
-OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
-
-_LONGEST_REPLY = 64 * 1024
-"""Octets of one reply; RFC 5321, 4.5.3.1.5 allows 512 for each line, and no host that is sane has a hundred lines."""
-_MOST_UNREAD = 16 * 1024 * 1024
-"""Octets of replies that nobody has read yet: a group of commands has many on their way."""
-_NO_TEXT = re.compile(r"[\0-\x08\n-\x1f\x7f]")
-"""What a reply may not contain (RFC 5321, 4.2), and nobody wants in a log or a report."""
-_LEAST_S = 0.001
+_PIECE = 16 * 1024
+"""Bytes of replies that are looked at together."""
 
 
-class Connection(SMTPProtocol):
+class Connection(Wire):
     """An open connection. Methods return values; a broken connection is one as well."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self.name = name
-        """The MX host's name."""
+        super().__init__(name)
         self.extensions: dict[str, str] = {}
-        """EHLO keyword → parameters."""
-        self.tls = ""
-        """TLS version and cipher; empty on a plain connection."""
+        """EHLO keyword → parameters, of those that are used."""
         self.transactions = 0
         self.until = math.inf
         """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""
+        self._reader = ReplyReader()
         self._answers: deque[Reply] = deque()
-        self._lines: list[str] = []
-        self._reply_octets = 0
-        self._unread = 0
+        self._owed = 1  # the greeting
+        self._awaits_dot = False
+        """Whether the reply that is owed is the one to the final dot."""
+        self._early: Reply | None = None
+        """A reply that nothing had asked for."""
+        self._is_listening = False
+        """Whether such a reply is looked for."""
+        self._when_dropped: Callable[[], None] | None = None
+        """Set while it is idle."""
+        self._is_in_handshake = False
+        self._turn_is_due = False
         self._waiter: asyncio.Future[None] | None = None
         self._broken: str | None = None
-        self._is_counted = False
 
     @property
     def usable(self) -> bool:
         """Whether a transaction may begin: open, and nothing unexpected was said meanwhile."""
-        return self._broken is None and not self._answers and self.is_connected
+        in_step = not self._owed and not self._answers and self._early is None and self._reader.is_clean
+        return self._broken is None and in_step and self.is_connected
 
-    @property
-    def is_secure(self) -> bool:
-        """Whether TLS is on."""
-        return bool(self.tls)
+    def rest(self, when_dropped: Callable[[], None]) -> None:
+        """Nothing is expected from now on: the first byte ends the connection, and `when_dropped` is called."""
+        self._when_dropped = when_dropped
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop; again after STARTTLS."""
-        if not self._is_counted:
-            self._is_counted = True
-            OPEN.inc()
-        super().connection_made(transport)
+    def wake(self) -> None:
+        """It is used again, or closed."""
+        self._when_dropped = None
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the event loop: whoever waits learns of it."""
-        self._uncount()
-        super().connection_lost(exc)
-        self._break(str(exc) if exc else "closed the connection")
-
-    def eof_received(self) -> bool:
-        """Called by the event loop: the host says no more."""
-        self._break("closed the connection")
-        return False
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the event loop: collects replies, line by line. A host that will not end one is broken."""
-        self._buffer += data
-        self._unread += len(data)
-        while self._broken is None and (end := self._buffer.find(b"\n")) >= 0:
-            line = _NO_TEXT.sub("?", self._buffer[:end].decode("utf-8", "replace").rstrip("\r"))
-            del self._buffer[: end + 1]
-            self._reply_octets += end + 1
-            if self._reply_octets <= _LONGEST_REPLY:
-                self._line(line)
-        if self._reply_octets + len(self._buffer) > _LONGEST_REPLY or self._unread > _MOST_UNREAD:
-            self._buffer.clear()
-            self._break("sent a reply without an end")
-            self.abort()
-
-    def _line(self, line: str) -> None:
-        code = line[:3]
-        if not code.isascii() or not code.isdigit():
-            self._break(f"sent something that is no SMTP reply: {line[:80]!r}")
-            self.abort()
-            return
-        self._lines.append(line[4:])
-        if line[3:4] != "-":
-            self._answers.append(Reply.heard(int(code), self._lines))
-            self._lines = []
-            self._reply_octets = 0
-            self._wake()
-
-    def _break(self, why: str) -> None:
-        self._broken = self._broken or why
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def send(self, octets: bytes, *, replies: int = 1) -> None:
+        """Write commands that ask for so many `replies`; on a broken connection nothing, since `reply` tells."""
+        if not self._owed and not self._answers and not (self._reader.is_clean and self._early is None):
+            replies -= self._hear_unasked()
+        self._owed += replies
+        self.write(octets)
+        if not self._reader.is_clean:
+            self._work()
 
     async def reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The next reply, cut to what is worth keeping. After a time-out the connection is of no use any more."""
@@ -122,102 +76,195 @@ class Connection(SMTPProtocol):
     async def whole_reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The same as it was said: EHLO is answered with a list."""
         allowed_s = self._allowed(timeout_s)
+        deadline = self._loop.time() + allowed_s
         while not self._answers:
             if self._broken is not None:
                 return ConnectionBroke(self._broken)
-            self._waiter = self._loop.create_future()
-            try:
-                async with asyncio.timeout(allowed_s):
-                    await self._waiter
-            except TimeoutError:
-                self._break(_in_vain("no answer", allowed_s, timeout_s))
+            if not await self._woken(deadline):
+                self._end(_in_vain("no answer", allowed_s, timeout_s))
                 self.abort()
-        answer = self._answers.popleft()
-        if not self._answers:
-            self._unread = 0
-        return answer
-
-    def send(self, octets: bytes) -> None:
-        """Write octets; on a broken connection nothing, since `reply` tells."""
-        if self.is_connected:
-            self.write(octets)
-
-    async def sent(self, timeout_s: float) -> ConnectionBroke | None:
-        """Wait until what was written has gone out far enough for more."""
-        if self._broken is not None:
-            return ConnectionBroke(self._broken)
-        allowed_s = self._allowed(timeout_s)
-        try:
-            async with asyncio.timeout(allowed_s):
-                await self._drain_helper()
-        except TimeoutError:
-            self._break(_in_vain("took no content", allowed_s, timeout_s))
-            self.abort()
-        except OSError as error:
-            self._break(str(error) or "connection reset")
-        return None if self._broken is None else ConnectionBroke(self._broken)
+        return self._answers.popleft()
 
     async def command(self, line: str, timeout_s: float) -> Reply | ConnectionBroke:
         """Send one command and wait for its reply."""
         self.send(f"{line}\r\n".encode())
         return await self.reply(timeout_s)
 
+    def begin_content(self) -> None:
+        """The host waits for content: `sent` tells when it says something before the content has ended."""
+        self._is_listening = True
+        self._work()
+
+    async def sent(self, timeout_s: float) -> Reply | ConnectionBroke | None:
+        """Wait until what was written has gone out far enough for more; what the host said, or why it broke."""
+        allowed_s = self._allowed(timeout_s)
+        deadline = self._loop.time() + allowed_s
+        while True:
+            if self._early is not None:
+                return self._early.brief()
+            if self._broken is not None:
+                return ConnectionBroke(self._broken)
+            if self.is_connected and not self._is_full:
+                return None
+            if not await self._woken(deadline):
+                self._end(_in_vain("took no content", allowed_s, timeout_s))
+                self.abort()
+
+    def end_content(self, octets: bytes) -> None:
+        """Write the end of the content, which asks for a reply."""
+        self._is_listening, self._awaits_dot = False, True
+        self._owed += 1
+        self.write(octets)
+
     def abort(self) -> None:
         """Break the connection off, unsent data and all."""
-        if self.transport is not None:
-            cast("asyncio.Transport", self.transport).abort()
+        self._break("was given up")
+        super().abort()
 
     async def quit(self, timeout_s: float) -> None:
         """Say goodbye as RFC 5321, 4.1.1.10 asks, and close."""
-        if self.usable:
-            await self.command("QUIT", timeout_s)
-        if self.transport is not None:
-            self.transport.close()
+        try:
+            if self.usable:
+                await self.command("QUIT", timeout_s)
+        finally:
+            self.close(timeout_s)
 
     async def secure(self, context: ssl.SSLContext, timeout_s: float) -> str | None:
         """The TLS handshake. Nothing that came in clear survives (RFC 3207, 4.2). None, or why it failed."""
-        self._buffer.clear()
+        self._reader, self._early = ReplyReader(), None
         self._answers.clear()
-        self._lines, self._reply_octets = [], 0
-        if not self.is_connected:
-            return self._insecure("closed the connection")
+        self._begin_tls(context)
+        allowed_s = self._allowed(timeout_s)
+        deadline = self._loop.time() + allowed_s
+        self._is_in_handshake = True
         try:
-            secured = await self._loop.start_tls(
-                cast("asyncio.Transport", self.transport),
-                self,
-                context,
-                server_hostname=self.name,
-                ssl_handshake_timeout=max(self._allowed(timeout_s), _LEAST_S),
-            )
-        except (OSError, RuntimeError) as error:  # ssl.SSLError is an OSError; RuntimeError: closed just now
-            return self._insecure(str(error) or type(error).__name__)
-        # A connection that was closed during the handshake is no error to the loop: it comes back without a cipher.
-        cipher = None if secured is None else secured.get_extra_info("cipher")
-        if secured is None or cipher is None:
-            return self._insecure("closed the connection")
-        self.transport = secured
-        self._over_ssl = True
-        self.tls = f"{secured.get_extra_info('ssl_object').version()} {cipher[0]}"
+            while not (step := self._handshake()):
+                if not await self._woken(deadline):
+                    step = _in_vain("no answer", allowed_s, timeout_s)
+                    break
+        finally:
+            self._is_in_handshake = False
+        if isinstance(step, str):
+            self._break(f"TLS failed: {step}")
+            self.abort()
+            return f"TLS failed: {step}"
         return None
 
     def give(self, seconds: float) -> None:
         """What follows has a time of its own, from now on."""
         self.until = self._loop.time() + seconds
 
+    def _readable(self) -> None:
+        if self._is_in_handshake:
+            self._wake()
+        elif not self._turn_is_due:
+            self._work()
+
+    def _writable(self) -> None:
+        self._wake()
+
+    def _work(self) -> None:
+        """One turn: look for the replies that are owed in what has come. What takes longer is left for the next."""
+        self._turn_is_due = False
+        while self._broken is None:
+            heard: Reply | Step = Step.WAIT
+            if self._owed or (self._is_listening and self._early is None):
+                heard = self._reader.next(AFTER_DOT if self._awaits_dot else ORDINARY)
+            if isinstance(heard, Reply):
+                self._heard(heard)
+            elif heard is Step.TURN:
+                self._turn_is_due = True
+                self._loop.call_soon(self._work)
+                return
+            elif heard is Step.ENDLESS:
+                self._give_up("sent a reply without an end")
+            elif not self._read():
+                return
+
+    def _read(self) -> bool:
+        """Take more of what has come; whether there was any."""
+        if self._reader.unread > _PIECE:
+            return False  # nobody asks for it: it waits where reading stops
+        octets = self.take(_PIECE)
+        if self._when_dropped is not None and (octets or self._over is not None):
+            dropped, self._when_dropped = self._when_dropped, None
+            self._break("spoke or left while it was idle")
+            self.abort()
+            dropped()
+        elif octets:
+            self._reader.feed(octets)
+        elif self._over is not None and (self._owed or self._is_listening):
+            self._end(self._over)
+            self.abort()
+        elif self._over is not None:
+            self._is_listening = True  # whatever the host said before it left answers what is sent next
+            return True
+        return bool(octets)
+
+    def _heard(self, reply: Reply) -> None:
+        if not self._owed:
+            self._early = reply
+        elif self._awaits_dot and reply.is_positive and self.has_unsent:
+            self._break(f"said {reply.code} before it had the content")
+            self.abort()
+        else:
+            self._awaits_dot = False
+            self._owed -= 1
+            self._answers.append(reply)
+        self._wake()
+
+    def _hear_unasked(self) -> int:
+        """Something has come since the last reply. A refusal answers what is sent next; a "yes" answers nothing.
+
+        How many replies it gave.
+        """
+        self._is_listening = True
+        self._work()
+        self._is_listening = False
+        early, self._early = self._early, None
+        if early is None:
+            return 0
+        if early.is_positive:
+            self._break("said something that nobody had asked for")
+            self.abort()
+            return 0
+        self._answers.append(early)
+        return 1
+
+    def _give_up(self, why: str) -> None:
+        """Too much came. Of a reply to content the code counts all the same: who does not hear it sends it again."""
+        if self._awaits_dot or self._is_listening:
+            self._end(why)
+        self._break(why)
+        self.abort()
+
+    def _end(self, why: str) -> None:
+        """Nothing more comes. A reply that was begun counts as far as its code is known."""
+        reply = self._reader.end()
+        if reply is not None and (self._owed or (self._is_listening and self._early is None)):
+            self._heard(reply)
+        self._break(why)
+
+    def _break(self, why: str) -> None:
+        self._broken = self._broken or why
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _woken(self, deadline: float) -> bool:
+        """Wait until something has happened; False when nothing did."""
+        self._waiter = self._loop.create_future()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._waiter
+        except TimeoutError:
+            return False
+        return True
+
     def _allowed(self, timeout_s: float) -> float:
         return max(min(timeout_s, self.until - self._loop.time()), 0)
-
-    def _insecure(self, why: str) -> str:
-        """The handshake failed: nothing more can be said, and the loop does not tell that the connection is gone."""
-        self._break(f"TLS failed: {why}")
-        self.abort()
-        self._uncount()
-        return f"TLS failed: {why}"
-
-    def _uncount(self) -> None:
-        if self._is_counted:
-            self._is_counted = False
-            OPEN.dec()
 
 
 def _in_vain(what: str, waited_s: float, timeout_s: float) -> str:

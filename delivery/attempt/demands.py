@@ -19,6 +19,8 @@ _NEEDS_UTF8 = EnhancedStatus(5, 6, 7)
 
 Extensions = Mapping[str, str]
 """EHLO keyword → parameters."""
+_USED = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS"})
+_LONGEST_PARAMETERS = 100
 
 
 class EightBit(StrEnum):
@@ -33,6 +35,12 @@ class Seen(NamedTuple):
 
     header_is_ascii: bool = True
     is_ascii: bool = True
+
+
+def offered(lines: Sequence[str]) -> dict[str, str]:
+    """The extensions that a reply to EHLO offers, of those that are used (RFC 5321, 4.1.1.1)."""
+    words = (line.upper().partition(" ") for line in lines[1:])
+    return {keyword: parameters[:_LONGEST_PARAMETERS] for keyword, _, parameters in words if keyword in _USED}
 
 
 def size(entry: Entry) -> int:

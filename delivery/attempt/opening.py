@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import ssl
+from typing import Literal
 
 from prometheus_client import Counter
 
 from delivery.attempt.classify import ConnectionBroke, Phase
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
+from delivery.attempt.demands import offered
 from delivery.route.mx import MxHost
 from delivery.security.requirement import Hop, judge
 from jetpost.mail.reply import Reply
@@ -27,9 +29,17 @@ class Refusal(Exception):  # noqa: N818 — carries a value to the one place tha
     """A connection could not be made ready for mail."""
 
     def __init__(self, phase: Phase, answer: Reply | ConnectionBroke) -> None:
-        super().__init__(str(answer))
+        super().__init__(answer.why if isinstance(answer, ConnectionBroke) else str(answer))
         self.phase = phase
         self.answer = answer
+
+
+class TlsFailure(Refusal):
+    """TLS failed: somewhere between STARTTLS and the first command that the host accepted inside."""
+
+    def __init__(self, at: Literal["starttls", "handshake", "ehlo"], answer: Reply | ConnectionBroke) -> None:
+        super().__init__(Phase.STARTTLS, answer)
+        self.at = at
 
 
 class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothing about any host
@@ -42,7 +52,7 @@ async def opened(
     """A new connection to `host` at one of its addresses, ready for MAIL.
 
     Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
-    `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host just now.
+    `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host lately.
     """
     connection = await _connected(host, address, settings, until)
     connection.until = until
@@ -86,15 +96,19 @@ async def _greet(connection: Connection, hostname: str, settings: AttemptSetting
     """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
     connection.send(f"EHLO {hostname}\r\n".encode())
     answer = await connection.whole_reply(settings.timeouts.ehlo_s)
-    if isinstance(answer, Reply) and answer.is_completion:
-        words = (line.upper().partition(" ") for line in answer.text[1:])
-        connection.extensions = {keyword: parameters for keyword, _, parameters in words}
-        return
-    if isinstance(answer, ConnectionBroke) or not answer.is_permanent:
+    if isinstance(answer, ConnectionBroke):
         raise Refusal(Phase.EHLO, answer)
+    if answer.is_completion:
+        connection.extensions = offered(answer.text)
+        return
+    if not answer.is_permanent:
+        raise Refusal(Phase.EHLO, answer.brief())
     connection.extensions = {}
-    connection.send(f"HELO {hostname}\r\n".encode())
-    await _expect(connection, Phase.EHLO, settings.timeouts.ehlo_s)
+    helo = await connection.command(f"HELO {hostname}", settings.timeouts.ehlo_s)
+    if isinstance(helo, ConnectionBroke):
+        raise Refusal(Phase.EHLO, answer.brief())  # what it said before it left
+    if not helo.is_completion:
+        raise Refusal(Phase.EHLO, helo)
 
 
 async def _begin_tls(connection: Connection, hostname: str, settings: AttemptSettings, *, plain: bool) -> None:
@@ -105,8 +119,12 @@ async def _begin_tls(connection: Connection, hostname: str, settings: AttemptSet
             raise Refusal(Phase.STARTTLS, ConnectionBroke("offers no TLS, which is required"))
         case Hop.START:
             pass
-    connection.send(b"STARTTLS\r\n")
-    await _expect(connection, Phase.STARTTLS, settings.timeouts.tls_s)
+    answer = await connection.command("STARTTLS", settings.timeouts.tls_s)
+    if isinstance(answer, ConnectionBroke) or not answer.is_completion:
+        raise TlsFailure("starttls", answer)
     if (why := await connection.secure(_opportunistic, settings.timeouts.tls_s)) is not None:
-        raise Refusal(Phase.STARTTLS, ConnectionBroke(why))
-    await _greet(connection, hostname, settings)
+        raise TlsFailure("handshake", ConnectionBroke(why))
+    try:
+        await _greet(connection, hostname, settings)
+    except Refusal as refusal:  # TLS 1.3 hosts refuse us only now, and others close
+        raise TlsFailure("ehlo", refusal.answer) from refusal

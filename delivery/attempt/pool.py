@@ -3,21 +3,30 @@
 import asyncio
 import math
 from collections import deque
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
 
-from delivery.attempt.classify import Phase
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
-from delivery.attempt.opening import OutOfFiles, Refusal, opened
+from delivery.attempt.opening import OutOfFiles, TlsFailure, opened
 from delivery.route.mx import MxHost
+from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
 from jetpost.tasks import end
 
 REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
 OUT_OF_FILES = Counter(
     "jetpost_delivery_out_of_files_total", "Times no connection could be opened for want of a file descriptor."
+)
+TLS_FAILURES = Counter(
+    "jetpost_delivery_tls_failures_total",
+    "Connections on which TLS failed. Labels: `at` is starttls, handshake or ehlo (the first command inside).",
+    ["at"],
+)
+DROPPED = Counter(
+    "jetpost_delivery_idle_connections_dropped_total", "Idle connections that ended because the host spoke or left."
 )
 
 _REMEMBERED = 10_000
@@ -40,8 +49,10 @@ class Pool:
         self._idle: dict[Place, deque[Connection]] = {}
         self._timers: dict[Connection, tuple[Place, asyncio.TimerHandle]] = {}
         """Of each idle connection, the one that is idle longest first."""
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], Connection] = {}
+        self._most_closing = max(most // 10, 10)
         self._distrusted: dict[Place, None] = {}
+        self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
 
     async def connection(self, host: MxHost, address: str, *, until: float, fresh: bool = False) -> Connection:
         """A connection that is ready for MAIL: a kept one unless `fresh`. To be given back by `keep` or `drop`.
@@ -87,12 +98,20 @@ class Pool:
             await asyncio.sleep(_PAUSE_S)
 
     async def _open(self, host: MxHost, address: str, until: float) -> Connection:
+        opportunistic = self.settings.tls is TlsMode.OPPORTUNISTIC
+        place, loop = (host.name, address, host.port), asyncio.get_running_loop()
+        plain = opportunistic and self._without_tls.has(place, loop.time())
         try:
-            return await opened(host, address, self._hostname, self.settings, until=until)
-        except Refusal as refusal:
-            if refusal.phase is not Phase.STARTTLS or self.settings.tls is not TlsMode.OPPORTUNISTIC:
+            return await opened(host, address, self._hostname, self.settings, until=until, plain=plain)
+        except TlsFailure as failure:
+            if loop.time() >= until:  # the attempt has had its time: that says nothing about the host
+                raise
+            TLS_FAILURES.labels(failure.at).inc()
+            log.warning("TLS failed", host=host.name, address=address, at=failure.at, why=str(failure))
+            if not opportunistic:
                 raise
         # The connection is spoilt, the host may be fine without TLS.
+        self._without_tls.add(place, loop.time())
         return await opened(host, address, self._hostname, self.settings, until=until, plain=True)
 
     def distrust(self, host: MxHost, address: str) -> None:
@@ -113,6 +132,7 @@ class Pool:
         timer = asyncio.get_running_loop().call_later(settings.idle_s, self._expire, connection)
         self._idle.setdefault(place, deque()).append(connection)
         self._timers[connection] = place, timer
+        connection.rest(partial(self._drop_idle, connection))
 
     def drop(self, connection: Connection) -> None:
         """Break off a connection that is of no use any more."""
@@ -121,10 +141,10 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close every idle connection."""
-        while self._make_way():
-            continue
+        while self._timers:
+            self._expire(next(iter(self._timers)))
         if self._closing:
-            _, late = await asyncio.wait(self._closing, timeout=self.settings.timeouts.quit_s)
+            _, late = await asyncio.wait(list(self._closing), timeout=self.settings.timeouts.quit_s)
             await end(late)
 
     def _make_way(self) -> bool:
@@ -138,15 +158,24 @@ class Pool:
         self._forget(connection)
         self._close(connection)
 
+    def _drop_idle(self, connection: Connection) -> None:
+        """The host has spoken, or left."""
+        DROPPED.inc()
+        self._forget(connection)
+
     def _forget(self, connection: Connection) -> None:
         """It is idle no more."""
         place, timer = self._timers.pop(connection)
         timer.cancel()
+        connection.wake()
         self._idle[place].remove(connection)
         if not self._idle[place]:
             del self._idle[place]
 
     def _close(self, connection: Connection) -> None:
+        """Say goodbye. Only so many hosts have the time to answer."""
         task = asyncio.create_task(connection.quit(self.settings.timeouts.quit_s))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = connection
+        task.add_done_callback(lambda done: self._closing.pop(done, None))
+        if len(self._closing) > self._most_closing:
+            self._closing.pop(next(iter(self._closing))).abort()

@@ -3,12 +3,12 @@
 Where the host offers PIPELINING the commands go out together (RFC 2920); the replies are judged the same way.
 """
 
-import math
 from dataclasses import dataclass, field
 
 from delivery.attempt.classify import ConnectionBroke, Phase, Scope, Step, classify, outcome
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.connection import Connection
+from delivery.attempt.content import Heard, Unavailable, hand_over
 from delivery.attempt.demands import (
     Seen,
     asks_for_ascii,
@@ -16,11 +16,9 @@ from delivery.attempt.demands import (
     mail_command,
     obstacle,
     rcpt_command,
-    size,
 )
 from delivery.attempt.look import Chunks, look
 from jetpost.jetstream import ApiError, Unreachable
-from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -71,7 +69,6 @@ class _Transaction:
         self._recipients = recipients
         self._settings = settings
         self._timeouts = settings.timeouts
-        self._trace = entry.trace.encode()
         self._accepted: list[Recipient] = []
 
     async def obstacle(self, chunks: Chunks) -> Bounced | Deferred | None:
@@ -94,7 +91,7 @@ class _Transaction:
         extensions = self._connection.extensions
         rcpts = (rcpt_command(recipient, extensions) for recipient in self._recipients)
         lines = (mail_command(self._entry, extensions), *rcpts, "DATA")
-        self._connection.send("".join(f"{line}\r\n" for line in lines).encode())
+        self._connection.send("".join(f"{line}\r\n" for line in lines).encode(), replies=len(lines))
         # All replies are read, whatever the first ones say (RFC 2920, 3.1).
         mail = await self._reply(self._timeouts.mail_s)
         answers = [await self._reply(self._timeouts.rcpt_s) for _ in self._recipients]
@@ -139,36 +136,15 @@ class _Transaction:
 
     async def content(self, chunks: Chunks) -> None:
         """The trace, the content and the final dot; then what the host says to them."""
-        connection, stuffer = self._connection, DotStuffer()
-        connection.give(self._timeouts.content_s(size(self._entry)))
-        if isinstance(self._entry.content, Inline):
-            connection.send(stuffer.feed(self._trace + self._entry.content.octets) + stuffer.end())
-        elif await self._stream(chunks, stuffer):
-            connection.send(stuffer.end())
-        else:
-            return
-        connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
-        answer = await self._reply(self._timeouts.final_dot_s)
-        if isinstance(answer, Reply) and answer.is_completion:
-            self._all_accepted(Delivered(answer, connection.name))
-        else:
-            self._unwelcome(Phase.FINAL_DOT, answer)
-
-    async def _stream(self, chunks: Chunks, stuffer: DotStuffer) -> bool:
-        """The content a chunk at a time; whether all of it went out."""
-        try:
-            self._connection.send(stuffer.feed(self._trace))
-            async for chunk in chunks():
-                self._connection.send(stuffer.feed(chunk))
-                if (broke := await self._connection.sent(self._timeouts.block_s)) is not None:
-                    self._unwelcome(Phase.DATA, broke)
-                    return False
-        except (ContentMissing, Unreachable, ApiError) as error:
-            # Without the final dot the host has no message (RFC 5321, 4.1.1.4).
-            self._connection.abort()
-            self._all_accepted(Deferred(_CONTENT_AWAY, f"content unavailable: {error}"))
-            return False
-        return True
+        match await hand_over(self._connection, self._entry, chunks, self._timeouts):
+            case Unavailable(why=why):
+                self._all_accepted(Deferred(_CONTENT_AWAY, why))
+            case Heard(Phase.FINAL_DOT, Reply(is_completion=True) as answer):
+                self.result.heard = True
+                self._all_accepted(Delivered(answer, self._connection.name))
+            case Heard(phase, answer):
+                self.result.heard = self.result.heard or isinstance(answer, Reply)
+                self._unwelcome(phase, answer)
 
     async def _reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         answer = await self._connection.reply(timeout_s)

@@ -1,23 +1,20 @@
 """RFC 5321, 4.5.3.2: each wait ends by itself, and an attempt as a whole; but the final dot has its ten minutes."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from delivery.attempt.attempt import attempt
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import Pool
 from delivery.attempt.timeouts import Timeouts
-from delivery.route.mx import MxHost, Route
-from jetpost.mail.content import Content, Inline, Reference
-from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.mail.content import Inline, Reference
 from jetpost.mail.outcome import Deferred, Outcome
-from jetpost.queue.entry import Entry, QueueId, Site
+from jetpost.queue.entry import Entry
 from tests.conftest import MakeMx, MakeSystem
+from tests.fixtures import attempts
 from tests.fixtures.addresses import loopback_address
+from tests.fixtures.attempts import BOB, entry
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER
@@ -27,7 +24,6 @@ from tests.fixtures.zone import ServedZone
 
 SHORT_S = 0.3
 WAITS = {"CONNECT": "greeting_s", "EHLO": "ehlo_s", "MAIL": "mail_s", "RCPT": "rcpt_s", "DATA": "data_s"}
-BOB = Recipient("bob@dest.test")
 
 
 @pytest.mark.parametrize("extensions", [EXTENSIONS, ()], ids=["in a group", "one by one"])
@@ -144,30 +140,8 @@ async def test_required_tls_is_not_done_without(make_system: MakeSystem, mx: Mak
 
 async def tried(hosts: list[Mx], message: Entry, timeouts: Timeouts) -> Outcome:
     """What becomes of a message for Bob in one attempt at these hosts."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(0, message.size, 1024 * 1024):
-            yield b"x" * (1024 * 1024 - 2) + b"\r\n"
-
-    route = Route(tuple(MxHost(host.name, (host.address,), host.port) for host in hosts))
-    pool = Pool(AttemptSettings.model_construct(timeouts=timeouts), "jetpost.test", most=10)
-    try:
-        return (await attempt(message, route, chunks, pool)).outcomes[BOB]
-    finally:
-        await pool.aclose()
-
-
-def entry(content: Content) -> Entry:
-    """A message for Bob."""
-    return Entry.fresh(
-        queue_id=QueueId("q1"),
-        site=Site("dest_test"),
-        envelope=Envelope(reverse_path="ann@home.test", recipients=(BOB,), origin=Origin("", "", "ESMTP")),
-        content=content,
-        trace="",
-        now=datetime.now(UTC),
-        lifetime=timedelta(days=5),
-    )
+    made = await attempts.tried(hosts, message, AttemptSettings.model_construct(timeouts=timeouts))
+    return made.outcomes[BOB]
 
 
 @contextmanager

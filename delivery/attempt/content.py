@@ -1,0 +1,80 @@
+"""The content and its final dot, and what the host says to them, or already before (RFC 5321, 3.3 and 4.1.1.4)."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from delivery.attempt.classify import ConnectionBroke, Phase
+from delivery.attempt.connection import Connection
+from delivery.attempt.demands import size
+from delivery.attempt.look import Chunks
+from delivery.attempt.timeouts import Timeouts
+from jetpost.jetstream import ApiError, Unreachable
+from jetpost.mail.content import DotStuffer, Inline
+from jetpost.mail.reply import Reply
+from jetpost.queue.entry import Entry
+from jetpost.queue.large import ContentMissing
+
+_PIECE = 64 * 1024
+"""Bytes written together: as many as wait in memory for a host that does not read."""
+
+
+class Heard(NamedTuple):
+    """What the host said, and how far the content had come."""
+
+    phase: Phase
+    """DATA before the final dot was sent, else FINAL_DOT."""
+    answer: Reply | ConnectionBroke
+
+
+class Unavailable(NamedTuple):
+    """The content could not be read: the host has no message."""
+
+    why: str
+
+
+async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeouts: Timeouts) -> Heard | Unavailable:
+    """Send trace, content and final dot. A host that refuses before the dot is not sent the rest."""
+    stuffer = DotStuffer()
+    connection.give(timeouts.content_s(size(entry)))
+    connection.begin_content()
+    last = b""
+    try:
+        async for piece in _pieces(entry, chunks):
+            # One is kept back, to go out with the final dot.
+            if last:
+                connection.write(last)
+            if (said := await connection.sent(timeouts.block_s)) is not None:
+                connection.abort()
+                return Heard(Phase.DATA, _too_early(said))
+            last = stuffer.feed(piece)
+    except (ContentMissing, Unreachable, ApiError) as error:
+        connection.abort()  # without the final dot the host has no message (RFC 5321, 4.1.1.4)
+        return Unavailable(f"content unavailable: {error}")
+    if (said := await connection.sent(timeouts.block_s)) is not None:
+        connection.abort()
+        return Heard(Phase.DATA, _too_early(said))
+    connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
+    connection.end_content(last + stuffer.end())
+    return Heard(Phase.FINAL_DOT, await connection.reply(timeouts.final_dot_s))
+
+
+async def _pieces(entry: Entry, chunks: Chunks) -> AsyncIterator[bytes]:
+    trace = entry.trace.encode()
+    if isinstance(entry.content, Inline):
+        octets = entry.content.octets
+        yield trace + octets[:_PIECE]
+        for begin in range(_PIECE, len(octets), _PIECE):
+            yield octets[begin : begin + _PIECE]
+        return
+    yield trace
+    async for chunk in chunks():
+        for begin in range(0, len(chunk), _PIECE):
+            yield chunk[begin : begin + _PIECE]
+
+
+def _too_early(said: Reply | ConnectionBroke) -> Reply | ConnectionBroke:
+    """A "yes" to content that has not ended is no answer."""
+    if isinstance(said, Reply) and said.is_positive:
+        return ConnectionBroke(f"said {said.code} before the content had ended")
+    return said
