@@ -91,7 +91,7 @@ async def accept(offer: Offer, intake: Intake, desk: Desk) -> Reply | Refuse:
     content = await intake.finish()
     if isinstance(content, Unavailable):
         await intake.abandon()
-        return _unavailable(offer, content)
+        return _unavailable(offer, await desk.queue.explained(content))
     try:
         entries = _entries(offer, content, desk)
         accepted = Reply(250, _OK, (f"Ok: queued as {offer.queue_id}",))

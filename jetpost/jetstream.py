@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge
 from pydantic import Field, SecretStr, model_validator
 
 from jetpost.config.section import ReadableFile, Section
+from jetpost.reason import reason_of
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
@@ -199,7 +200,7 @@ class JetStream:
                 message = await answer
         except (NatsError, TimeoutError, OSError) as error:
             await self._try_another_server()
-            raise Unreachable(f"{subject}: {error or type(error).__name__}") from error
+            raise Unreachable(f"{subject}: {reason_of(error)}") from error
         finally:
             del self._answers[reply]
         if message is None:
@@ -261,13 +262,13 @@ class JetStream:
             if self.connected:
                 await asyncio.wait_for(self.nc.flush(), 2)
         except (NatsError, TimeoutError, OSError) as error:
-            _log.warning("closing NATS: %s", error)
+            _log.warning("closing NATS: %s", reason_of(error))
         await self.nc.close()
         CONNECTED.set(0)
 
     async def _on_error(self, error: Exception) -> None:
         # While the connection is away every further try fails alike: said once, when it broke.
-        _log.log(logging.WARNING if self.connected else logging.DEBUG, "nats: %s", error or type(error).__name__)
+        _log.log(logging.WARNING if self.connected else logging.DEBUG, "nats: %s", reason_of(error))
 
     async def _on_disconnect(self) -> None:
         if not self._closing:

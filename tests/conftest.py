@@ -75,7 +75,7 @@ async def make_system(surroundings: Surroundings, tmp_path: Path) -> AsyncIterat
         changes: dict[str, Any] | None = None, *, ingress: int = 1, delivery: int = 1, limits: str = ""
     ) -> System:
         folder = tmp_path / f"system-{len(systems)}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         server = NatsServer(folder, limits=limits)
         system = System(folder, surroundings, [server], changes or {}, ingress=ingress, delivery=delivery)
         systems.append(system)

@@ -3,9 +3,13 @@
 A plain ack is lost when the consumer's leader changes, or when the server is cut off from its cluster. The entry would
 come back after `ack_wait`, to this process (which remembers) or, once this one has gone, to another that would attempt
 it a second time. So the server is asked to answer each ack, which it does once its cluster has it too.
+
+A lone server whose disk is full confirms acks all the same, and forgets them when it is restarted. So its confirmations
+are believed once a later look finds that it can write; otherwise they are made good after its restart.
 """
 
 import asyncio
+from collections import deque
 from typing import NamedTuple
 
 import structlog
@@ -15,6 +19,7 @@ from prometheus_client import Counter
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.shard import Shard
+from jetpost.reason import reason_of
 
 UNCONFIRMED = Counter(
     "jetpost_queue_acks_unconfirmed_total",
@@ -26,6 +31,8 @@ _CONFIRM_S = 1.0
 _LOOK_S = 0.25
 _AT_ONCE = 50
 _CLOSE_S = 5.0
+_LONGEST_PAUSE_S = 5.0
+_MOST_RECENT = 20_000
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +52,15 @@ class Open(NamedTuple):
 class Acks:
     """The acks of one process. There are never more open ones than it had claims."""
 
-    def __init__(self, jetstream: JetStream) -> None:
+    def __init__(self, jetstream: JetStream, *, is_lone: bool = False) -> None:
+        """`is_lone`: whether the server keeps the queue alone."""
         self._jetstream = jetstream
         self._inbox = jetstream.nc.new_inbox()
         self._open: dict[str, Open] = {}
+        self._recent: deque[Open] = deque(maxlen=_MOST_RECENT if is_lone else 0)
+        """Confirmed since the last look at the servers that found no error."""
+        self._distrusted = False
+        self._generation = jetstream.generation
 
     async def listen(self) -> None:
         """Hear confirmations, from now on and on each connection to come."""
@@ -66,12 +78,39 @@ class Acks:
         await self._jetstream.tell(acknowledge_to, b"+ACK", reply=f"{self._inbox}.{name}")
         return ack.confirmed
 
+    def looked(self, begun: float, *, can_write: bool) -> None:
+        """Whether the servers could write when they were asked at `begun`, on the loop's clock."""
+        if not can_write:
+            self._distrusted = True
+        elif self._distrusted:
+            self._make_recent_good()
+        else:
+            while self._recent and self._recent[0].sent < begun:
+                self._recent.popleft()
+
     async def watch(self) -> None:
-        """Make good what is not confirmed in time, for ever."""
+        """Make good what is not confirmed in time, for ever; less often while that fails."""
+        pause_s = _LOOK_S
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(pause_s)
+            if self._generation != self._jetstream.generation:
+                self._generation = self._jetstream.generation
+                if self._distrusted:
+                    self._make_recent_good()
             late = asyncio.get_running_loop().time() - _CONFIRM_S
-            await self._make_good([name for name, ack in self._open.items() if ack.sent < late][:_AT_ONCE])
+            names = [name for name, ack in self._open.items() if ack.sent < late][:_AT_ONCE]
+            if not names or await self._make_good(names):
+                pause_s = _LOOK_S if len(names) < _AT_ONCE else 0
+            else:
+                pause_s = min(max(pause_s, _LOOK_S) * 2, _LONGEST_PAUSE_S)
+
+    def _make_recent_good(self) -> None:
+        """The server was restarted after it could not write: it has forgotten what it confirmed meanwhile."""
+        self._distrusted = False
+        log.warning("acks of a server that could not write are made good", entries=len(self._recent))
+        for ack in self._recent:
+            self._open.setdefault(f"{ack.shard.number}-{ack.sequence}", ack._replace(sent=0.0))
+        self._recent.clear()
 
     async def close(self) -> None:
         """Wait, not for ever, until everything is confirmed or made good."""
@@ -84,29 +123,31 @@ class Acks:
     def _hear(self, message: Msg) -> None:
         if message.headers:
             return  # 503: nobody leads the consumer just now; it will be made good
-        self._end(message.subject.rpartition(".")[2])
+        if (ack := self._end(message.subject.rpartition(".")[2])) is not None:
+            self._recent.append(ack._replace(sent=asyncio.get_running_loop().time()))
 
-    async def _make_good(self, names: list[str]) -> None:
-        if self._jetstream.connected:
-            await asyncio.gather(*(self._delete(name) for name in names))
+    async def _make_good(self, names: list[str]) -> bool:
+        """Whether any of them is, now."""
+        if not self._jetstream.connected:
+            return True  # that ends by itself, and is then to be seen at once
+        return any(await asyncio.gather(*(self._delete(name) for name in names)))
 
-    async def _delete(self, name: str) -> None:
+    async def _delete(self, name: str) -> bool:
         if (ack := self._open.get(name)) is None:
-            return
+            return True
         try:
             await ack.shard.delete(ack.sequence)
             if ack.ended:
                 await ack.shard.forget(ack.ended)
         except (Unreachable, ApiError, NatsError, OSError) as error:
-            log.debug("an entry is not deleted yet", error=str(error))  # the next look tries again
-            return
-        if self._end(name):
-            UNCONFIRMED.inc()
-
-    def _end(self, name: str) -> bool:
-        ack = self._open.pop(name, None)
-        if ack is None:
+            log.debug("an entry is not deleted yet", error=reason_of(error))  # the next look tries again
             return False
-        if not ack.confirmed.done():
-            ack.confirmed.set_result(None)
+        if self._end(name) is not None:
+            UNCONFIRMED.inc()
         return True
+
+    def _end(self, name: str) -> Open | None:
+        ack = self._open.pop(name, None)
+        if ack is not None and not ack.confirmed.done():
+            ack.confirmed.set_result(None)
+        return ack

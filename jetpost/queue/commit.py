@@ -45,6 +45,7 @@ COMMITS = Counter(
 )
 
 QUEUE_AWAY = Reply(451, EnhancedStatus(4, 3, 0), ("Queue unavailable, try again later",))
+DISK_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Disk full, try again later",))
 QUEUE_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Queue full, try again later",))
 QUEUE_CANNOT = Reply(554, EnhancedStatus(5, 3, 4), ("This message can never be queued, its envelope is too large",))
 
@@ -55,9 +56,14 @@ _MOST_HEADER_OCTETS = 65_000
 """nats-server takes 65 535, in which it counts its own line and those of a batch."""
 _WRONG_LAST_SEQUENCE = 10071
 _DUPLICATE_ID = 10201
+_GUARDED = frozenset({_WRONG_LAST_SEQUENCE, _DUPLICATE_ID})
+"""Something lies under the key, or lay there."""
 _IN_A_MOMENT = frozenset({10164, 10210, 10211})
 """The move before this one is still being applied to the cluster, or too many batches are open."""
 _NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077, 10110, 10122})
+_STORE_FAILED = 10077
+_SERVER_ERROR = 500
+_SOUND_S = 2.0
 _MARGIN_OCTETS = 1024
 """For the lines of a batch, and the server's own."""
 _BAD_REQUEST = 400
@@ -118,6 +124,11 @@ class _Unit(NamedTuple):
     octets: int
     answer: asyncio.Future[Answer]
     deadline: float
+
+
+def sample(shard: Shard, octets: int) -> Publication:
+    """Something that is soon gone again: that it is stored shows that the stream takes what is written."""
+    return Publication(shard.subject("mail.done.room.sample"), {"Nats-TTL": "1s"}, bytes(octets))
 
 
 class GroupCommit:
@@ -212,6 +223,7 @@ class GroupCommit:
         in_doubt = False
         BATCH_ENTRIES.observe(len(publications))
         while True:
+            generation = self._shard.jetstream.generation
             try:
                 begun = time.perf_counter()
                 await self._send(publications, max(deadline - loop.time(), 0.1))
@@ -220,19 +232,10 @@ class GroupCommit:
                 self.trouble = None
                 return Stored()
             except ApiError as error:
-                if error.err_code in {_WRONG_LAST_SEQUENCE, _DUPLICATE_ID}:
-                    COMMITS.labels("refused").inc()
-                    self.trouble = None
-                    return Refused()
-                if error.err_code in _NO_ROOM:
-                    COMMITS.labels("full").inc()
-                    self.trouble = f"queue full: {reason_of(error)}"
-                    return Unavailable(QUEUE_FULL, reason_of(error), in_doubt)
-                if _is_impossible(error, alone=len(units) == 1):
-                    COMMITS.labels("impossible").inc()
-                    return Impossible(reason_of(error))
-                if error.err_code not in _IN_A_MOMENT:
-                    self.trouble = reason_of(error)
+                answer = await self._answer_to(error, generation, in_doubt=in_doubt, alone=len(units) == 1)
+                if answer is not None:
+                    return answer
+                in_doubt = in_doubt or error.code >= _SERVER_ERROR or error.err_code in _GUARDED
             except (ValueError, TypeError) as error:  # of a subject or a header that no protocol line can hold
                 COMMITS.labels("impossible").inc()
                 return Impossible(f"{type(error).__name__}: {reason_of(error)}")
@@ -246,6 +249,37 @@ class GroupCommit:
             COMMITS.labels("repeated").inc()
             await asyncio.sleep(0.05)
 
+    async def _answer_to(
+        self, error: ApiError, generation: int, *, in_doubt: bool, alone: bool
+    ) -> Refused | Unavailable | Impossible | None:
+        """What the refusal of a batch comes to; None: it is to be sent again. `generation`: when it was sent."""
+        if error.err_code in _GUARDED:
+            # A server that cannot write refuses what it has in memory alone: that it still writes is to be seen first.
+            doubtful = in_doubt or self.trouble is not None
+            if doubtful and not (await self.is_sound() and generation == self._shard.jetstream.generation):
+                return None
+            COMMITS.labels("refused").inc()
+            return Refused()
+        if error.err_code in _NO_ROOM:
+            COMMITS.labels("full").inc()
+            self.trouble = f"queue full: {reason_of(error)}"
+            return Unavailable(QUEUE_FULL, reason_of(error), in_doubt or error.err_code == _STORE_FAILED)
+        if _is_impossible(error, alone=alone):
+            COMMITS.labels("impossible").inc()
+            return Impossible(reason_of(error))
+        if error.err_code not in _IN_A_MOMENT:
+            self.trouble = reason_of(error)
+        return None
+
+    async def is_sound(self) -> bool:
+        """Whether the stream takes a write now; it then has on disk what it showed before."""
+        try:
+            await self._send([sample(self._shard, 1)], _SOUND_S)
+        except Exception as error:  # ApiError, Unreachable, an error of the socket
+            self.trouble = reason_of(error)
+            return False
+        return True
+
     async def _send(self, publications: list[Publication], timeout_s: float) -> None:
         """One atomic batch (NATS ADR-50): every message but the last without an answer, the last one commits."""
         jetstream = self._shard.jetstream
@@ -255,7 +289,9 @@ class GroupCommit:
         patience_s = min(timeout_s, 5)
         if len(publications) == 1:
             subject, headers, payload = publications[0]
-            answer_of((await jetstream.request(subject, payload, headers, timeout_s=patience_s)).data)
+            answer = answer_of((await jetstream.request(subject, payload, headers, timeout_s=patience_s)).data)
+            if answer.get("duplicate"):  # nothing was written: it remembers that it has stored this very publication
+                raise ApiError(_BAD_REQUEST, _DUPLICATE_ID, "it is stored already")
             return
         batch = _nuid.next().decode()
         for number, (subject, headers, payload) in enumerate(publications[:-1], 1):

@@ -1,7 +1,7 @@
 """Where claims come from: the entries of one state, of every shard, as far as there is room for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self
 
 import structlog
@@ -73,6 +73,7 @@ class Consumer:
         site: Site | None,
         max_claims: int,
         memory: Memory,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
         self.site = site
@@ -80,6 +81,8 @@ class Consumer:
         self._settled = settled
         self._max_claims = max_claims
         self._memory = memory
+        self._is_paused = is_paused
+        """Whether nothing is to be taken: what became of it could not be written down, and it would be done again."""
         self._live: dict[tuple[int, int], Claim] = {}
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
         ordinary_bytes = settings.inline_bytes + ORDINARY_HEADER_BYTES
@@ -119,7 +122,7 @@ class Consumer:
 
     def room(self) -> int:
         """How many more claims are welcome."""
-        if self._stopped or self.room_bytes() == 0:
+        if self._stopped or self._is_paused() or self.room_bytes() == 0:
             return 0
         return max(self._max_claims - len(self._live), 0)
 

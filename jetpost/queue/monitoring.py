@@ -14,6 +14,8 @@ from jetpost.jetstream import Nats
 
 PATIENCE_S = 5.0
 _LONGEST_VERSION = 40
+_LONGEST_ERROR = 500
+_WRITE_ERROR = "write error:"
 _LONGEST_OCTETS = 4 * 1024 * 1024
 
 
@@ -74,6 +76,21 @@ def _silent() -> Iterator[None]:
         raise Silent(str(error) or type(error).__name__) from error
 
 
+async def write_error(url: str, settings: Nats) -> str | None:
+    """Why the server that `url` monitors cannot write to its disk; None when it can, or cannot be asked.
+
+    It keeps the first error of a stream until it is restarted, and says nothing to who publishes.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            tls = (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
+            health, _ = await _get(f"{url}/healthz", tls, besides="503")
+    except (OSError, ValueError, EOFError, RecursionError):  # TimeoutError is an OSError
+        return None
+    said = health.get("error")
+    return said[:_LONGEST_ERROR] if isinstance(said, str) and _WRITE_ERROR in said else None
+
+
 def _facts(jetstream: dict[str, Any], about: dict[str, Any], certificate: dict[str, Any]) -> Facts:
     """ValueError when these are no answers of a nats-server whose JetStream runs."""
     version, config = about.get("version"), jetstream.get("config")
@@ -95,8 +112,11 @@ def _count(said: Any) -> int:
     return said if isinstance(said, int) and 0 <= said < 1 << 63 else 0
 
 
-async def _get(url: str, tls: ssl.SSLContext | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The JSON object at `url`, and the certificate that was shown. OSError or ValueError: there is none."""
+async def _get(url: str, tls: ssl.SSLContext | None, besides: str = "200") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JSON object at `url`, and the certificate that was shown. OSError or ValueError: there is none.
+
+    It comes with the status 200, or the one `besides` it.
+    """
     place = urlsplit(url)
     if place.scheme not in {"http", "https"} or not place.hostname:
         raise ValueError("it is no URL like http://host:8222")
@@ -113,7 +133,7 @@ async def _get(url: str, tls: ssl.SSLContext | None) -> tuple[dict[str, Any], di
     protocol, _, status = said.partition(b"\r\n")[0].decode("ascii", "replace")[:80].partition(" ")
     if not protocol.startswith("HTTP/"):
         raise ValueError("no HTTP server answers there")
-    if not status.startswith("200"):
+    if not status.startswith(("200", besides)):
         raise ValueError(f"it answers {status}")
     try:
         answer = json.loads(body)

@@ -24,6 +24,7 @@ from jetpost.queue.commit import (
     unavailable,
 )
 from jetpost.queue.consume import RESUMED, Consumer, Memory
+from jetpost.queue.doubt import Doubts
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
@@ -69,9 +70,10 @@ class Queue:
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._moves = Moves(self.content, self._committers)
         self._settled = Settled()
-        self._acks = Acks(jetstream)
+        self._acks = Acks(jetstream, is_lone=settings.replicas == 1)
         self._consumers: list[Consumer] = []
-        self._room = Room(jetstream, shards, self._committers, settings.max_bytes)
+        self._room = Room(jetstream, settings, shards, self._committers, self._acks)
+        self._doubts = Doubts(list(zip(shards, self._committers, strict=True)))
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -101,6 +103,7 @@ class Queue:
         await self._acks.listen()
         self._tasks = [
             asyncio.create_task(self._room.watch(), name="queue watch"),
+            asyncio.create_task(self._doubts.watch(), name="doubts"),
             asyncio.create_task(self._beat(), name="queue beat"),
             asyncio.create_task(self._acks.watch(), name="acks"),
             asyncio.create_task(durability.watch(), name="durability"),
@@ -127,6 +130,8 @@ class Queue:
             return away
         if self._room.is_full:
             return "queue.max_bytes is reached"
+        if self._room.write_error is not None:
+            return str(self._room.write_error)
         if self._durability.trouble is not None:
             return self._durability.trouble
         if (wrong := self.clock.trouble()) is not None:
@@ -144,6 +149,8 @@ class Queue:
         """
         if self._room.is_full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
+        if (disk := self._room.write_error) is not None:
+            return Unavailable(disk.reply, str(disk))
         if self._durability.trouble is not None:
             return Unavailable(QUEUE_AWAY, self._durability.trouble)
         if (wrong := self.clock.trouble()) is not None:
@@ -153,23 +160,36 @@ class Queue:
         try:
             await (self.content.hold if whole else self.content.refer)(entries)
         except (Unreachable, ApiError) as error:
-            return unavailable(error)
+            return await self._room.explained(unavailable(error))
         answer = await self._committers[number].commit(unit)
         if isinstance(answer, Refused) and len(unit) > 1:
             answer = await self._moves.complete(number, unit)
         if isinstance(answer, Impossible):
             return Unavailable(QUEUE_CANNOT, answer.cause)
+        if isinstance(answer, Unavailable) and answer.in_doubt:
+            answer = await self._doubts.settle(number, entries, answer)
         if isinstance(answer, Unavailable):
-            return answer
+            return await self._room.explained(answer)
         # Refused means that an earlier, unanswered try of this very commit was stored.
         _STATES[State.READY].inc(len(entries))
         return Committed()
+
+    async def explained(self, answer: Unavailable) -> Unavailable:
+        """`answer` with the reason that the servers give for it, when they give one: that their disk is full, say."""
+        return await self._room.explained(answer)
 
     def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int | Memory) -> Consumer:
         """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
         memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
         consumer = Consumer(
-            self.shards, self.settings, self._settled, state=state, site=site, max_claims=max_claims, memory=memory
+            self.shards,
+            self.settings,
+            self._settled,
+            state=state,
+            site=site,
+            max_claims=max_claims,
+            memory=memory,
+            is_paused=lambda: self._room.write_error is not None,
         )
         self._consumers.append(consumer)
         return consumer

@@ -2,46 +2,116 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
-from jetpost.queue.commit import GroupCommit, Publication
+from jetpost.mail.reply import Reply
+from jetpost.queue.acks import Acks
+from jetpost.queue.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample
+from jetpost.queue.monitoring import write_error
+from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
-from jetpost.queue.states import State
 from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.reason import reason_of
+
+WRITE_ERROR = Gauge(
+    "jetpost_queue_write_error",
+    "1 while no nats-server can store anything: it failed to write to its disk, and has not been restarted since. "
+    "Labels: `reason` is disk_full or other.",
+    ["reason"],
+)
+_REASONS = {full: WRITE_ERROR.labels("disk_full" if full else "other") for full in (True, False)}
 
 _WATCH_S = 2.0
-_SAMPLE = bytes(64 * 1024)
+_SAMPLE_OCTETS = 64 * 1024
 """Larger than most mail, so that it fits where mail does."""
-_SAMPLE_TTL = "1s"
+_NO_SPACE = ("no space left", "quota exceeded")
+
+log = structlog.get_logger(__name__)
+
+
+class WriteError(NamedTuple):
+    """Why nothing can be stored: every server that matters has failed to write, and goes on failing until restarted."""
+
+    is_full: bool
+    """Whether its disk was full; otherwise the disk is broken, or not writable."""
+    said: str
+
+    @property
+    def reply(self) -> Reply:
+        """For who wants to hand in mail."""
+        return DISK_FULL if self.is_full else QUEUE_AWAY
+
+    def __str__(self) -> str:
+        return f"{'disk full' if self.is_full else 'nats-server cannot write'}: {self.said}"
 
 
 class Room:
     """What the streams hold, and whether they take more."""
 
     def __init__(
-        self, jetstream: JetStream, shards: Sequence[Shard], committers: Sequence[GroupCommit], most: int
+        self,
+        jetstream: JetStream,
+        settings: QueueSettings,
+        shards: Sequence[Shard],
+        committers: Sequence[GroupCommit],
+        acks: Acks,
     ) -> None:
         self._jetstream = jetstream
+        self._settings = settings
         self._places = list(zip(shards, committers, strict=True))
-        self._most = most
+        self._acks = acks
         self._stored = 0
+        self.write_error: WriteError | None = None
+        """Why no server takes anything, or None."""
 
     @property
     def is_full(self) -> bool:
         """Whether `queue.max_bytes` is reached, by entries and large contents."""
-        return 0 < self._most <= self._stored
+        return 0 < self._settings.max_bytes <= self._stored
 
     async def watch(self) -> None:
         """Look now and then, for ever. Trouble that has passed ends here: nobody sends mail to who is not ready."""
         while True:
+            # A lone server that cannot write goes on confirming acks, and forgets them when it is restarted.
+            if self._settings.replicas == 1 or any(committer.trouble for _, committer in self._places):
+                await self.look()
             try:
                 self._stored = await self._bytes()
             except (Unreachable, ApiError) as error:
                 for _, committer in self._places:
-                    committer.trouble = str(error)
+                    committer.trouble = reason_of(error)
             else:
-                await asyncio.gather(*(_try(*place) for place in self._places if place[1].trouble is not None))
+                if self.write_error is None:
+                    await asyncio.gather(*(_try(*place) for place in self._places if place[1].trouble is not None))
             await asyncio.sleep(_WATCH_S)
+
+    async def look(self) -> WriteError | None:
+        """Ask the servers whether they can write. An error of one of several is none: the others take its part."""
+        nats, begun = self._jetstream.settings, asyncio.get_running_loop().time()
+        errors = await asyncio.gather(*(write_error(url.rstrip("/"), nats) for url in nats.monitoring))
+        found = None
+        if errors and all(errors):
+            said = "; ".join(error for error in errors if error)
+            found = WriteError(any(words in said for words in _NO_SPACE), said)
+        if found is not None and self.write_error is None:
+            log.error("nothing can be stored", reason=str(found))
+        elif found is None and self.write_error is not None:
+            log.warning("nats-server writes again")
+        self.write_error = found
+        self._acks.looked(begun, can_write=found is None)
+        for full, gauge in _REASONS.items():
+            gauge.set(found is not None and found.is_full is full)
+        return found
+
+    async def explained(self, answer: Unavailable) -> Unavailable:
+        """`answer` with the reason that the servers give, when they give one."""
+        if answer.reply != QUEUE_AWAY or (error := await self.look()) is None:
+            return answer
+        return answer._replace(reply=error.reply, cause=str(error))
 
     async def _bytes(self) -> int:
         streams = [*(shard.stream for shard, _ in self._places), CONTENT_STREAM]
@@ -53,5 +123,4 @@ async def _try(shard: Shard, committer: GroupCommit) -> None:
 
     That a stream answers says little, as a full one does: the trouble stays until something was stored.
     """
-    sample = Publication(shard.subject(f"mail.{State.DONE.value}.room.sample"), {"Nats-TTL": _SAMPLE_TTL}, _SAMPLE)
-    await committer.commit((sample,))
+    await committer.commit((sample(shard, _SAMPLE_OCTETS),))

@@ -28,6 +28,15 @@ def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
     return Publication(subject, headers, payload)
 
 
+def fence(shard: Shard, key: str) -> Publication:
+    """A tombstone under `key`, refused when anything lies there: once it is stored, no fresh entry can be."""
+    return Publication(
+        shard.subject(key.replace("*", State.DONE.value, 1)),
+        {_EXPECTED: "0", _EXPECTED_SUBJECT: shard.subject(key), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"},
+        b"",
+    )
+
+
 def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
     """The successors of the `entry` that lies at `sequence`: one unit that can be stored once and never again.
 
