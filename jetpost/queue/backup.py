@@ -204,7 +204,7 @@ class _Restoring:
             return
         content = entry.content
         whole = isinstance(content, Reference) and content.content_id in self._written
-        answer = await self._queue.enqueue([entry], whole=whole)
+        answer = await self._queue.enqueue([entry], whole=whole, is_new=False)
         if isinstance(answer, Unavailable):
             raise Unreachable(answer.cause)
         self.entries += 1

@@ -141,11 +141,14 @@ class Queue:
             return f"{broken} has stopped"
         return next((committer.trouble for committer in self._committers if committer.trouble), None)
 
-    async def enqueue(self, entries: Sequence[Entry], *, whole: bool = True) -> Committed | Unavailable:
+    async def enqueue(
+        self, entries: Sequence[Entry], *, whole: bool = True, is_new: bool = True
+    ) -> Committed | Unavailable:
         """Store all entries of one message, or none. Repeats itself while in doubt.
 
         Unavailable with a permanent reply: nothing was stored, and never will be. Content by reference must be `whole`;
-        False for an entry that is restored without its content.
+        False for an entry that is restored without its content. In doubt, what lies under the keys of a message that
+        `is_new` can only be ours, and is kept or removed; whatever else lies there is left alone.
         """
         if self._room.is_full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
@@ -166,7 +169,7 @@ class Queue:
             answer = await self._moves.complete(number, unit)
         if isinstance(answer, Impossible):
             return Unavailable(QUEUE_CANNOT, answer.cause)
-        if isinstance(answer, Unavailable) and answer.in_doubt:
+        if isinstance(answer, Unavailable) and answer.in_doubt and is_new:
             answer = await self._doubts.settle(number, entries, answer)
         if isinstance(answer, Unavailable):
             return await self._room.explained(answer)
