@@ -28,6 +28,7 @@ from jetpost.queue.doubt import Doubts
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
 from jetpost.queue.large import LargeContent
+from jetpost.queue.made import Made
 from jetpost.queue.moves import Moves
 from jetpost.queue.room import Room
 from jetpost.queue.settings import QueueSettings
@@ -67,6 +68,7 @@ class Queue:
         self._jetstream = jetstream
         self.clock = clock or Clock(jetstream, settings)
         self._durability = durability or Durability(jetstream, settings)
+        self._made = Made(jetstream)
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._moves = Moves(self.content, self._committers)
         self._settled = Settled()
@@ -108,6 +110,7 @@ class Queue:
             asyncio.create_task(self._acks.watch(), name="acks"),
             asyncio.create_task(durability.watch(), name="durability"),
             asyncio.create_task(clock.watch(), name="clock"),
+            asyncio.create_task(self._made.watch(), name="streams"),
             *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
         ]
         return self
@@ -132,14 +135,16 @@ class Queue:
             return "queue.max_bytes is reached"
         if self._room.write_error is not None:
             return str(self._room.write_error)
-        if self._durability.trouble is not None:
-            return self._durability.trouble
-        if (wrong := self.clock.trouble()) is not None:
-            return wrong
+        if (doubt := self._doubt()) is not None:
+            return doubt
         broken = next((task.get_name() for task in self._tasks if task.done()), None)
         if broken is not None:
             return f"{broken} has stopped"
         return next((committer.trouble for committer in self._committers if committer.trouble), None)
+
+    def _doubt(self) -> str | None:
+        """Why the queue would not keep its promise now, or None."""
+        return self._durability.trouble or self._made.trouble or self.clock.trouble()
 
     async def enqueue(
         self, entries: Sequence[Entry], *, whole: bool = True, is_new: bool = True
@@ -154,10 +159,8 @@ class Queue:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
         if (disk := self._room.write_error) is not None:
             return Unavailable(disk.reply, str(disk))
-        if self._durability.trouble is not None:
-            return Unavailable(QUEUE_AWAY, self._durability.trouble)
-        if (wrong := self.clock.trouble()) is not None:
-            return Unavailable(QUEUE_AWAY, wrong)
+        if (doubt := self._doubt()) is not None:
+            return Unavailable(QUEUE_AWAY, doubt)
         number = shard_of(entries[0].queue_id, len(self.shards))
         unit = tuple(publication(self.shards[number], entry, 0) for entry in entries)
         try:

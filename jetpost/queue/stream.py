@@ -6,6 +6,7 @@ from typing import Any
 from jetpost.jetstream import ApiError, JetStream
 from jetpost.queue.board import board_stream
 from jetpost.queue.durability import Unsafe
+from jetpost.queue.made import RUNBOOK, Made, ends_at
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
@@ -28,12 +29,16 @@ _CONTENT_MARGIN_S = 30 * 86400
 async def provision(jetstream: JetStream, settings: QueueSettings) -> list[Shard]:
     """Make or complete the streams. Repeatable. Unsafe when an existing one cannot keep the promise."""
     _insist_on_room(jetstream, settings)
+    await _insist_on_all_streams(jetstream)
     await _insist_on_all_shards(jetstream, settings.shards)
     shards = [Shard(number, jetstream) for number in range(settings.shards)]
     for shard in shards:
         await _ensure(jetstream, _mail_stream(shard, settings))
     await _ensure(jetstream, _content_stream(settings))
     await _ensure(jetstream, board_stream(settings.replicas))
+    # Not before all of them exist: what is listed has been there.
+    names = [name for name in await stream_names(jetstream) if is_shard(name) or name in {CONTENT_STREAM, "EVENTS"}]
+    await Made(jetstream).add(names)
     return shards
 
 
@@ -75,6 +80,15 @@ def _insist_on_room(jetstream: JetStream, settings: QueueSettings) -> None:
             f"max_payload of nats-server is {jetstream.nc.max_payload}, an entry may have {needed} octets: "
             "set it to 8MB, as far as queue.inline_bytes allows"
         )
+
+
+async def _insist_on_all_streams(jetstream: JetStream) -> None:
+    """A queue that was there does not start empty: Unsafe when a stream is missing that is listed, or was made."""
+    if (lost := await Made(jetstream).lost()) is not None:
+        raise Unsafe(lost)
+    # Nothing is accepted before CONTENT exists, so this is no first start of somebody else.
+    if await ends_at(jetstream, "MAIL") and await ends_at(jetstream, CONTENT_STREAM) is None:
+        raise Unsafe(f"the queue has lost something: there is mail, and no stream {CONTENT_STREAM}: {RUNBOOK}")
 
 
 async def _insist_on_all_shards(jetstream: JetStream, shards: int) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from jetpost.jetstream import JetStream, Nats, Unreachable
 from jetpost.process.log import logger
+from jetpost.queue.made import RUNBOOK as MISSING
+from jetpost.queue.made import Made
 from jetpost.queue.stream import entries_in, is_shard
-from jetpost.store.check import RUNBOOK, faults
+from jetpost.store.check import RUNBOOK as CLOSED
+from jetpost.store.check import faults
 from jetpost.up import aside
 from jetpost.up.streams import Seen, not_back, settled
 
@@ -73,17 +76,16 @@ class Guard:
     def _prepare(self) -> None:
         try:
             aside.forget(self._store, self._forget)
-            self._forget = ()
             if back := aside.put_back(self._store, aside.gone(self._store)):
                 log.warning("streams put back that nats-server had removed", streams=back)
             if found := faults(self._store):
-                raise Refused(_told("nats-server could not open all of its files", map(str, found)))
+                raise Refused(_told("nats-server could not open all of its files", map(str, found), CLOSED))
             aside.keep(self._store)
         except OSError as error:
             if error.errno in _FULL:
                 raise NoRoom(str(error)) from error
             why = [str(error), "the data folder must be on one file system, and that must have hard links"]
-            raise Refused(_told("the files of the queue cannot be linked aside", why)) from error
+            raise Refused(_told("the files of the queue cannot be linked aside", why, CLOSED)) from error
 
     async def verify(self) -> None:
         """Once the server has recovered: every stream is back, so the links can go. Unreachable or ApiError: ask again.
@@ -94,7 +96,11 @@ class Guard:
         if reasons := not_back(self._known, found):
             self._lost = list(reasons)
             told = (f"stream {name} {reason}" for name, reason in reasons.items())
-            raise Refused(_told("the queue has lost something since nats-server ran last", told))
+            raise Refused(_told("the queue has lost something since nats-server ran last", told, MISSING))
+        if self._forget:
+            async with self._connected() as jetstream:
+                await Made(jetstream).forget(self._forget)
+            self._forget = ()
         self._looked = found
         # Who takes mail begins after this: from now on there may be less.
         self._keep({name: Seen(seen.last) for name, seen in found.items()})
@@ -161,8 +167,8 @@ class Guard:
             await jetstream.close()
 
 
-def _told(what: str, why: Iterable[str]) -> str:
-    return "\n  ".join([f"{what}:", *why, f"what to do: {RUNBOOK}"])
+def _told(what: str, why: Iterable[str], runbook: str) -> str:
+    return "\n  ".join([f"{what}:", *why, f"what to do: {runbook}"])
 
 
 def _taken(lock: int) -> bool:

@@ -185,6 +185,11 @@ CASES: dict[str, Case] = {
         storage("750"),
         SERVER,
     ),
+    "stream-is-missing": Case(
+        of_pod("queue_streams_missing", "2"),
+        "In mail 2 streams of the queue are missing, or end earlier than they did; no mail is taken.",
+        of_pod("queue_streams_missing", "0"),
+    ),
 }
 
 

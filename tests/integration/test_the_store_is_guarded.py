@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from jetpost.mail.content import Reference
+from jetpost.queue.made import RUNBOOK as MISSING
 from jetpost.queue.queue import Committed
-from jetpost.store.check import RUNBOOK
+from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.up import guard, nats_server, state
 from jetpost.up.streams import Seen
 from tests.fixtures.one_queue import OneQueue, queued
@@ -131,7 +132,7 @@ async def test_a_store_that_cannot_be_opened_is_not_touched(
     reason = await one.refusal()
 
     assert str(one.streams) in reason
-    assert RUNBOOK in reason
+    assert CLOSED in reason
     undo()
     async with OneQueue(data).serving() as queue:
         assert await queued(queue) == filled[1]
@@ -152,7 +153,7 @@ async def test_what_the_server_deletes_for_a_fault_that_nobody_knows_is_put_back
         reason = await one.refusal()
 
     assert "stream MAIL" in reason
-    assert RUNBOOK in reason
+    assert MISSING in reason
     undo()
     async with OneQueue(data).serving() as queue:
         assert await queued(queue) == filled[1]
