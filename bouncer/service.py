@@ -21,6 +21,7 @@ from jetpost.queue.large import ContentMissing
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 REPORTS = Counter("jetpost_bouncer_reports_total", "Reports queued.")
@@ -101,7 +102,7 @@ class Desk:
         try:
             await self._handle(claim)
         except (Unreachable, ApiError, OSError) as error:
-            log.warning("bounce waits", queue_id=claim.entry.queue_id, error=str(error))
+            log.warning("bounce waits", queue_id=claim.entry.queue_id, error=reason_of(error))
             claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
         except Exception as error:
             log.exception("no report could be made", queue_id=claim.entry.queue_id)
@@ -121,7 +122,7 @@ class Desk:
         try:
             report = await compose(entry, decision, self.queue, self.config, self._hostname, self.queue.clock.now())
         except ContentMissing as error:
-            await self._hold(claim, str(error))
+            await self._hold(claim, reason_of(error))
             return
         if not await self.queue.settle(claim, [report]):
             HELD.inc()

@@ -20,6 +20,7 @@ from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry, Site
 from jetpost.queue.listing import depth
 from jetpost.queue.states import State
+from jetpost.reason import reason_of
 
 EXPIRED = Counter("jetpost_delivery_watchdog_expired_total", "Entries that the watchdog took from a lane or the queue.")
 
@@ -40,7 +41,7 @@ async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
                 await late.begin()
             lanes.sweep()
         except (Unreachable, ApiError, ValueError) as error:
-            log.warning("watchdog", error=str(error))
+            log.warning("watchdog", error=reason_of(error))
         try:
             async with asyncio.timeout(world.config.watchdog_s):
                 await stopping.wait()

@@ -19,6 +19,7 @@ from ingress.policy.verdict import Refuse
 from ingress.proxy_header import Octets, client_named
 from ingress.rejections import turned_away
 from jetpost.process.log import logger
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 FAILED = Counter("jetpost_ingress_proxy_failures_total", "Connections from a load balancer without a PROXY header.")
@@ -72,7 +73,7 @@ class Doorway:
             try:
                 connection, peer = await loop.sock_accept(listening)
             except OSError as error:
-                log.warning("cannot accept", error=str(error))
+                log.warning("cannot accept", error=reason_of(error))
                 await asyncio.sleep(_OUT_OF_FILES_S)
                 continue
             self._receive(connection, peer[0])
@@ -110,7 +111,7 @@ class Doorway:
             )
         except _BROKEN as error:
             self._give_up(connection, place)
-            why = str(error) or type(error).__name__
+            why = reason_of(error)
             turned_away(failing, client=place.client or peer, listener=self._listener, why=why)
         except BaseException:
             self._give_up(connection, place)

@@ -16,6 +16,7 @@ from ingress.session.arrived import Arrived
 from ingress.session.transaction import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.process.log import logger
+from jetpost.reason import reason_of
 
 _MOST_UNREAD_BYTES = 16 * 1024
 """Replies that wait unread by the client before it is made to wait."""
@@ -187,7 +188,7 @@ class Smtp(SMTP):
                 ssl_handshake_timeout=self._house.desk.limits.handshake_s,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            self._turn_away("handshake", str(error) or type(error).__name__)
+            self._turn_away("handshake", reason_of(error))
             transport.abort()
             raise ConnectionResetError from error
         finally:

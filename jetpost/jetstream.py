@@ -70,7 +70,7 @@ class Nats(Section):
             if self.certificate_file is not None:
                 context.load_cert_chain(self.certificate_file, self.key_file)
         except OSError as error:
-            raise ValueError(f"cannot use the TLS files of nats: {error}") from error
+            raise ValueError(f"cannot use the TLS files of nats: {reason_of(error)}") from error
         return context
 
 

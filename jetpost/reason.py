@@ -1,6 +1,6 @@
 """Why something failed, in words: never empty, for many an exception says nothing (`TimeoutError()` above all)."""
 
-LONGEST = 1_000
+LONGEST = 2_000
 
 _SILENT: dict[type[BaseException], str] = {
     TimeoutError: "timed out",

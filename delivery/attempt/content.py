@@ -14,6 +14,7 @@ from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.reply import Reply
 from jetpost.queue.entry import Entry
 from jetpost.queue.large import ContentMissing
+from jetpost.reason import reason_of
 
 _PIECE = 64 * 1024
 """Bytes written together: as many as wait in memory for a host that does not read."""
@@ -50,7 +51,7 @@ async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeou
             last = stuffer.feed(piece)
     except (ContentMissing, Unreachable, ApiError) as error:
         connection.abort()  # without the final dot the host has no message (RFC 5321, 4.1.1.4)
-        return Unavailable(f"content unavailable: {error}")
+        return Unavailable(f"content unavailable: {reason_of(error)}")
     if (said := await connection.sent(timeouts.block_s)) is not None:
         connection.abort()
         return Heard(Phase.DATA, _too_early(said))

@@ -14,6 +14,7 @@ from delivery.attempt.demands import offered
 from delivery.route.mx import MxHost
 from delivery.security.requirement import Hop, judge
 from jetpost.mail.reply import Reply
+from jetpost.reason import reason_of
 
 OPENED = Counter(
     "jetpost_delivery_connections_opened_total", "Connections opened to MX hosts. Labels: `tls` is yes or no.", ["tls"]
@@ -80,8 +81,8 @@ async def _connected(host: MxHost, address: str, settings: AttemptSettings, unti
         raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:.3g} s")) from None
     except OSError as error:
         if error.errno in _OUT_OF_FILES:
-            raise OutOfFiles(error.strerror or str(error)) from error
-        raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or str(error))) from error
+            raise OutOfFiles(error.strerror or reason_of(error)) from error
+        raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or reason_of(error))) from error
     return connection
 
 

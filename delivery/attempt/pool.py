@@ -14,6 +14,7 @@ from delivery.attempt.opening import OutOfFiles, TlsFailure, opened
 from delivery.route.mx import MxHost
 from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
@@ -94,7 +95,7 @@ class Pool:
                 self._make_way()
                 if loop.time() > give_up:
                     raise
-                log.warning("no file for a connection", host=host.name, error=str(error))
+                log.warning("no file for a connection", host=host.name, error=reason_of(error))
             await asyncio.sleep(_PAUSE_S)
 
     async def _open(self, host: MxHost, address: str, until: float) -> Connection:
@@ -107,7 +108,7 @@ class Pool:
             if loop.time() >= until:  # the attempt has had its time: that says nothing about the host
                 raise
             TLS_FAILURES.labels(failure.at).inc()
-            log.warning("TLS failed", host=host.name, address=address, at=failure.at, why=str(failure))
+            log.warning("TLS failed", host=host.name, address=address, at=failure.at, why=reason_of(failure))
             if not opportunistic:
                 raise
         # The connection is spoilt, the host may be fine without TLS.

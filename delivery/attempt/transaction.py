@@ -24,6 +24,7 @@ from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.entry import Entry
 from jetpost.queue.large import ContentMissing
+from jetpost.reason import reason_of
 
 _CONTENT_AWAY = EnhancedStatus(4, 3, 0)
 
@@ -79,7 +80,7 @@ class _Transaction:
             try:
                 seen = await look(chunks, whole=whole)
             except (ContentMissing, Unreachable, ApiError) as error:
-                return Deferred(_CONTENT_AWAY, f"content unavailable: {error}")
+                return Deferred(_CONTENT_AWAY, f"content unavailable: {reason_of(error)}")
         name = self._connection.name
         return obstacle(self._entry, self._recipients, name, extensions, eight_bit=eight_bit, seen=seen)
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from ingress.auth.exchange import Credentials
 from jetpost.config.section import ReadableFile, Section
 from jetpost.process.log import logger
+from jetpost.reason import reason_of
 from jetpost.users import is_right, read_users
 
 # A user who is unknown takes as long as one whose password is wrong: names cannot be found by the clock.
@@ -76,7 +77,7 @@ class UsersFile:
                 return
             self._users, self._stamp = read_users(file), stamp
         except (OSError, ValueError) as error:
-            log.warning("users file not read, the users of before still count", error=str(error))
+            log.warning("users file not read, the users of before still count", error=reason_of(error))
             return
         self._remembered = Remembered(self._settings.cache_s)
 

@@ -13,6 +13,8 @@ import aiosmtplib
 import typer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from jetpost.reason import reason_of
+
 _PATIENCE_S = 10
 _AGAIN_S = 1.0
 _KNOWN_S = 20
@@ -63,7 +65,7 @@ def probe(
     try:
         told = asyncio.run(_round_trip(place, domain, _place(listen, "--listen"), way_in, within))
     except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(reason_of(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(told)
 

@@ -11,6 +11,7 @@ import typer
 
 from jetpost.cli.reach import changing, finish, looking
 from jetpost.queue import backup
+from jetpost.reason import reason_of
 
 _STREAM = "-"
 
@@ -47,7 +48,7 @@ def restore(context: typer.Context, file: FileArgument) -> None:
             with Path(file).open("rb") as archive:
                 done = finish(ask(archive))
     except backup.Unusable as error:
-        typer.echo(f"{file}: {error}", err=True)
+        typer.echo(f"{file}: {reason_of(error)}", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
         typer.echo(f"{file}: {error.strerror}", err=True)

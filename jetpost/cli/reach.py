@@ -17,6 +17,7 @@ from jetpost.queue.durability import Unsafe
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
+from jetpost.reason import reason_of
 from jetpost.up import state
 
 DATA = Path("data")
@@ -96,8 +97,8 @@ def finish(asking: Coroutine[Any, Any, R]) -> R:
     try:
         return asyncio.run(asking)
     except (Unreachable, ApiError) as error:
-        typer.echo(f"the queue cannot be asked: {error}", err=True)
+        typer.echo(f"the queue cannot be asked: {reason_of(error)}", err=True)
         raise typer.Exit(EXIT_UNREACHABLE) from None
     except Unsafe as error:
-        typer.echo(str(error), err=True)
+        typer.echo(reason_of(error), err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None

@@ -13,6 +13,8 @@ from typing import Annotated
 import aiosmtplib
 import typer
 
+from jetpost.reason import reason_of
+
 _TIMEOUT_S = 60
 
 
@@ -42,7 +44,7 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
     try:
         content = file.read_bytes() if file is not None else _written(sender, to, subject, body)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"there is no message to send: {error}") from None
+        raise typer.BadParameter(f"there is no message to send: {reason_of(error)}") from None
     host, _, port = server.rpartition(":")
     if not host or not port.isdecimal():
         raise typer.BadParameter("expected HOST:PORT", param_hint="--server")
@@ -90,7 +92,7 @@ def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except OSError as error:  # ssl.SSLError is one
-        raise typer.BadParameter(f"no certificates in {ca}: {error}", param_hint="--ca") from None
+        raise typer.BadParameter(f"no certificates in {ca}: {reason_of(error)}", param_hint="--ca") from None
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

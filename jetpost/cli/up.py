@@ -15,6 +15,7 @@ import uvloop
 from jetpost.cli.reach import DATA, ConfigOption, settings_for
 from jetpost.config.load import SECTIONS
 from jetpost.process.log import Log, configure
+from jetpost.reason import reason_of
 from jetpost.up import first_start
 from jetpost.up.guard import Refused
 from jetpost.up.settings import Up
@@ -55,13 +56,13 @@ def up(
         try:
             system = System(data, config.resolve(), wanted, typer.echo, forget or ())
         except OSError as error:
-            typer.echo(f"cannot start: {error}", err=True)
+            typer.echo(f"cannot start: {reason_of(error)}", err=True)
             raise typer.Exit(1) from None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(system.run())
             except Refused as refused:
-                typer.echo(f"refused to run: {refused}", err=True)
+                typer.echo(f"refused to run: {reason_of(refused)}", err=True)
                 raise typer.Exit(EXIT_REFUSED) from None
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from jetpost.reason import reason_of
 from jetpost.users import hashed, read_users, remove_user, set_password
 
 user_app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -34,7 +35,7 @@ def add(
     try:
         is_new = set_password(file, name, password)
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        _fail(reason_of(error))
     typer.echo(f"{name}: {'added' if is_new else 'password changed'}")
 
 
@@ -44,7 +45,7 @@ def list_users(file: UsersFile) -> None:
     try:
         names = sorted(read_users(file))
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        _fail(reason_of(error))
     for name in names:
         typer.echo(name)
 
@@ -55,7 +56,7 @@ def remove(file: UsersFile, name: Name) -> None:
     try:
         found = remove_user(file, name)
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        _fail(reason_of(error))
     if not found:
         _fail(f"no user {name} in {file}")
     typer.echo(f"{name}: removed")

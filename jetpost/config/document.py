@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from jetpost.reason import reason_of
+
 Path = tuple[str | int, ...]
 """The way to a value: keys of mappings and indexes of lists."""
 
@@ -38,7 +40,7 @@ def read(text: str) -> Document:
             lines[()] = error.problem_mark.line + 1
         return Document({}, lines, [((), f"this is not YAML: {error.problem}")])
     except (yaml.YAMLError, RecursionError) as error:
-        return Document({}, lines, [((), f"this is not YAML: {error}")])
+        return Document({}, lines, [((), f"this is not YAML: {reason_of(error)}")])
     finally:
         loader.dispose()
     if not isinstance(data, dict):

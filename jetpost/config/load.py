@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 from jetpost.config import document, environment
 from jetpost.config.explain import explain, path_of
 from jetpost.config.section import Section
+from jetpost.reason import reason_of
 
 SECTIONS: dict[str, str] = {
     "nats": "jetpost.jetstream:Nats",
@@ -94,7 +95,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, sections: Iterable[st
     try:
         text = "" if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: cannot be read: {error}"]) from error
+        raise ConfigurationError([f"{path}: cannot be read: {reason_of(error)}"]) from error
     checked = check(text, environ, configuration_model(sections), name=str(path))
     return Settings(checked.hostname, [getattr(checked, section) for section in sections])
 

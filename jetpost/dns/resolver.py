@@ -21,6 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from jetpost.config.section import Section
 from jetpost.dns.answer import Answer, Failed, Found, MxRecord, NoData, NoDomain
 from jetpost.dns.cache import Cache, Question
+from jetpost.reason import reason_of
 
 LOOKUPS = Counter(
     "jetpost_dns_lookups_total",
@@ -170,7 +171,7 @@ class Resolver:
         except dns.resolver.NoNameservers as error:
             return Failed(_complaint(error))
         except dns.exception.DNSException as error:
-            return Failed(str(error))
+            return Failed(reason_of(error))
 
     async def _follow(self, name: dns.name.Name, rdtype: RdataType, read: Callable[[Any], T]) -> Answer[T]:
         """Ask for `name`, and again for where its CNAME leads if the name server left that to us."""

@@ -17,6 +17,7 @@ from jetpost.process import files, http
 from jetpost.process.log import Log, configure, logger
 from jetpost.process.signals import obey_signals
 from jetpost.queue.durability import Unsafe
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 EXIT_CRASHED = 1
@@ -133,7 +134,7 @@ async def _live(serve: Serve, settings: Settings) -> int:
         log.info("stopped")
         return 0
     except Unsafe as error:
-        log.error("refused to start", reason=str(error))  # noqa: TRY400 — for an operator, who needs no traceback
+        log.error("refused to start", reason=reason_of(error))  # noqa: TRY400 — for an operator, who needs no traceback
         return EXIT_CONFIGURATION
     except Exception:
         log.exception("crashed")

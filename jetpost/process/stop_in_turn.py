@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from jetpost.process.turn import ABSENT, Server, number_after, obstacle
+from jetpost.reason import reason_of
 
 _PATIENCE_S = 3.0
 _LOOK_AGAIN_S = 2.0
@@ -106,7 +107,7 @@ def _begin(pid_file: Path, shown: "_Shown", log: "_Log") -> None:
     try:
         os.kill(int(pid_file.read_text()), signal.SIGUSR2)
     except (OSError, ValueError) as error:
-        log(f"no nats-server to stop: {error}")
+        log(f"no nats-server to stop: {reason_of(error)}")
         return
     ends = time.monotonic() + _BEGINS_S
     while (left := ends - time.monotonic()) > 0 and not shown.stopping:

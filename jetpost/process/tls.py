@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from jetpost.config.section import ReadableFile, Section
 from jetpost.process.log import logger
+from jetpost.reason import reason_of
 
 EXPIRES = Gauge(
     "jetpost_tls_certificate_expires_timestamp_seconds",
@@ -36,7 +37,9 @@ class Tls(Section):
         try:
             server_context(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"{self.certificate} and {self.key} cannot be used together: {error}") from error
+            raise ValueError(
+                f"{self.certificate} and {self.key} cannot be used together: {reason_of(error)}"
+            ) from error
         return self
 
 
@@ -65,7 +68,9 @@ class Reloading:
             server_context(self._settings.certificate, self._settings.key)
             self.context.load_cert_chain(self._settings.certificate, self._settings.key, _no_passphrase)
         except (OSError, ssl.SSLError) as error:
-            log.warning("cannot use the renewed certificate", file=str(self._settings.certificate), error=str(error))
+            log.warning(
+                "cannot use the renewed certificate", file=str(self._settings.certificate), error=reason_of(error)
+            )
             return False
         self._seen = state
         _tell_expiry(self._settings.certificate)

@@ -15,6 +15,7 @@ from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected,
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import time_of
 from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.reason import reason_of
 
 OFFSET = Gauge(
     "jetpost_clock_offset_seconds",
@@ -73,7 +74,7 @@ class Clock:
             try:
                 await self.measure()
             except (Unreachable, ApiError) as error:
-                log.debug("the servers' time cannot be asked", error=str(error))
+                log.debug("the servers' time cannot be asked", error=reason_of(error))
 
     async def measure(self) -> None:
         """Ask the servers what time it is. Unreachable or ApiError: nobody can say, and the last reading stays."""

@@ -15,6 +15,7 @@ from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
+from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
@@ -167,7 +168,7 @@ class Consumer:
             entry = Entry.read(message.subject, message.headers or {}, message.data)
         except ValueError as error:
             # Left unacknowledged: a newer version may be able to read it. It is never dropped.
-            log.error("unreadable entry", subject=message.subject, error=str(error))  # noqa: TRY400 — data, no bug
+            log.error("unreadable entry", subject=message.subject, error=reason_of(error))  # noqa: TRY400 — data, no bug
             return
         if (times > 1 or sequence <= suspect) and await shard.last(entry.key) > sequence:
             RESUMED.labels("other").inc()

@@ -8,6 +8,7 @@ from prometheus_client import Gauge
 from jetpost.jetstream import JetStream, Unreachable
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.settings import QueueSettings
+from jetpost.reason import reason_of
 
 UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue's durability could not be established.")
 UP = Gauge(
@@ -102,7 +103,7 @@ class Durability:
             facts = await ask(url.rstrip("/"), self._jetstream.settings)
         except Silent as reason:
             UP.labels(url).set(0)
-            return str(reason)
+            return reason_of(reason)
         UP.labels(url).set(1)
         STORED.labels(url).set(facts.stored)
         ROOM.labels(url).set(facts.room)

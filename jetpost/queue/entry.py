@@ -27,6 +27,7 @@ from jetpost.queue.names import (
     site_of,
 )
 from jetpost.queue.states import MOVES, State
+from jetpost.reason import reason_of
 
 __all__ = ("Entry", "QueueId", "Site", "domain_of", "fresh_queue_id", "is_entry", "shard_of", "site_of")
 
@@ -212,4 +213,4 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                 reason=record.reason,
             )
         except (ValueError, msgspec.MsgspecError) as error:
-            raise ValueError(f"unreadable entry {subject}: {error}") from error
+            raise ValueError(f"unreadable entry {subject}: {reason_of(error)}") from error

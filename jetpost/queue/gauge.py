@@ -10,6 +10,7 @@ from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.queue import Queue
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
+from jetpost.reason import reason_of
 
 DEPTH = Gauge("jetpost_queue_depth", "Entries in the queue. Labels: `state`.", ["state"])
 OLDEST = Gauge(
@@ -43,7 +44,7 @@ async def watch(queue: Queue, stopping: asyncio.Event) -> None:
         try:
             await _look(queue)
         except (Unreachable, ApiError, ValueError) as error:
-            log.warning("cannot look at the queue", error=str(error))
+            log.warning("cannot look at the queue", error=reason_of(error))
         try:
             async with asyncio.timeout(_EVERY_S):
                 await stopping.wait()

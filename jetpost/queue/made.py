@@ -15,6 +15,7 @@ from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, Note, about, is_our_turn
+from jetpost.reason import reason_of
 
 MISSING = Gauge(
     "jetpost_queue_streams_missing", "Streams that are not there any more, or end earlier than they did; 0: none."
@@ -84,7 +85,7 @@ class Made:
             try:
                 await self._look()
             except (Unreachable, ApiError, KeyError, TypeError, ValueError) as error:
-                log.warning("cannot look whether all streams are there", error=str(error))
+                log.warning("cannot look whether all streams are there", error=reason_of(error))
             await asyncio.sleep(_EVERY_S)
 
     async def _look(self) -> None:

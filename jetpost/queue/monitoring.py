@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jetpost.jetstream import Nats
+from jetpost.reason import reason_of
 
 PATIENCE_S = 5.0
 _LONGEST_VERSION = 40
@@ -73,7 +74,7 @@ def _silent() -> Iterator[None]:
     except RecursionError:
         raise Silent("no nats-server answers there") from None
     except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise Silent(str(error) or type(error).__name__) from error
+        raise Silent(reason_of(error)) from error
 
 
 async def write_error(url: str, settings: Nats) -> str | None:

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.shard import Shard
+from jetpost.reason import reason_of
 
 PULLS_RESTARTED = Counter(
     "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
@@ -112,7 +113,7 @@ class Pull:
                         await self._begin()
                     await self._pull_once()
                 except (Unreachable, ApiError, NatsError, OSError) as error:
-                    log.warning("cannot pull", consumer=self._consumer.name, error=str(error))
+                    log.warning("cannot pull", consumer=self._consumer.name, error=reason_of(error))
                     self._gone = True
                     await asyncio.sleep(0.5)
         finally:
@@ -201,4 +202,4 @@ class Pull:
             await self._consumer.take(self._shard, message, self._suspect)
         except (Unreachable, ApiError, NatsError, OSError) as error:
             # It comes again after ack_wait.
-            log.warning("cannot take an entry", subject=message.subject, error=str(error))
+            log.warning("cannot take an entry", subject=message.subject, error=reason_of(error))

@@ -33,6 +33,7 @@ from jetpost.queue.unneeded import (
     next_step,
     octets,
 )
+from jetpost.reason import reason_of
 
 REMOVED = Counter("jetpost_queue_content_removed_total", "Contents that the sweep removed: no entry needed them.")
 REMOVED_BYTES = Counter("jetpost_queue_content_removed_bytes_total", "Octets of the contents that the sweep removed.")
@@ -72,7 +73,7 @@ async def watch(queue: Queue, jetstream: JetStream, stopping: asyncio.Event) -> 
             if queue.trouble() is None and await is_our_turn(board, "sweep", every_s):
                 await Sweep(jetstream, queue).once()
         except (Unreachable, ApiError) as error:
-            log.warning("the sweep of content stopped", error=str(error))
+            log.warning("the sweep of content stopped", error=reason_of(error))
         with suppress(TimeoutError):
             async with asyncio.timeout(min(every_s / 2, _LOOK_S)):
                 await stopping.wait()

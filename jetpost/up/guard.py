@@ -13,6 +13,7 @@ from jetpost.process.log import logger
 from jetpost.queue.made import RUNBOOK as MISSING
 from jetpost.queue.made import Made
 from jetpost.queue.stream import entries_in, is_shard
+from jetpost.reason import reason_of
 from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.store.check import faults
 from jetpost.up import aside
@@ -83,8 +84,8 @@ class Guard:
             aside.keep(self._store)
         except OSError as error:
             if error.errno in _FULL:
-                raise NoRoom(str(error)) from error
-            why = [str(error), "the data folder must be on one file system, and that must have hard links"]
+                raise NoRoom(reason_of(error)) from error
+            why = [reason_of(error), "the data folder must be on one file system, and that must have hard links"]
             raise Refused(_told("the files of the queue cannot be linked aside", why, CLOSED)) from error
 
     async def verify(self) -> None:
@@ -108,7 +109,7 @@ class Guard:
         try:
             await asyncio.to_thread(aside.let_go, self._store)
         except OSError as error:
-            log.warning("links to the files of streams are left", error=str(error))
+            log.warning("links to the files of streams are left", error=reason_of(error))
 
     async def put_back(self) -> None:
         """After `verify` refused and the server has ended: streams that are not back lie there as before its start."""
@@ -118,7 +119,7 @@ class Guard:
             back = await asyncio.to_thread(aside.put_back, self._store, self._lost)
             log.error("streams put back that nats-server did not recover", streams=back)
         except OSError as error:
-            log.error("streams are not put back, their files are in the folder `aside`", error=str(error))  # noqa: TRY400
+            log.error("streams are not put back, their files are in the folder `aside`", error=reason_of(error))  # noqa: TRY400
 
     async def note(self) -> None:
         """While the server runs: remember where its streams are. Unreachable or ApiError: not now."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.process.log import logger
+from jetpost.reason import reason_of
 from jetpost.up import nats_server, staging
 from jetpost.up.children import Child
 from jetpost.up.guard import Guard, NoRoom, Refused
@@ -95,7 +96,7 @@ class QueueServer:
             except Refused as refused:
                 self._refuse(refused)
             except NoRoom as full:
-                log.error("the disk is full, so nats-server is not started", error=str(full))  # noqa: TRY400
+                log.error("the disk is full, so nats-server is not started", error=reason_of(full))  # noqa: TRY400
                 await self._pause(_LOOK_S)
         return False
 

@@ -12,6 +12,7 @@ import msgspec
 
 from jetpost.process.log import logger
 from jetpost.process.signals import obey_signals
+from jetpost.reason import reason_of
 from jetpost.up import nats_server, state
 from jetpost.up.children import Child
 from jetpost.up.guard import Refused
@@ -143,7 +144,7 @@ class System:
             state.write(self._data, msgspec.structs.replace(self._running, processes=processes))
         except OSError as error:
             # A full disk ends nobody; other commands find the last state.
-            log.warning("cannot write the state", file=state.FILE, error=str(error))
+            log.warning("cannot write the state", file=state.FILE, error=reason_of(error))
 
     def _remember(self, streams: dict[str, Seen]) -> None:
         self._running = msgspec.structs.replace(self._running, streams=streams)

@@ -95,6 +95,13 @@ CASES: dict[str, Case] = {
         "In mail 75% of the recipients that were attempted were deferred.",
         recipients(deferred="0+40", delivered="0+60"),
     ),
+    "disk-is-full": Case(
+        of_pod("queue_write_error", "1", 'reason="disk_full", '),
+        "No nats-server of mail takes mail (disk_full); clients hear 452 or 451 until there is room and it has been "
+        "restarted.",
+        of_pod("queue_write_error", "0", 'reason="disk_full", '),
+        {"namespace": "mail", "reason": "disk_full"},
+    ),
     "durability-is-unsafe": Case(
         of_pod("queue_unsafe", "1"),
         "In mail a nats-server does not sync before it answers, or does not say; accepted mail can be lost with its "

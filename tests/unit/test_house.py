@@ -121,3 +121,21 @@ def test_what_is_installed_is_known_to_the_octet(path: Path) -> None:
 
     assert [line for line in lines if not re.match(r"[\w.-]+==[\w.]+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
     assert "://" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "reason"], ids=name)
+def test_no_reason_is_empty(path: Path) -> None:
+    """`str(TimeoutError())` is empty: what was caught is put into words by `reason_of`."""
+    handlers = [it for it in ast.walk(ast.parse(path.read_text())) if isinstance(it, ast.ExceptHandler) and it.name]
+    bare = [ast.unparse(node) for handler in handlers for node in ast.walk(handler) if _says(node, handler.name)]
+
+    assert bare == [], "say reason_of(error)"
+
+
+def _says(node: ast.AST, caught: str | None) -> bool:
+    """Whether `node` is the plain text of what was caught."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str":
+        said = node.args[0] if node.args else None
+    else:
+        said = node.value if isinstance(node, ast.FormattedValue) and node.conversion != ord("r") else None
+    return isinstance(said, ast.Name) and said.id == caught
