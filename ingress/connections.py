@@ -9,10 +9,14 @@ from prometheus_client import Gauge
 
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse
+from ingress.trim import trim
 from ingress.turns import Turns
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 CONNECTIONS = Gauge("jetpost_ingress_connections", "Open connections, those that do not speak SMTP yet among them.")
+HELD = Gauge(
+    "jetpost_ingress_held_bytes", "Bytes that sessions hold in memory: commands, replies, envelopes, contents."
+)
 SESSIONS = Count(
     "jetpost_ingress_sessions_total", "Sessions begun. Labels: `listener` is its configured name.", ["listener"]
 )
@@ -22,6 +26,7 @@ _TOO_MANY = Refuse(Reply(421, _BUSY, ("Too many connections, try again later",))
 _TOO_MANY_OF_YOURS = Refuse(
     Reply(421, EnhancedStatus(4, 7, 0), ("Too many connections from your address",)), "connections"
 )
+_NO_MEMORY = Refuse(Reply(421, _BUSY, ("Too much in memory, try again later",)), "memory")
 _HANDSHAKES = 2
 """TLS handshakes that begin in one pass through the event loop."""
 CLOSING = Reply(421, _BUSY, ("Closing, try again",))
@@ -30,11 +35,23 @@ CLOSING = Reply(421, _BUSY, ("Closing, try again",))
 class Connection(Protocol):
     """What can be told to end."""
 
+    held_bytes: int
+    """What it was last said to keep in memory."""
+    heard_at: float
+    """When its client last said something (the event loop's clock)."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """What is given back when it is turned away, and lost with nothing that its client cannot send again."""
+
     def wind_up(self) -> None:
         """End as soon as no transaction is in flight."""
 
     def hang_up(self, reply: Reply) -> None:
         """Say `reply` and end now."""
+
+    def turn_away(self, refusal: Refuse) -> None:
+        """End now, and count and log why; what was kept in memory for the client is given up."""
 
 
 class Place:
@@ -63,6 +80,11 @@ class Connections:
         self._of_client: Counter[str] = Counter()
         self._sessions: set[Connection] = set()
         self._changed = asyncio.Event()
+        self._held = 0
+        self._much = limits.memory_bytes // 4
+        self._was_much = False
+        self._share = limits.memory_bytes // (2 * limits.connections)
+        HELD.set_function(lambda: self._held)
         self.turns = Turns()
         """For sessions that have sent more than one turn allows."""
         self.handshakes = Turns(most=_HANDSHAKES)
@@ -113,6 +135,25 @@ class Connections:
         """It has ended, if it ever began."""
         self._sessions.discard(connection)
         self._changed.set()
+
+    def hold(self, connection: Connection, held_bytes: int) -> None:
+        """`connection` keeps so much in memory. When it is too much in all, others end, or it does itself."""
+        self._held += held_bytes - connection.held_bytes
+        connection.held_bytes = held_bytes
+        if self._held > self._much:
+            self._was_much = True
+        elif self._was_much and self._held < self._much // 4:
+            self._was_much = False
+            asyncio.get_running_loop().run_in_executor(None, trim)
+        while self._held > self._limits.memory_bytes:
+            greedy = [each for each in self._sessions if each.spare_bytes > self._share]
+            if not greedy:
+                return
+            silent = min(greedy, key=lambda each: each.heard_at)
+            spare = silent.spare_bytes
+            silent.turn_away(_NO_MEMORY)
+            self._held -= spare
+            silent.held_bytes -= spare
 
     async def drain(self, patience_s: float) -> int:
         """Let transactions in flight end, then end what is left; how many those were."""

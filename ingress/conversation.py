@@ -89,11 +89,26 @@ class Conversation:
         self._receiving: Receiving | None = None
         self.has_more = False
         """Whether the last turn ended before all that had arrived was answered."""
+        self._offered: Intake | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether the client has said QUIT."""
         return self.session.phase is Phase.CLOSED
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether a message has arrived completely, and what becomes of it is not known yet."""
+        return self._offered is not None
+
+    @property
+    def held_bytes(self) -> int:
+        """About what it keeps in memory: the envelope, and the content as far as it is not on a disk."""
+        transaction, receiving = self.session.transaction, self._receiving
+        held = 0 if transaction is None else transaction.octets
+        if receiving is not None:
+            return held + receiving.intake.held_bytes + receiving.body.held_bytes
+        return held if self._offered is None else held + self._offered.held_bytes
 
     def begin(self) -> None:
         """Speak first (RFC 5321, 3.1)."""
@@ -125,6 +140,7 @@ class Conversation:
     def abandon(self) -> Work | None:
         """The client is gone: what there is to clear up."""
         receiving, self._receiving = self._receiving, None
+        self.session.transaction = None
         return None if receiving is None else receiving.intake.abandon()
 
     async def response(self) -> bytes:
@@ -263,7 +279,7 @@ class Conversation:
             return Refuse(said, "syntax")
         objection = self._judge(transaction, said)
         if objection is None:
-            transaction.destinations.append(said)
+            transaction.add(said, len(argument))
         return objection or _RECIPIENT_OK
 
     def _judge(self, transaction: Transaction, said: Destination | None) -> Refuse | None:
@@ -287,8 +303,9 @@ class Conversation:
             self._own_up("DATA", error, receiving.queue_id)
             return None
         if body.ended:
-            self._receiving = None
+            self._receiving, self._offered = None, intake
             arrived.put_back(body.rest)
+            body.rest = b""
             return self._accept(receiving)
         return self._store(receiving) if intake.is_full else None
 
@@ -311,6 +328,8 @@ class Conversation:
             self._conclude(answer, "DATA", Phase.IDENTIFIED, receiving.queue_id)
         except Exception as error:
             self._own_up("DATA", error, receiving.queue_id)
+        finally:
+            self._offered = None
 
     def _rset(self, argument: str) -> Answer:
         return _NO_PARAMETERS if argument else OK

@@ -16,6 +16,7 @@ class Intake:
         self._most_bytes = most_bytes
         self._pieces: list[bytes] = []
         self._size = 0
+        self._unstored = 0
         self._writer: Writer | None = None
         self._trouble: Unavailable | None = None
 
@@ -24,8 +25,15 @@ class Intake:
         self._size += len(octets)
         if self._trouble is not None or self._size > self._most_bytes:
             self._pieces.clear()
+            self._unstored = 0
         else:
             self._pieces.append(octets)
+            self._unstored += len(octets)
+
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory of it."""
+        return self._unstored + (0 if self._writer is None else self._writer.held_bytes)
 
     @property
     def is_full(self) -> bool:
@@ -39,6 +47,7 @@ class Intake:
         pieces, self._pieces = self._pieces, []
         try:
             for piece in pieces:
+                self._unstored -= len(piece)
                 await self._writer.write(piece)
         except (Unreachable, ApiError) as error:
             self._trouble = unavailable(error)

@@ -22,7 +22,7 @@ _MOST_UNREAD_BYTES = 16 * 1024
 """Replies that wait unread by the client before it is made to wait."""
 _LINGER_S = 30.0
 """How long the last words may wait to be read; less where `idle_s` is."""
-_TIMEOUT = Reply(421, EnhancedStatus(4, 4, 2), ("Timeout, closing",))
+_TIMEOUT = Refuse(Reply(421, EnhancedStatus(4, 4, 2), ("Timeout, closing",)), "timeout")
 
 log = logger(__name__)
 _wire = lru_cache(maxsize=512)(Reply.wire)
@@ -64,7 +64,10 @@ class Smtp(SMTP):
         self._is_greedy = False
         self._is_winding_up = False
         self._is_shaking_hands = False
+        self._goes_with: Refuse | None = None
         self._ended = False
+        self.held_bytes = 0
+        self.heard_at = loop.time()
 
     # ── the life of the connection, as asyncio tells it ──
 
@@ -93,7 +96,9 @@ class Smtp(SMTP):
         if self._ended:
             return
         self._arrived.put(data)
+        self.heard_at = self.loop.time()
         self._proceed()
+        self._account()
 
     def eof_received(self) -> bool:
         """The client says no more; what it said is still answered, on a connection that can be half closed."""
@@ -109,6 +114,7 @@ class Smtp(SMTP):
         self._writing_paused = False
         if self._timer is not None:
             self._timer.cancel()
+        self._connections.hold(self, 0)
         self._connections.end(self)
         if self._place is not None:
             self._place.leave()
@@ -122,6 +128,23 @@ class Smtp(SMTP):
         """It reads again."""
         self._writing_paused = False
         self._proceed()
+
+    @property
+    def spare_bytes(self) -> int:
+        """What is given back when it is turned away: all, but the message of which 250 may be said in a moment."""
+        if self._ended or self._is_shaking_hands or self._conversation is None:
+            return 0
+        return min(len(self._arrived), self.held_bytes) if self._conversation.is_committing else self.held_bytes
+
+    def _account(self) -> None:
+        """Say how much is kept in memory for this client."""
+        held = len(self._arrived)
+        if self._conversation is not None:
+            held += self._conversation.held_bytes
+        if self._writing_paused and self.transport is not None:
+            held += self.transport.get_write_buffer_size()
+        if held != self.held_bytes and not self._ended:
+            self._connections.hold(self, held)
 
     # ── what the conversation asks for ──
 
@@ -159,6 +182,18 @@ class Smtp(SMTP):
         self._arrived.clear()
         self._close()
         self._wake()
+
+    def turn_away(self, refusal: Refuse) -> None:
+        """End now, and count and log why; what was kept in memory for the client is given up."""
+        if self._conversation is not None and self._conversation.is_committing:
+            self._arrived.clear()
+            self._goes_with = refusal  # not before the client has heard what became of its message
+            self._pause_reading()
+            return
+        self._turn_away(refusal.reason, str(refusal.reply))
+        self.hang_up(refusal.reply)
+        if self._work is None and self._conversation is not None:
+            self._leave()
 
     def wind_up(self) -> None:
         """End as soon as no transaction is in flight."""
@@ -251,6 +286,7 @@ class Smtp(SMTP):
             self._await_reader()
         elif self._work is None:
             self._take_turn()
+        self._account()
 
     def _await_reader(self) -> None:
         """Read nothing until the client has read its replies, for as long as it may be idle."""
@@ -265,9 +301,12 @@ class Smtp(SMTP):
             pass  # the client is gone, or was told to go
         finally:
             self._work = None
+            if self._goes_with is not None and not self._ended:
+                self.turn_away(self._goes_with)
             if self._conversation is not None and not self._conversation.session.fruitless:
                 self._is_greedy = False
             self._proceed()
+            self._account()
 
     def _leave(self) -> None:
         """Nothing more will be answered."""
@@ -339,8 +378,7 @@ class Smtp(SMTP):
 
     def _time_is_up(self) -> None:
         if not self._ended:
-            self._turn_away("timeout", str(_TIMEOUT))
-            self.hang_up(_TIMEOUT)
+            self.turn_away(_TIMEOUT)
 
     def _turn_away(self, reason: str, why: str) -> None:
         assert self._place is not None

@@ -27,6 +27,11 @@ class Limits(Section):
     connections_per_client: Annotated[int, Field(ge=1)] = 50
     """Open connections of one process from one IP address (421 4.7.0, or closed, as above). A load balancer that names
     its clients is none itself."""
+    memory_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = 128 * 1024 * 1024
+    """Bytes that all sessions of one process may hold in memory together: commands not answered yet, replies not read
+    yet, envelopes, contents up to `queue.inline_bytes` and chunks on their way. Beyond it, sessions that hold more than
+    half of an equal share (`memory_bytes / connections`) end, those first that have been silent longest (421 4.3.2).
+    The default fits a process that may have 512 MiB: the rest is for Python, TLS, and two passwords being checked."""
     command_errors: Annotated[int, Field(ge=1)] = 20
     """Refused commands in one session (421 4.7.0)."""
     commands_without_message: Annotated[int, Field(ge=20)] = 100

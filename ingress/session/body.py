@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 _END = b"\r\n.\r\n"
+_SMALL_BYTES = 1024
 _STUFFED = b"\r\n."
 MOST_HEADER_OCTETS = 256 * 1024
 """How far into a message its header is looked at."""
@@ -39,6 +40,7 @@ class Body:
         """What followed the end of the message: the next commands of a client that pipelines."""
         # The message begins at the beginning of a line, as if a CRLF went before: the rules below need no exception.
         self._held = b"\r\n"
+        self._small = bytearray()
         self._is_first = True
         self._most_line = most_line_octets
         self._line = 0
@@ -49,7 +51,13 @@ class Body:
         self._fields: list[bytes] = []
 
     def feed(self, octets: bytes) -> bytes:
-        """Take the next octets of the connection; the content they complete."""
+        """Take the next octets of the connection; the content they complete.
+
+        Small pieces are collected first: who sends packets of one byte costs little more time and memory than others.
+        """
+        octets = self._collected(octets)
+        if not octets:
+            return b""
         octets = self._held + octets
         end = octets.find(_END)
         if end >= 0:
@@ -69,6 +77,11 @@ class Body:
             self._observe(content)
         return content
 
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps in memory of the message."""
+        return len(self._small) + (0 if self._header is None else len(self._header))
+
     def facts(self) -> Facts:
         """What the content showed; meaningful once it has ended."""
         fields = self._fields if self._header is None else _FIELDS.findall(bytes(self._header).lower())
@@ -81,6 +94,19 @@ class Body:
             nul=self._nul,
             long_line=self._long_line,
         )
+
+    def _collected(self, octets: bytes) -> bytes:
+        """`octets` and the small pieces before them, once there is enough or the end is there; empty before."""
+        small = self._small
+        if not small and (len(octets) >= _SMALL_BYTES or _END in octets):
+            return octets
+        searched = max(len(small) - len(_END) + 1, 0)
+        small += octets
+        if len(small) < _SMALL_BYTES and small.find(_END, searched) < 0 and _END not in self._held + small[:4]:
+            return b""
+        octets = bytes(small)
+        small.clear()
+        return octets
 
     def _observe(self, content: bytes) -> None:
         self._size += len(content)

@@ -9,6 +9,8 @@ from jetpost.mail.trace import protocol
 
 _RECIPIENTS_OF_A_COMMAND = 100
 """So many accepted recipients that led to no message count as one command that led nowhere."""
+_RECIPIENT_BYTES = 600
+"""About what a recipient takes up beside the text it was told in."""
 _IN_TRANSACTION = frozenset({Phase.SENDER, Phase.RECIPIENTS, Phase.DATA})
 
 
@@ -18,6 +20,13 @@ class Transaction:
 
     sender: Sender
     destinations: list[Destination] = field(default_factory=list)
+    octets: int = 0
+    """About what the recipients take up in memory."""
+
+    def add(self, destination: Destination, octets: int) -> None:
+        """One more recipient, told in so many `octets`."""
+        self.destinations.append(destination)
+        self.octets += _RECIPIENT_BYTES + 2 * octets
 
 
 @dataclass(slots=True)

@@ -130,6 +130,11 @@ class Writer:
         self._size = 0
         self._sending: set[asyncio.Task[None]] = set()
 
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory: the beginning of the next chunk, and chunks on their way."""
+        return len(self._buffer) + CHUNK_BYTES * sum(not sending.done() for sending in self._sending)
+
     async def write(self, octets: bytes) -> None:
         """Add octets; waits while too many chunks are on their way. Unreachable or ApiError when a chunk failed."""
         self._buffer += octets
