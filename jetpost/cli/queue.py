@@ -11,6 +11,7 @@ from jetpost.cli import queue_content
 from jetpost.cli import queue_view as view
 from jetpost.cli.queue_copy import back_up, restore
 from jetpost.cli.queue_forget import forget
+from jetpost.cli.queue_loss import acknowledge_loss
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, changing, finish, looking, settings_for
 from jetpost.cli.terminal import visible
 from jetpost.mail.address import a_labels
@@ -26,6 +27,7 @@ queue_app = typer.Typer(invoke_without_command=True, add_completion=False)
 queue_app.command("backup")(back_up)
 queue_app.command("content")(queue_content.content)
 queue_app.command("forget")(forget)
+queue_app.command("acknowledge-loss")(acknowledge_loss)
 queue_app.command("restore")(restore)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

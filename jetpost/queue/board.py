@@ -83,12 +83,20 @@ def board_stream(replicas: int) -> dict[str, Any]:
     }
 
 
-async def about(jetstream: JetStream, stream: str, subjects: str | None = None, offset: int = 0) -> dict[str, Any]:
+async def about(
+    jetstream: JetStream, stream: str, subjects: str | None = None, offset: int = 0, *, details: bool = False
+) -> dict[str, Any]:
     """The leader's word about `stream` (STREAM.INFO), with the counts of the subjects that match `subjects`.
+
+    `details`: also each sequence that is deleted, and those that are lost.
 
     While there is no leader a replica answers, which may know less: Unreachable, like no answer. ApiError: refused.
     """
-    question = None if subjects is None else {"subjects_filter": subjects, "offset": offset}
+    question: dict[str, Any] | None = None
+    if subjects is not None:
+        question = {"subjects_filter": subjects, "offset": offset}
+    elif details:
+        question = {"deleted_details": True}
     answer = await jetstream.api(f"STREAM.INFO.{stream}", question)
     cluster = answer.get("cluster")
     if cluster is not None and not cluster.get("leader") and answer["config"]["num_replicas"] > 1:

@@ -76,8 +76,28 @@ class Made:
             known = sorted(listed.keys() & set(names))
             left = {name: last for name, last in listed.items() if name not in known}
             if not known or await self._write(left, note):
+                await self._blank(known)
                 return known
         raise Unreachable("others write down the streams as well: to be tried again")
+
+    async def accept(self) -> dict[str, str]:
+        """What streams that are there have lost at their ends is a fact: list them as they are. What it was, by stream.
+
+        Unreachable or ApiError: the note may not be written; it can be repeated.
+        """
+        listed = _listed(await self._read())
+        found = await self._ends(listed)
+        reasons = {name: why for name, why in missing(listed, found).items() if found.get(name) is not None}
+        if reasons:
+            await self.forget(reasons)
+            await self.add(reasons)
+        return reasons
+
+    async def _blank(self, names: Collection[str]) -> None:
+        """What the streams had is not what they have to have any more (see Keeper)."""
+        for name in names:
+            if (note := await self._board.read(f"stream.{name}")) is not None:
+                await self._board.write(f"stream.{name}", {}, note)
 
     async def watch(self) -> None:
         """Look now and then, for ever, and keep the note close to the streams."""

@@ -1,6 +1,7 @@
 """The queue as the services see it: enqueue, consume, settle, hand back."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
@@ -27,6 +28,7 @@ from jetpost.queue.consume import RESUMED, Consumer, Memory
 from jetpost.queue.doubt import Doubts
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
+from jetpost.queue.keeper import Keeper
 from jetpost.queue.large import LargeContent
 from jetpost.queue.made import Made
 from jetpost.queue.moves import Moves
@@ -34,7 +36,7 @@ from jetpost.queue.room import Room
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Lying, Shard
 from jetpost.queue.states import State
-from jetpost.queue.stream import provision
+from jetpost.queue.stream import CONTENT_STREAM, provision
 from jetpost.queue.transition import publication
 from jetpost.reason import reason_of
 from jetpost.tasks import end
@@ -69,6 +71,7 @@ class Queue:
         self.clock = clock or Clock(jetstream, settings)
         self._durability = durability or Durability(jetstream, settings)
         self._made = Made(jetstream)
+        self._keeper = Keeper(jetstream, [*(shard.stream for shard in shards), CONTENT_STREAM])
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._moves = Moves(self.content, self._committers)
         self._settled = Settled()
@@ -103,6 +106,8 @@ class Queue:
                 await asyncio.sleep(_PAUSE_S)
         self = cls(jetstream, settings, shards, durability, clock)
         await self._acks.listen()
+        with contextlib.suppress(Unreachable, ApiError):  # looked at again in a moment
+            await self._keeper.look()
         self._tasks = [
             asyncio.create_task(self._room.watch(), name="queue watch"),
             asyncio.create_task(self._doubts.watch(), name="doubts"),
@@ -111,6 +116,7 @@ class Queue:
             asyncio.create_task(durability.watch(), name="durability"),
             asyncio.create_task(clock.watch(), name="clock"),
             asyncio.create_task(self._made.watch(), name="streams"),
+            asyncio.create_task(self._keeper.watch(), name="keeper"),
             *(asyncio.create_task(committer.run(), name="group commit") for committer in self._committers),
         ]
         return self
@@ -121,6 +127,7 @@ class Queue:
             await consumer.stop()
         await self._acks.close()
         await end(self._tasks)
+        await self._keeper.close()
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -144,7 +151,7 @@ class Queue:
 
     def _doubt(self) -> str | None:
         """Why the queue would not keep its promise now, or None."""
-        return self._durability.trouble or self._made.trouble or self.clock.trouble()
+        return self._durability.trouble or self._made.trouble or self._keeper.trouble or self.clock.trouble()
 
     async def enqueue(
         self, entries: Sequence[Entry], *, whole: bool = True, is_new: bool = True

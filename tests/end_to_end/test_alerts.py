@@ -186,6 +186,18 @@ CASES: dict[str, Case] = {
         },
         {"namespace": "mail", "job": "delivery"},
     ),
+    "store-does-not-add-up": Case(
+        of_pod("queue_unaccounted_messages", "45", 'stream="MAIL", '),
+        "In mail the counts of MAIL differ by 45 messages.",
+        of_pod("queue_unaccounted_messages", "0", 'stream="MAIL", '),
+        {"namespace": "mail", "stream": "MAIL"},
+    ),
+    "store-has-lost": Case(
+        of_pod("queue_loss", "1", 'stream="MAIL", '),
+        "In mail MAIL has lost messages; no pod is ready until that is acknowledged.",
+        of_pod("queue_loss", "0", 'stream="MAIL", '),
+        {"namespace": "mail", "stream": "MAIL"},
+    ),
     "storage-fills": Case(
         storage("850"),
         "n0 of mail has 85% of its storage in use; when it is full, clients hear 452.",

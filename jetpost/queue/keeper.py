@@ -1,0 +1,194 @@
+"""Watches that the streams keep what they have, and tells when they did not.
+
+What is known of a stream is a note in WATCH, so it outlives every process and the servers. A loss is written there as
+well: every process is in trouble until an operator has acknowledged it.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from prometheus_client import Gauge
+
+from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.queue.board import Board, Note, about
+from jetpost.queue.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
+from jetpost.queue.shard import time_of
+from jetpost.reason import reason_of
+
+LOSS = Gauge(
+    "jetpost_queue_loss",
+    "1 while a stream has lost messages and no operator has acknowledged that. Labels: `stream`.",
+    ["stream"],
+)
+UNACCOUNTED = Gauge(
+    "jetpost_queue_unaccounted_messages",
+    "Messages by which the counts of a stream do not add up: the server's own, or, for an hour, those of before and "
+    "after its servers were away. Labels: `stream`.",
+    ["stream"],
+)
+RUNBOOK = "docs/runbooks/store-has-lost.md"
+_EVERY_S = 5.0
+_NOTE_S = 10.0
+_TOLD_S = 3600.0
+_CLOSE_S = 1.0
+_DETAILS_S = 600.0
+_MOST_DELETED = 300_000
+"""Above this the details are not asked for: they list each gap, and would not fit into one answer."""
+_SURE_LOOKS = 5
+"""Looks after which a leader that knows less is no new one that is about to catch up, nor one that was cut off."""
+
+log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """What is known of each stream."""
+
+    def __init__(self, jetstream: JetStream, streams: Sequence[str]) -> None:
+        self._jetstream = jetstream
+        self._board = Board(jetstream)
+        self._streams = [_Watched(name) for name in streams]
+        self._generation = -1
+        self._detailed_at = 0.0
+        self.trouble: str | None = None
+        """What was lost, or None."""
+
+    async def close(self) -> None:
+        """Note what there is at the end; as well as that goes."""
+        with contextlib.suppress(Unreachable, ApiError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self.look(last=True)
+
+    async def watch(self) -> None:
+        """Look now and then, for ever."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                await self.look()
+            except (Unreachable, ApiError) as error:
+                log.debug("cannot look at what the streams have", error=reason_of(error))
+
+    async def look(self, *, last: bool = False) -> None:
+        """Compare each stream with what is known of it, and note what it has; a `last` look is always noted.
+
+        Unreachable or ApiError: nobody can say.
+        """
+        now, generation = asyncio.get_running_loop().time(), self._jetstream.generation
+        detailed = generation != self._generation or now - self._detailed_at > _DETAILS_S
+        for stream in self._streams if generation != self._generation else ():
+            stream.came_back(now)
+        losses = [await self._compare(stream, detailed=detailed, last=last) for stream in self._streams]
+        if detailed:
+            self._generation, self._detailed_at = generation, now
+        found = [text for text in losses if text]
+        self.trouble = f"{'; '.join(found)}: see {RUNBOOK}" if found else None
+
+    async def _compare(self, stream: "_Watched", *, detailed: bool, last: bool) -> str:
+        note = await self._board.read(f"stream.{stream.name}")
+        known = _known(note)
+        answer = await about(self._jetstream, stream.name)
+        now = seen(answer["state"])
+        if detailed and now.deleted <= _MOST_DELETED:
+            now = seen((await about(self._jetstream, stream.name, details=True))["state"])
+        gap = stream.settled(unaccounted(now), missing(known, now), asyncio.get_running_loop().time())
+        UNACCOUNTED.labels(stream.name).set(gap)
+        what = loss(known, now) if not known.loss else None
+        if what is not None and (now.lost or stream.is_sure(clustered=answer["config"]["num_replicas"] > 1)):
+            known = msgspec.structs.replace(known, loss=what)
+            await self._board.write(f"stream.{stream.name}", msgspec.to_builtins(known), note)
+            log.error("a stream has lost messages", stream=stream.name, loss=what, runbook=RUNBOOK)
+        elif what is None:
+            stream.doubts = 0
+            if not known.loss:
+                age_s = (time_of(answer["ts"]) - note.at).total_seconds() if note is not None else math.inf
+                await self._remember(stream, known, note, now, pressing=last or age_s >= _NOTE_S)
+        LOSS.labels(stream.name).set(1 if known.loss else 0)
+        return f"{stream.name} has lost messages: {known.loss}" if known.loss else ""
+
+    async def _remember(
+        self, stream: "_Watched", known: Known, note: Note | None, now: Seen, *, pressing: bool
+    ) -> None:
+        """Note what a stream has, as it was at the look before: that is on disk by now."""
+        before = stream.looked(now)
+        if before is None or not pressing or (before.last <= known.last and now.messages == known.messages):
+            return
+        value = msgspec.structs.replace(
+            known, last=max(known.last, before.last), messages=min(before.messages, now.messages), churn=stream.churn
+        )
+        await self._board.write(f"stream.{stream.name}", msgspec.to_builtins(value), note)
+
+
+class _Watched:
+    """A stream, and what this process saw of it lately."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.doubts = 0
+        self.churn = 0
+        self._before: Seen | None = None
+        self._unaccounted = self._missing = 0
+        self._back_at = -math.inf
+        self._just_back = False
+
+    def looked(self, now: Seen) -> Seen | None:
+        """Take a look in; the one before."""
+        before, self._before = self._before, now
+        if before is not None:
+            # Slowly forgotten: a queue that was busy a minute ago may have been until its servers went.
+            self.churn = max(int(self.churn * 0.9), before.messages - now.messages, 0)
+        return before
+
+    def is_sure(self, *, clustered: bool) -> bool:
+        """Whether a loss that was seen again is one; a server that is alone is believed at once."""
+        self.doubts += 1
+        return not clustered or self.doubts >= _SURE_LOOKS
+
+    def came_back(self, now: float) -> None:
+        """Its servers were away, or this process was: what it has is compared with what it had."""
+        self._just_back, self._back_at = True, now
+
+    def settled(self, unaccounted: int, missing: int, now: float) -> int:
+        """By how much the counts do not add up.
+
+        The server's own in two looks, as one may be taken in the middle of a change; or since the servers were away.
+        """
+        if self._just_back:
+            self._just_back, self._missing = False, missing
+        if now - self._back_at > _TOLD_S:
+            self._missing = 0
+        before, self._unaccounted = self._unaccounted, unaccounted
+        return max(min(before, unaccounted), self._missing)
+
+
+async def acknowledge(jetstream: JetStream, streams: Sequence[str]) -> dict[str, str]:
+    """An operator knows what the streams have lost: what they have now is what is known of them. The losses, by stream.
+
+    Unreachable or ApiError: it may not have been noted; it can be repeated.
+    """
+    board = Board(jetstream)
+    told: dict[str, str] = {}
+    for name in streams:
+        note = await board.read(f"stream.{name}")
+        known = _known(note)
+        if not known.loss:
+            continue
+        state = (await about(jetstream, name))["state"]
+        if int(state.get("num_deleted", 0)) <= _MOST_DELETED:
+            state = (await about(jetstream, name, details=True))["state"]
+        if not await board.write(f"stream.{name}", msgspec.to_builtins(acknowledged(known, seen(state))), note):
+            raise Unreachable(f"what is known of {name} was changed meanwhile: repeat it")
+        told[name] = known.loss
+    return told
+
+
+def _known(note: Note | None) -> Known:
+    """What a note says; one that a newer version wrote says what is known of it here."""
+    if note is None:
+        return Known()
+    try:
+        return msgspec.convert(note.value, Known)
+    except msgspec.ValidationError:
+        return Known()
