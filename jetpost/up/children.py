@@ -46,6 +46,7 @@ class Child:
         self._inherits = inherits
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._restarting = False
 
     async def keep(self) -> None:
         """Run the process, again and again, until `stop` is called."""
@@ -58,6 +59,9 @@ class Child:
             status = await self._run()
             if self._stopping.is_set():
                 return
+            if self._restarting:
+                self._restarting = False
+                continue
             deaths = 1 if loop.time() - born > self._settings.restart_cap_s else deaths + 1
             delay_s = restart_delay_s(deaths, self._settings)
             log.error("process died", process=self.name, died_of=cause_of_death(status), again_in_s=delay_s)
@@ -67,6 +71,15 @@ class Child:
     async def stop(self) -> None:
         """Ask the process to end (SIGTERM) and wait until it has; kill it when it takes too long."""
         self._stopping.set()
+        await self._end()
+
+    async def restart(self) -> None:
+        """The same, and `keep` starts it again at once."""
+        if self._process is not None:
+            self._restarting = True
+            await self._end()
+
+    async def _end(self) -> None:
         process = self._process
         if process is None:
             return
@@ -75,7 +88,7 @@ class Child:
             await asyncio.wait_for(process.wait(), self._settings.stop_timeout_s)
         except TimeoutError:
             log.warning("process killed, it did not stop in time", process=self.name)
-            self.kill()
+            self._signal(signal.SIGKILL)
             await process.wait()
 
     def kill(self) -> None:

@@ -10,6 +10,8 @@ import sysconfig
 from collections.abc import Collection
 from pathlib import Path
 
+from jetpost.store.full_disk import Volume, has_room, kept_error
+from jetpost.up.outgrown import Full, is_outgrown
 from jetpost.up.probe import free_port, get
 from jetpost.up.settings import Up
 from jetpost.up.state import Running
@@ -110,3 +112,24 @@ async def is_healthy(running: Running) -> bool:
     """Whether JetStream is up; recovery of a large queue takes seconds."""
     answer = await get(running.monitoring_port, "/healthz?js-enabled-only=true")
     return answer is not None and answer.status == 200
+
+
+async def full_disk(running: Running, store: Path) -> Full | None:
+    """What a disk that is or was full has left in the server that runs; None: nothing, or it does not say."""
+    health, jetstream = await get(running.monitoring_port, "/healthz?details=true"), None
+    if health is not None:
+        jetstream = await get(running.monitoring_port, "/jsz?config=true")
+    if health is None or jetstream is None:
+        return None
+    found = os.statvfs(store)
+    volume = Volume(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
+    try:
+        kept, facts = kept_error(json.loads(health.body)), json.loads(jetstream.body)
+        limit, stored = int(facts["config"]["max_storage"]), int(facts["storage"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if kept is not None:
+        return Full(kept, has_room(volume))
+    if is_outgrown(limit, stored, volume):
+        return Full(f"its storage limit of {limit} octets is from when the disk was full", has_room(volume))
+    return None

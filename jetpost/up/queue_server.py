@@ -12,13 +12,14 @@ from jetpost.reason import reason_of
 from jetpost.up import nats_server, staging
 from jetpost.up.children import Child
 from jetpost.up.guard import Guard, NoRoom, Refused
+from jetpost.up.restarts import Restarts
 from jetpost.up.settings import Up
 from jetpost.up.state import Running
 from jetpost.up.streams import Seen
 
 _LOOK_S = 1.0
 _POLL_S = 0.05
-_LOOKS_A_NOTE = 10
+_LOOKS_A_NOTE = 5
 
 log = logger(__name__)
 
@@ -41,6 +42,7 @@ class QueueServer:
         forget: Collection[str] = (),
     ) -> None:
         self.refused: str | None = None
+        self._restarts = Restarts()
         self._running = running
         self._stopping = stopping
         self._store = nats_server.store(data)
@@ -84,8 +86,23 @@ class QueueServer:
                 self._refuse(refused)
                 return
         staging.link(self._store)
-        if note:
+        if note and not await self._heal():
             await self._guard.note()
+
+    async def _heal(self) -> bool:
+        """Restart a server in which a full disk has left something, once there is room; whether there is such a thing.
+
+        Never while the disk is full: the server reads, and would not come back better.
+        """
+        full = await nats_server.full_disk(self._running, self._store)
+        if full is None:
+            return False
+        if not full.has_room:
+            log.error("disk full: nats-server takes nothing until there is room", error=full.error)
+        elif self._restarts.may(asyncio.get_running_loop().time()):
+            log.warning("there is room on the disk again: nats-server is restarted", error=full.error)
+            await self.child.restart()
+        return True
 
     async def _may_start(self) -> bool:
         """Whether the server may start, once its files are protected."""
