@@ -20,8 +20,8 @@ BackendSettings = UsersFileSettings
 class Backend(Protocol):
     """Knows some users."""
 
-    async def identify(self, credentials: Credentials) -> str | None:
-        """The identity that `credentials` prove, or None."""
+    async def identify(self, credentials: Credentials, client: str) -> str | None:
+        """The identity that `credentials` prove, or None. What is dear is done in turn for each `client` address."""
 
 
 class Auth(Section):
@@ -31,10 +31,10 @@ class Auth(Section):
     """Asked in order; the first that knows the user and the password decides."""
 
 
-async def identify(credentials: Credentials, backends: Sequence[Backend]) -> str | None:
+async def identify(credentials: Credentials, client: str, backends: Sequence[Backend]) -> str | None:
     """The identity that `credentials` prove to the first backend that knows them, or None."""
     for backend in backends:
-        identity = await backend.identify(credentials)
+        identity = await backend.identify(credentials, client)
         if identity is not None:
             return identity
     return None

@@ -41,7 +41,7 @@ async def authenticate(
         return _MECHANISM
     outcome = await _exchanged(begin(initial.strip(" ")), ask, response)
     if isinstance(outcome, Credentials):
-        session.identity = await identify(outcome, backends) or ""
+        session.identity = await identify(outcome, session.client_address, backends) or ""
         outcome = _AUTHENTICATED if session.identity else WRONG
     ATTEMPTS.labels({_AUTHENTICATED: "ok", WRONG: "wrong"}.get(outcome, "broken")).inc()
     if outcome.is_positive:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ingress.auth.exchange import Credentials
+from ingress.auth.slots import Slots
 from jetpost.config.section import ReadableFile, Section
 from jetpost.process.log import logger
 from jetpost.reason import reason_of
@@ -33,7 +34,7 @@ class UsersFileSettings(Section):
     """How long a password that was right is remembered (as a keyed hash, in memory), so that a client that connects
     for every message does not cost an argon2 computation for every message. 0: not at all."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 2
-    """Argon2 computations at the same time; each takes a thread and 64 MiB."""
+    """Argon2 computations at the same time; each takes a thread and 64 MiB. Clients that wait take turns by address."""
 
     @model_validator(mode="after")
     def _well_formed(self) -> Self:
@@ -50,19 +51,19 @@ class UsersFile:
 
     def __init__(self, settings: UsersFileSettings) -> None:
         self._settings = settings
-        self._turn = asyncio.Semaphore(settings.at_once)
+        self._slots = Slots(settings.at_once)
         self._stamp: tuple[int, int, int] | None = None
         self._users: dict[str, str] = {}
         self._remembered = Remembered(settings.cache_s)
 
-    async def identify(self, credentials: Credentials) -> str | None:
+    async def identify(self, credentials: Credentials, client: str = "") -> str | None:
         """The identity that the credentials prove, or None. The event loop goes on meanwhile."""
         self._refresh(self._settings.path)
         if self._remembered.knows(credentials):
             return credentials.user
         remembered = self._remembered
         hashed = self._users.get(credentials.user)
-        async with self._turn:
+        async with self._slots.slot(client):
             right = await asyncio.to_thread(is_right, hashed or _NOBODY, credentials.password)
         if not right or hashed is None:
             return None
