@@ -55,6 +55,11 @@ class Pool:
         self._distrusted: dict[Place, None] = {}
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
 
+    @property
+    def idle(self) -> int:
+        """Connections that are kept for the next message."""
+        return len(self._timers)
+
     async def connection(self, host: MxHost, address: str, *, until: float, fresh: bool = False) -> Connection:
         """A connection that is ready for MAIL: a kept one unless `fresh`. To be given back by `keep` or `drop`.
 

@@ -13,7 +13,6 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.resolver
-from dns.nameserver import Do53Nameserver
 from dns.rdatatype import RdataType
 from prometheus_client import Counter, Histogram
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from jetpost.config.section import Section
 from jetpost.dns.answer import Answer, Failed, Found, MxRecord, NoData, NoDomain
 from jetpost.dns.cache import Cache, Question
+from jetpost.dns.nameserver import Nameserver
 from jetpost.reason import reason_of
 
 LOOKUPS = Counter(
@@ -35,6 +35,8 @@ _PORT = 53
 _WITH_PORT = re.compile(r"(?:\[(?P<ipv6>[^]]+)\]|(?P<ipv4>[^:]+)):(?P<port>[0-9]+)")
 _PAYLOAD_BYTES = 1232  # what passes every path without fragments; longer answers come over TCP
 _LINKS_MAX = 8
+_RECORDS_MOST = 256
+"""Records kept of an answer, in their order: of MX records the best."""
 
 T = TypeVar("T", MxRecord, str)
 
@@ -182,7 +184,7 @@ class Resolver:
             secure = secure and _is_secure(heard.response)
             ttl_s = min(ttl_s, heard.chaining_result.minimum_ttl)
             if heard.rrset is not None:
-                return Found(tuple(sorted(map(read, heard.rrset))), ttl_s, secure)
+                return Found(tuple(sorted(map(read, heard.rrset))[:_RECORDS_MOST]), ttl_s, secure)
             if heard.canonical_name == name or _soas(heard.response):
                 return NoData(min(ttl_s, _negative_ttl_s(heard.response)), secure)
             name = heard.canonical_name
@@ -197,7 +199,7 @@ class Resolver:
 def _stub(settings: Dns) -> dns.asyncresolver.Resolver:
     stub = dns.asyncresolver.Resolver(configure=not settings.nameservers)
     servers = settings.nameservers or map(str, stub.nameservers)
-    stub.nameservers = [Do53Nameserver(*parse_nameserver(server)) for server in servers]
+    stub.nameservers = [Nameserver(*parse_nameserver(server)) for server in servers]
     stub.timeout, stub.lifetime = settings.timeout_s, settings.lifetime_s
     stub.set_flags(dns.flags.RD | dns.flags.AD)  # AD asks to be told of DNSSEC validation (RFC 6840, 5.7)
     stub.use_edns(0, 0, _PAYLOAD_BYTES)

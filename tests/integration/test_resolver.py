@@ -12,8 +12,10 @@ from prometheus_client import REGISTRY
 from delivery.route.mx import MxHost, Route
 from delivery.route.plan import Routing, plan
 from jetpost.dns.answer import Failed, Found, MxRecord, NoData, NoDomain
+from jetpost.dns.authoritative import _Datagrams
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.mail.outcome import Bounced, Deferred
+from tests.fixtures.addresses import loopback_address
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
 from tests.fixtures.zone import ServedZone, served
 from tests.fixtures.zone import zone as a_zone
@@ -86,6 +88,40 @@ async def test_a_long_answer_comes_over_tcp(zone: ServedZone) -> None:
     assert isinstance(answer, Found)
     assert len(answer.records) == 200
     assert zone.asked("many.test") == 2, "once over UDP, once over TCP"
+
+
+@pytest.mark.parametrize(("count", "kept"), [(256, 256), (300, 256), (3000, None)])
+async def test_of_a_huge_answer_little_is_kept_and_a_larger_one_is_no_answer(
+    zone: ServedZone, count: int, kept: int | None
+) -> None:
+    zone.add("huge.test", a=[f"10.0.{n // 256}.{n % 256}" for n in range(count)], mx=[(n, "x") for n in range(count)])
+    async with asking(zone, settings=SOON) as resolver:
+        for answer in (await resolver.a("huge.test"), await resolver.mx("huge.test")):
+            if kept is None:
+                assert isinstance(answer, Failed)
+                assert "octets" in answer.why
+                assert not answer.timed_out
+            else:
+                assert isinstance(answer, Found)
+                assert len(answer.records) == kept
+
+
+@pytest.mark.parametrize("says", [b"", b"\x00", b"\xff\xff", b"\x00\x05hello", b"\x40\x01" + b"x" * 20_000])
+async def test_what_is_no_answer_over_tcp_is_a_failure(zone: ServedZone, says: bytes) -> None:
+    zone.add("many.test", a=[f"10.0.0.{n}" for n in range(200)])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(says)
+        writer.close()
+
+    address, loop = loopback_address(), asyncio.get_running_loop()
+    async with await asyncio.start_server(serve, address, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(zone), local_addr=(address, port))
+        async with asking(f"{address}:{port}", settings=SOON) as resolver:
+            assert isinstance(await resolver.a("many.test"), Failed)
+        datagrams.close()
 
 
 async def test_answers_are_kept_for_their_time(zone: ServedZone) -> None:
