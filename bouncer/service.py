@@ -106,12 +106,23 @@ class Desk:
             claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
         except Exception as error:
             log.exception("no report could be made", queue_id=claim.entry.queue_id)
-            await self._hold(claim, f"no report could be made: {type(error).__name__}")
+            await self._hold_in_peace(claim, f"no report could be made: {type(error).__name__}")
+
+    async def _hold_in_peace(self, claim: Claim, reason: str) -> None:
+        """Hold it; when even that fails it comes again, and the other bounces go on."""
+        try:
+            await self._hold(claim, reason)
+        except Exception:
+            log.exception("a bounce could not be held", queue_id=claim.entry.queue_id)
+            claim.consumer.release(claim)
 
     async def _handle(self, claim: Claim) -> None:
         entry = claim.entry
         if claim.times_delivered > self.queue.settings.quarantine_after:
             await self._hold(claim, f"claimed {claim.times_delivered} times without an outcome")
+            return
+        if not entry.failures:
+            await self._hold(claim, "it names no failure, so nobody could be told of one")
             return
         decision = decide(entry)
         if isinstance(decision, Silence):

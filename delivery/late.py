@@ -6,9 +6,11 @@ import structlog
 from prometheus_client import Counter
 
 from delivery.world import World
+from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.entry import Entry
-from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.shard import Found, Lying, Shard
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 
 BEGUN_LATE = Counter(
     "jetpost_delivery_late_retries_total", "Retries that were due and had to be begun by the watchdog, not the server."
@@ -42,9 +44,19 @@ class LateRetries:
             if found is None:
                 return 0
             beyond = found.sequence
-            if self._is_late(found.entry, self._world.now()):
-                await self._begin(shard, found)
+            try:
+                await self._look_at(shard, found)
+            except (Unreachable, ApiError):
+                raise
+            except Exception:  # a bug costs this retry its turn, and no other
+                log.exception("a retry could not be looked at", sequence=found.sequence)
         return beyond
+
+    async def _look_at(self, shard: Shard, found: Found) -> None:
+        if isinstance(found, Unreadable):
+            await self._world.queue.hold(shard, found)
+        elif self._is_late(found.entry, self._world.now()):
+            await self._begin(shard, found)
 
     async def _begin(self, shard: Shard, late: Lying) -> None:
         if await self._world.queue.move(shard, late, [late.entry.moved(State.READY)]):
@@ -52,4 +64,5 @@ class LateRetries:
             log.warning("retry begun late", queue_id=late.entry.queue_id, due=str(late.entry.due))
 
     def _is_late(self, entry: Entry, now: datetime) -> bool:
-        return entry.due is not None and now - entry.due > timedelta(seconds=self._world.config.retry_late_s)
+        # One without a time would never be begun by anybody.
+        return entry.due is None or now - entry.due > timedelta(seconds=self._world.config.retry_late_s)

@@ -4,6 +4,7 @@ A stuck lane cannot enforce anything, so this looks at claims and at the queue i
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,31 +18,44 @@ from delivery.tell import tell
 from delivery.world import World
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.claim import Claim
-from jetpost.queue.entry import Entry, Site
+from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth
+from jetpost.queue.names import is_site
+from jetpost.queue.shard import Found, Shard
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
 
 EXPIRED = Counter("jetpost_delivery_watchdog_expired_total", "Entries that the watchdog took from a lane or the queue.")
+
+_A_LOOK = 256
+"""Parked entries of a shard that are looked at each time there are some of no site."""
 
 log = structlog.get_logger(__name__)
 
 
 async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
-    """Look every `watchdog_s` seconds until `stopping`."""
-    late = LateRetries(world)
+    """Look every `watchdog_s` seconds until `stopping`. What fails in one part of a look costs the others nothing.
+
+    What compares times waits while the process's clock is wrong.
+    """
+    late, strangers = LateRetries(world), Strangers(world)
+    looks: tuple[tuple[Callable[[], Awaitable[None]], bool], ...] = (
+        (lambda: _expire_waiting(lanes, world), True),
+        (lambda: _expire_parked(world), True),
+        (lambda: _drain_parked(lanes, world, strangers), False),
+        (late.begin, True),
+    )
     while not stopping.is_set():
-        try:
-            if world.may_expire():
-                await _expire_waiting(lanes, world)
-                await _expire_parked(world)
-            for site in await _parked_sites(world):
-                lanes.drain_parked(site)
-            if world.may_expire():
-                await late.begin()
-            lanes.sweep()
-        except (Unreachable, ApiError, ValueError) as error:
-            log.warning("watchdog", error=reason_of(error))
+        for look, needs_time in looks:
+            try:
+                if world.may_expire() or not needs_time:
+                    await look()
+            except (Unreachable, ApiError) as error:
+                log.warning("watchdog", error=reason_of(error))
+            except Exception:
+                log.exception("watchdog")
+        lanes.sweep()
         try:
             async with asyncio.timeout(world.config.watchdog_s):
                 await stopping.wait()
@@ -64,18 +78,40 @@ async def _expire(claim: Claim, now: datetime, world: World) -> None:
     except asyncio.CancelledError:  # the process leaves, and the queue does not answer
         await world.queue.hand_back(claim)
         raise
+    except Exception as error:  # a bug; the other entries have their look
+        await world.queue.give_up(claim, error)
+        return
     EXPIRED.inc()
 
 
 async def _expire_parked(world: World) -> None:
-    """Parked entries beyond their age: moved without a claim, guarded like every move."""
+    """Parked entries beyond their age: moved without a claim, guarded like every move. What is unreadable is held."""
     now = world.now()
     for shard in world.queue.shards:
-        while (oldest := await shard.oldest(State.PARKED)) is not None and _overdue(oldest.entry, now, world):
-            successors = expire(oldest.entry, now)
-            if await world.queue.move(shard, oldest, successors):
-                EXPIRED.inc()
-                tell(oldest.entry, {}, successors, now, world.events)
+        beyond = 0
+        while (oldest := await shard.oldest(State.PARKED, beyond=beyond)) is not None:
+            beyond = oldest.sequence
+            try:
+                if not await _expire_one(shard, oldest, now, world):
+                    break
+            except (Unreachable, ApiError):
+                raise
+            except Exception:  # a bug; the other entries have their look
+                log.exception("a parked entry could not be expired", sequence=oldest.sequence)
+
+
+async def _expire_one(shard: Shard, oldest: Found, now: datetime, world: World) -> bool:
+    """Whether what lies behind it is to be looked at: not behind one that has time."""
+    if isinstance(oldest, Unreadable):
+        await world.queue.hold(shard, oldest)
+        return True
+    if not _overdue(oldest.entry, now, world):
+        return False
+    successors = expire(oldest.entry, now)
+    if await world.queue.move(shard, oldest, successors):
+        EXPIRED.inc()
+        tell(oldest.entry, {}, successors, now, world.events)
+    return True
 
 
 def _overdue(entry: Entry, now: datetime, world: World) -> bool:
@@ -84,7 +120,33 @@ def _overdue(entry: Entry, now: datetime, world: World) -> bool:
     return (now - entry.expires).total_seconds() > world.config.overdue_s + content_s
 
 
-async def _parked_sites(world: World) -> list[Site]:
+async def _drain_parked(lanes: Lanes, world: World, strangers: "Strangers") -> None:
     if all([await shard.oldest(State.PARKED) is None for shard in world.queue.shards]):
-        return []
-    return sorted({site for _, site in (await depth(world.queue, State.PARKED)).by_state_and_site})
+        return
+    sites = sorted({site for _, site in (await depth(world.queue, State.PARKED)).by_state_and_site})
+    known = [site for site in sites if is_site(site)]
+    for site in known:
+        lanes.drain_parked(site)
+    if len(known) < len(sites):
+        await strangers.hold()
+
+
+class Strangers:
+    """Goes round the parked entries, a few at a time, for those of no site: no lane takes them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._looked_up_to: dict[int, int] = {}
+
+    async def hold(self) -> None:
+        """Hold what is unreadable. Unreachable or ApiError when the queue is away."""
+        for shard in self._world.queue.shards:
+            beyond = self._looked_up_to.get(shard.number, 0)
+            for _ in range(_A_LOOK):
+                found = await shard.oldest(State.PARKED, beyond=beyond)
+                beyond = found.sequence if found else 0
+                if found is None:
+                    break
+                if isinstance(found, Unreadable):
+                    await self._world.queue.hold(shard, found)
+            self._looked_up_to[shard.number] = beyond

@@ -35,7 +35,7 @@ WHO: dict[tuple[State, State], str] = {
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
-    "successors can never be stored",
+    "successors can never be stored, or it cannot be read",
     (State.READY, State.DONE): _CONTESTED,
     (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
@@ -46,13 +46,14 @@ WHO: dict[tuple[State, State], str] = {
         State.RETRY,
         State.READY,
     ): "nats-server, at the time in `Nats-Schedule`; or delivery's watchdog, when that has passed",
-    (State.RETRY, State.HELD): _TO_COME,
+    (State.RETRY, State.HELD): "delivery's watchdog: it cannot be read",
     (State.RETRY, State.BOUNCE): _TO_COME,
-    (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, or it was claimed too often without an outcome",
+    (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, it cannot be read, or it was claimed too often "
+    "without an outcome",
     (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender; or as delivery, in silence",
     (State.HELD, State.READY): "an operator: `jetpost queue release`",
     (State.HELD, State.BOUNCE): "an operator: `jetpost queue release`, when its recipients had failed",
-    (State.HELD, State.DONE): _TO_COME,
+    (State.HELD, State.DONE): "an operator: `jetpost queue delete`",
 }
 """Who makes each legal move."""
 

@@ -99,6 +99,11 @@ def answer_of(data: bytes) -> dict[str, Any]:
     return answer
 
 
+def _is_stored(message: Msg) -> bool:
+    """Whether it is a stored message, which may have any header, and no status of the server."""
+    return "Nats-Sequence" in (message.headers or {})
+
+
 class _Listener:
     """Hears messages where they arrive, in the place of the future that nats-py would resolve there with the first one.
 
@@ -119,7 +124,21 @@ class _Listener:
 
 
 class _Client(Client):
-    """nats-py's client, which can be told to write."""
+    """nats-py's client, which can be told to write, and survives whatever octets a message has.
+
+    The server takes any for headers and in a subject; what nats-py raises over them would end the reading.
+    """
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, ValueError):
+            return None
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if not subject.isascii():
+            subject = subject.decode(errors="replace").encode()
+        await super()._process_msg(sid, subject, reply, data, headers)
 
     def write_now(self) -> None:
         """Write what was published; by itself a task does that, in the next pass of the event loop.
@@ -205,7 +224,7 @@ class JetStream:
             del self._answers[reply]
         if message is None:
             raise Unreachable(f"{subject}: the connection broke before the answer")
-        if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS:
+        if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS and not _is_stored(message):
             await self._try_another_server()
             raise Unreachable(f"{subject}: nobody answers")
         return message

@@ -84,7 +84,13 @@ class Lanes:
         return list(self._lanes.values())
 
     async def offer(self, claim: Claim) -> None:
-        """Take a claim into its site's lane, or park it."""
+        """Take a claim into its site's lane, or park it. Never raises but for cancellation."""
+        try:
+            self._offer(claim)
+        except Exception as error:
+            await self._give_up(claim, error)
+
+    def _offer(self, claim: Claim) -> None:
         lane = self._lane(claim.entry.site)
         load = Load(len(lane.active), len(lane.waiting), lane.health.allowed, self._held)
         if claim.entry.state is State.READY and admit(load, self._settings) is Admission.PARK:
@@ -175,10 +181,8 @@ class Lanes:
                 await self._hand_back(claim)
                 self._end(claim, lane)
                 raise
-            except Exception:
-                # A bug must not take the other lanes along; the entry comes back, and is held when it always fails.
-                log.exception("attempt failed", queue_id=claim.entry.queue_id)
-                claim.consumer.release(claim)
+            except Exception as error:  # a bug must not take the other lanes along
+                await self._give_up(claim, error)
             following = self._next(claim, lane)
 
     def _next(self, claim: Claim, lane: Lane) -> Claim | None:
@@ -225,6 +229,9 @@ class Lanes:
         except asyncio.CancelledError:
             await self._queue.hand_back(claim)
             raise
+        except Exception as error:
+            await self._give_up(claim, error)
+            return
         PARKED.inc()
         self.drain_parked(lane.site)
 
@@ -247,6 +254,14 @@ class Lanes:
     async def _take(self, consumer: Consumer) -> None:
         async for claim in consumer:
             await self.offer(claim)
+
+    async def _give_up(self, claim: Claim, error: Exception) -> None:
+        """Handling a claim has failed: it comes back, and is held when it always fails."""
+        try:
+            await self._queue.give_up(claim, error)
+        except Exception:
+            log.exception("an entry could not be given up", queue_id=claim.entry.queue_id)
+            claim.consumer.release(claim)
 
     async def _hand_back(self, claim: Claim) -> None:
         HANDED_BACK.inc()

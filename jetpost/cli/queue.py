@@ -1,25 +1,28 @@
 """`jetpost queue`: what is queued, by state and site, entry by entry, or one message in full."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from jetpost.cli import queue_content
+from jetpost.cli import queue_content, queue_held
 from jetpost.cli import queue_view as view
 from jetpost.cli.queue_copy import back_up, restore
 from jetpost.cli.queue_forget import forget
 from jetpost.cli.queue_loss import acknowledge_loss
-from jetpost.cli.reach import DATA, ConfigOption, DataOption, changing, finish, looking, settings_for
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, looking, settings_for
 from jetpost.cli.terminal import visible
 from jetpost.mail.address import a_labels
 from jetpost.mail.content import Content
 from jetpost.queue import listing
-from jetpost.queue.names import BadName, Site, domain_of, is_queue_id, site_of
+from jetpost.queue.large import ContentMissing
+from jetpost.queue.names import Site, is_queue_id, is_site, site_of
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 
 _FIRST_ENTRIES = 20
 
@@ -28,6 +31,9 @@ queue_app.command("backup")(back_up)
 queue_app.command("content")(queue_content.content)
 queue_app.command("forget")(forget)
 queue_app.command("acknowledge-loss")(acknowledge_loss)
+queue_app.command("release")(queue_held.release)
+queue_app.command("delete")(queue_held.delete)
+queue_app.command("export")(queue_held.export)
 queue_app.command("restore")(restore)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -42,12 +48,14 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
     async def ask() -> None:
         async with looking(context.obj) as queue:
             deep = await listing.depth(queue)
-            first = await listing.entries(queue, limit=_FIRST_ENTRIES)
+            first = await listing.everything(queue, limit=_FIRST_ENTRIES)
             held = await queue_content.held(queue)
         console = Console()
         console.print(view.depth_table(deep))
+        if deep.strange:
+            typer.echo(f"Messages under subjects that no entry has: {deep.strange} (jetpost queue list --json)")
         if first:
-            console.print(view.entries_table(first, datetime.now(UTC)))
+            _print_entries(first)
         typer.echo(queue_content.line(held))
 
     finish(ask())
@@ -80,13 +88,13 @@ def list_entries(
 
     async def ask() -> view.Entries:
         async with looking(context.obj) as queue:
-            return await listing.entries(queue, state=state, site=_site(domain), limit=limit)
+            return await listing.everything(queue, state=state, site=_site(domain), limit=limit)
 
     found = finish(ask())
     if as_json:
         typer.echo(json.dumps([view.entry_record(lying) for _, lying in found], indent=2))
     else:
-        Console().print(view.entries_table(found, datetime.now(UTC)))
+        _print_entries(found)
 
 
 @queue_app.command()
@@ -99,58 +107,38 @@ def show(
     if not is_queue_id(queue_id):
         raise typer.BadParameter(f"{visible(queue_id)} is no queue id")
 
-    async def ask() -> list[view.Shown]:
+    async def ask() -> list[view.Shown | Unreadable]:
         async with looking(context.obj) as queue:
-            found = await listing.show(queue, queue_id)
-            return [view.Shown(lying, await _header(queue, lying.entry.content)) for _, lying in found]
+            found = await listing.called(queue, queue_id)
+            return [
+                lying if isinstance(lying, Unreadable) else view.Shown(lying, await _header(queue, lying.entry.content))
+                for _, lying in found
+            ]
 
     found = finish(ask())
     if not found:
         typer.echo(f"{queue_id} is not in the queue: delivered, reported, or never accepted here", err=True)
         raise typer.Exit(1)
     if as_json:
-        typer.echo(json.dumps([{**view.entry_record(it.lying), "header": it.header} for it in found], indent=2))
+        typer.echo(json.dumps([view.shown_record(it) for it in found], indent=2))
         return
     for it in found:
-        Console(soft_wrap=True).print(view.full_text(it))
+        text = view.unreadable_text(it) if isinstance(it, Unreadable) else view.full_text(it)
+        Console(soft_wrap=True).print(text)
 
 
-@queue_app.command()
-def release(
-    context: typer.Context,
-    queue_ids: Annotated[list[str] | None, typer.Argument(metavar="QUEUE_ID…", help="Held entries.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every held entry.")] = False,
-) -> None:
-    """Give held entries back to delivery, or to the bouncer what it could not report."""
-    if every == bool(queue_ids):
-        raise typer.BadParameter("give queue ids, or --all")
-
-    wanted = set(queue_ids or ())
-
-    async def ask() -> list[str]:
-        async with changing(context.obj) as queue:
-            held = [
-                (shard, lying)
-                for shard in queue.shards
-                async for lying in shard.walk(shard.states(State.HELD))
-                if every or lying.entry.queue_id in wanted
-            ]
-            return [lying.entry.queue_id for shard, lying in held if await queue.release(shard, lying)]
-
-    released = finish(ask())
-    missing = sorted(wanted.difference(released))
-    for queue_id in released:
-        typer.echo(f"{queue_id} is released")
-    for queue_id in missing:
-        typer.echo(f"{queue_id} is not held", err=True)
-    if missing:
-        raise typer.Exit(1)
+def _print_entries(found: view.Entries) -> None:
+    now = datetime.now(UTC)
+    Console().print(view.entries_table(found, now))
+    if unreadable := view.unreadable_lines(found, now):
+        Console(soft_wrap=True).print(unreadable, end="")
 
 
 async def _header(queue: Queue, content: Content) -> str:
     """The header of the message: all before the first empty line, at most one chunk of it."""
-    async for chunk in queue.content.chunks(content):
-        return chunk.partition(b"\r\n\r\n")[0].decode(errors="replace")
+    with suppress(ContentMissing):
+        async for chunk in queue.content.chunks(content):
+            return chunk.partition(b"\r\n\r\n")[0].decode(errors="replace")
     return ""
 
 
@@ -158,8 +146,4 @@ def _site(domain: str | None) -> Site | None:
     """The site of a domain; a site token as logs and metrics show it is taken as it is."""
     if domain is None:
         return None
-    try:
-        domain_of(domain)
-    except BadName:
-        return site_of(a_labels(domain) or domain)
-    return Site(domain)
+    return Site(domain) if is_site(domain) else site_of(a_labels(domain) or domain)

@@ -1,5 +1,6 @@
 """How the queue looks on a screen, and as JSON. Pure: entries in, tables and records out."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ from jetpost.mail.outcome import Outcome
 from jetpost.queue.entry import Entry
 from jetpost.queue.listing import Depth
 from jetpost.queue.names import BadName, Site, domain_of
-from jetpost.queue.shard import Lying
+from jetpost.queue.shard import Found, Lying
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 
-Entries = list[tuple[int, Lying]]
-"""Entries with the number of the shard they lie in."""
+Entries = Sequence[tuple[int, Found]]
+"""Entries, unreadable ones among them, with the number of the shard they lie in."""
 
 _LIVE = tuple(state for state in State if state is not State.DONE)
 _MOST_RECIPIENTS = 3
@@ -50,13 +52,17 @@ def depth_record(depth: Depth) -> dict[str, Any]:
     sites: dict[str, dict[str, int]] = {}
     for (state, site), number in sorted(depth.by_state_and_site.items()):
         sites.setdefault(_domain(site), {})[state.value] = number
-    return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": sites}
+    return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": sites} | (
+        {"strange": depth.strange} if depth.strange else {}
+    )
 
 
 def entries_table(entries: Entries, now: datetime) -> Table:
     """A line for each entry."""
     table = Table("queue id", "state", "age", "tries", "next", "size", "from", "to", "last failure")
     for _, lying in entries:
+        if isinstance(lying, Unreadable):
+            continue  # see unreadable_lines
         entry = lying.entry
         envelope = entry.envelope
         first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
@@ -75,8 +81,30 @@ def entries_table(entries: Entries, now: datetime) -> Table:
     return table
 
 
-def entry_record(lying: Lying) -> dict[str, Any]:
+def unreadable_lines(entries: Entries, now: datetime) -> Text:
+    """A line for each that cannot be read, with the reason in full."""
+    text = Text()
+    for _, found in entries:
+        if isinstance(found, Unreadable):
+            state = found.state.value if found.state else "no state"
+            about = f"{found.queue_id}  {state}  {_age(now - found.since)}  {_size(len(found.payload))}  "
+            text.append_text(_plain(f"{about}unreadable: {found.why}")).append("\n")
+    return text
+
+
+def entry_record(lying: Found) -> dict[str, Any]:
     """An entry for programs, without its content."""
+    if isinstance(lying, Unreadable):
+        return {
+            "queue_id": lying.queue_id,
+            "state": lying.state.value if lying.state else None,
+            "domain": _domain(lying.site) if lying.site else None,
+            "sequence": lying.sequence,
+            "size": len(lying.payload),
+            "subject": lying.came_from,
+            "since": lying.since.isoformat(),
+            "unreadable": lying.why,
+        }
     entry = lying.entry
     return {
         "queue_id": entry.queue_id,
@@ -93,6 +121,34 @@ def entry_record(lying: Lying) -> dict[str, Any]:
         "failures": msgspec.to_builtins(entry.failures),
         "reason": entry.reason,
     }
+
+
+def shown_record(shown: Shown | Unreadable) -> dict[str, Any]:
+    """An entry with the header of its message, for programs."""
+    if isinstance(shown, Unreadable):
+        return entry_record(shown)
+    return {**entry_record(shown.lying), "header": shown.header}
+
+
+def unreadable_text(found: Unreadable) -> Text:
+    """What is known of a message that is no entry; never its payload."""
+    facts = [
+        ("queue id", found.queue_id),
+        ("state", f"{found.state.value if found.state else 'none'} (sequence {found.sequence})"),
+        ("unreadable", found.why),
+        ("subject", found.came_from),
+        ("since", f"{found.since:%Y-%m-%d %H:%M:%S} UTC"),
+        ("headers", ", ".join(sorted(found.headers))),
+        ("payload", f"{len(found.payload)} octets"),
+    ]
+    return _facts(facts)
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> Text:
+    text = Text()
+    for name, value in facts:
+        text.append(f"{name:>12}  ", style="dim").append_text(_plain(value)).append("\n")
+    return text
 
 
 def full_text(shown: Shown) -> Text:
@@ -112,10 +168,7 @@ def full_text(shown: Shown) -> Text:
         *([("last failure", _outcome(entry.last))] if entry.last else []),
         *(("failed", f"{recipient.address}: {_outcome(outcome)}") for recipient, outcome in entry.failures),
     ]
-    text = Text()
-    for name, value in facts:
-        text.append(f"{name:>12}  ", style="dim").append_text(_plain(value)).append("\n")
-    text.append("\n")
+    text = _facts(facts).append("\n")
     for line in (entry.trace + shown.header).replace("\r\n", "\n").split("\n"):
         text.append_text(_plain(line.expandtabs())).append("\n")
     return text

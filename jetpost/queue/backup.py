@@ -1,8 +1,9 @@
 """A copy of the queue outside of it, and the way back.
 
 A backup is a tar archive, written and read as a stream: `jetpost-backup.json` (what it is), then pages of entries
-(`entries/<n>.jsonl`, a line of JSON each) and the chunks of large contents before the entries that need them
-(`content/<content-id>/<n>`), then `end.json` (that it is whole). Each member carries its digest.
+(`entries/<n>.jsonl`, a line of JSON each), the chunks of large contents before the entries that need them
+(`content/<content-id>/<n>`) and what is no readable entry (`unreadable/<n>.json`), then `end.json` (that it is whole).
+Each member carries its digest.
 
 It is taken beside the running services and in the order of the queue. What moves meanwhile comes again further back,
 and then its later state counts. Restoring repeats nothing: what lies in the queue already is left as it is.
@@ -21,9 +22,12 @@ from typing import BinaryIO, NamedTuple
 from jetpost.jetstream import Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.commit import Unavailable
-from jetpost.queue.entry import Entry, shard_of
+from jetpost.queue.entry import Entry, shard_of, stored_form
 from jetpost.queue.large import ContentMissing, Writer
 from jetpost.queue.queue import Queue
+from jetpost.queue.shard import Lying
+from jetpost.queue.unreadable import Unreadable
+from jetpost.reason import reason_of
 
 FORMAT = 1
 _HEAD, _END = "jetpost-backup.json", "end.json"
@@ -44,7 +48,7 @@ class Archive:
     def __init__(self, file: BinaryIO) -> None:
         self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 — closed by `finish`
         self._page = bytearray()
-        self._pages = 0
+        self._pages = self._unreadable = 0
         self.entries = 0
         self._add(_HEAD, _json({"format": FORMAT, "made": datetime.now(UTC).isoformat()}))
 
@@ -62,6 +66,12 @@ class Archive:
         self.entries += not again
         if len(self._page) >= _PAGE_BYTES:
             self._turn()
+
+    def unreadable(self, found: Unreadable) -> None:
+        """Add what is no readable entry, as it is."""
+        self._unreadable += 1
+        self.entries += 1
+        self._add(f"unreadable/{self._unreadable:08d}.json", _json(found.record()))
 
     def chunk(self, content_id: str, number: int, octets: bytes) -> None:
         """Add a chunk of large content."""
@@ -94,6 +104,9 @@ async def back_up(queue: Queue, file: BinaryIO) -> int:
     contents: dict[str, bool] = {}
     for shard in queue.shards:
         async for lying in shard.walk(shard.states()):
+            if isinstance(lying, Unreadable):
+                archive.unreadable(lying)
+                continue
             entry = lying.entry
             if isinstance(entry.content, Reference):
                 content_id = entry.content.content_id
@@ -140,6 +153,8 @@ async def restore(queue: Queue, file: BinaryIO) -> Restored:
             await restoring.chunk(name.split("/")[1], octets)
         elif name.startswith("entries/"):
             await restoring.page(octets)
+        elif name.startswith("unreadable/"):
+            await restoring.unreadable(Unreadable.of(json.loads(octets)))
     await restoring.finish()
     if expected is None:
         raise Unusable(f"the backup is cut off; {restoring.entries} entries of it are in the queue")
@@ -169,7 +184,9 @@ class _Restoring:
         lines = [json.loads(line) for line in octets.splitlines()]
         batch: list[Entry] = []
         for line in lines:
-            entry = Entry.decode(line["subject"], line["envelope"], base64.b64decode(line["payload"]))
+            entry = await self._read(line["subject"], line["envelope"], base64.b64decode(line["payload"]))
+            if entry is None:
+                continue
             if isinstance(entry.content, Reference):
                 self._needed.add(entry.content.content_id)
             if line.get("again"):
@@ -182,6 +199,22 @@ class _Restoring:
                 await self._put_all(batch)
                 batch = []
         await self._put_all(batch)
+
+    async def unreadable(self, found: Unreadable) -> None:
+        """Hold what is no readable entry, with its payload as it was."""
+        if await self._queue.put_back(found):
+            self.entries += 1
+        else:
+            self.there_already += 1
+
+    async def _read(self, subject: str, record: str, payload: bytes) -> Entry | None:
+        """An entry that another version wrote may be unreadable here: it is held."""
+        try:
+            return Entry.decode(subject, record, payload)
+        except ValueError as error:
+            headers, whole = stored_form(record, payload)
+            await self.unreadable(Unreadable(reason_of(error), subject, 0, headers, whole, datetime.now(UTC)))
+            return None
 
     async def finish(self) -> None:
         """Content that was copied while its last entry ended belongs to nobody."""
@@ -212,7 +245,8 @@ class _Restoring:
     async def _replace(self, entry: Entry) -> None:
         """A later state of an entry that was put before; when somebody has taken it on since, theirs counts."""
         shard = self._queue.shards[shard_of(entry.queue_id, len(self._queue.shards))]
-        if (found := await shard.latest(entry.key)) is not None:
+        found = await shard.latest(entry.key)
+        if isinstance(found, Lying):
             await self._queue.move(shard, found, [entry])
 
 

@@ -1,21 +1,21 @@
 """Where claims come from: the entries of one state, of every shard, as far as there is room for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, Self
 
 import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from jetpost.queue.claim import Claim, Settled
-from jetpost.queue.entry import Entry, Site
+from jetpost.queue.entry import Site
 from jetpost.queue.names import consumer_name
 from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard
+from jetpost.queue.shard import Shard, read
 from jetpost.queue.states import State
-from jetpost.reason import reason_of
+from jetpost.queue.unreadable import Unreadable
 from jetpost.tasks import end
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
@@ -26,6 +26,7 @@ RESUMED = Counter(
 )
 
 _NOT_TO_US = b'-NAK {"delay": %d}' % int(LAST_ANSWER_S * 1e9)
+_LATER = b'-NAK {"delay": %d}' % int(3600 * 1e9)
 _IDLE_PARKED_S = 300
 _TO_BEGIN_WITH = 1024
 """Octets, over all shards: a pull that asks for less than an ordinary entry brings one all the same."""
@@ -61,32 +62,41 @@ class Memory:
         return max(min(left, share), 0 if held else _TO_BEGIN_WITH)
 
 
+class Shared(NamedTuple):
+    """What the consumers of a process have in common."""
+
+    settings: QueueSettings
+    settled: Settled
+    hold: Callable[[Shard, Unreadable], Awaitable[bool]]
+    """Moves what cannot be read to `held`; False when that can never be stored."""
+    is_paused: Callable[[], bool] = lambda: False
+    """Whether nothing is to be taken: what became of it could not be written down, and it would be done again."""
+
+
 class Consumer:
     """Claims of one state (and, for parked entries, one site) from every shard, as an asynchronous iterator."""
 
     def __init__(
         self,
         shards: Iterable[Shard],
-        settings: QueueSettings,
-        settled: Settled,
+        shared: Shared,
         *,
         state: State,
         site: Site | None,
         max_claims: int,
         memory: Memory,
-        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state = state
         self.site = site
-        self._settings = settings
-        self._settled = settled
+        self._settings = shared.settings
+        self._settled = shared.settled
+        self._hold = shared.hold
+        self._is_paused = shared.is_paused
         self._max_claims = max_claims
         self._memory = memory
-        self._is_paused = is_paused
-        """Whether nothing is to be taken: what became of it could not be written down, and it would be done again."""
         self._live: dict[tuple[int, int], Claim] = {}
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
-        ordinary_bytes = settings.inline_bytes + ORDINARY_HEADER_BYTES
+        ordinary_bytes = shared.settings.inline_bytes + ORDINARY_HEADER_BYTES
         self._pulls = [Pull(self, shard, ordinary_bytes) for shard in shards]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
@@ -164,12 +174,12 @@ class Consumer:
             RESUMED.labels("self").inc()
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
-        try:
-            entry = Entry.read(message.subject, message.headers or {}, message.data)
-        except ValueError as error:
-            # Left unacknowledged: a newer version may be able to read it. It is never dropped.
-            log.error("unreadable entry", subject=message.subject, error=reason_of(error))  # noqa: TRY400 — data, no bug
+        found = read(message.subject, message.headers or {}, message.data, sequence, metadata.timestamp)
+        if isinstance(found, Unreadable):
+            if not await self._hold(shard, found):
+                await shard.jetstream.tell(message.reply, _LATER)
             return
+        entry = found.entry
         if (times > 1 or sequence <= suspect) and await shard.last(entry.key) > sequence:
             RESUMED.labels("other").inc()
             log.info("resumed", queue_id=entry.queue_id, sequence=sequence)

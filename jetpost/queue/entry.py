@@ -6,9 +6,10 @@ content), payload the content, or nothing when the content is kept by reference.
 `Jetpost-Envelope-Octets` says how much of it is record.
 """
 
+import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Any, Self
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -27,9 +28,21 @@ from jetpost.queue.names import (
     site_of,
 )
 from jetpost.queue.states import MOVES, State
+from jetpost.queue.unreadable import REASON_HEADER
 from jetpost.reason import reason_of
 
-__all__ = ("Entry", "QueueId", "Site", "domain_of", "fresh_queue_id", "is_entry", "shard_of", "site_of")
+__all__ = (
+    "NO_ENTRY",
+    "Entry",
+    "QueueId",
+    "Site",
+    "domain_of",
+    "fresh_queue_id",
+    "is_entry",
+    "shard_of",
+    "site_of",
+    "stored_form",
+)
 
 ENVELOPE_HEADER = "Jetpost-Envelope"
 OCTETS_HEADER = "Jetpost-Envelope-Octets"
@@ -37,8 +50,16 @@ _MOST_IN_A_HEADER = 48 * 1024
 """nats-server takes 65 535 octets of headers in all, ours and its own (error 10097)."""
 
 
+NO_ENTRY = "unreadable entry: "
+_OCTETS = re.compile(r"[0-9]{1,9}")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 def is_entry(headers: Mapping[str, str]) -> bool:
-    """Whether a stored message is an entry; otherwise it is a tombstone."""
+    """Whether a stored message is meant to be an entry."""
     return ENVELOPE_HEADER in headers or OCTETS_HEADER in headers
 
 
@@ -46,21 +67,29 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON of the envelope header. New fields need defaults: older entries must stay readable."""
 
     envelope: Envelope
-    arrived: datetime
-    expires: datetime
+    arrived: _Time
+    expires: _Time
     trace: str = ""
-    attempts: int = 0
-    attempted: datetime | None = None
-    due: datetime | None = None
+    attempts: _Count = 0
+    attempted: _Time | None = None
+    due: _Time | None = None
     failures: tuple[tuple[Recipient, Outcome], ...] = ()
     last: Outcome | None = None
     content_id: str = ""
-    size: int = 0
+    size: _Count = 0
     reason: str = ""
 
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Record)
+
+
+def stored_form(record: str, content: bytes) -> tuple[dict[str, str], bytes]:
+    """Headers and payload for a record and an inline content."""
+    octets = record.encode()
+    if len(octets) <= _MOST_IN_A_HEADER:
+        return {ENVELOPE_HEADER: record}, content
+    return {OCTETS_HEADER: str(len(octets))}, octets + content
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,19 +182,22 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     def message(self) -> tuple[dict[str, str], bytes]:
         """The headers and the payload under which the entry is stored; see `read`."""
-        record, content = self.encode()
-        octets = record.encode()
-        if len(octets) <= _MOST_IN_A_HEADER:
-            return {ENVELOPE_HEADER: record}, content
-        return {OCTETS_HEADER: str(len(octets))}, octets + content
+        return stored_form(*self.encode())
 
     @classmethod
     def read(cls, subject: str, headers: Mapping[str, str], payload: bytes) -> Self:
-        """The entry of a stored message; ValueError when it is none of ours."""
-        if OCTETS_HEADER not in headers:
-            return cls.decode(subject, headers.get(ENVELOPE_HEADER, ""), payload)
-        octets = int(headers[OCTETS_HEADER])
-        return cls.decode(subject, payload[:octets], payload[octets:])
+        """The entry of a stored message; ValueError, and nothing else, when it is none of ours."""
+        if (told := headers.get(OCTETS_HEADER)) is not None:
+            if not _OCTETS.fullmatch(told) or int(told) > len(payload):
+                raise ValueError(f"{NO_ENTRY}{OCTETS_HEADER} is {told[:20]!r}, the payload has {len(payload)}")
+            entry = cls.decode(subject, payload[: int(told)], payload[int(told) :])
+        elif (record := headers.get(ENVELOPE_HEADER)) is not None:
+            entry = cls.decode(subject, record, payload)
+        else:
+            raise ValueError(f"{NO_ENTRY}it has no {ENVELOPE_HEADER}")
+        if entry.state is State.HELD and not entry.reason and REASON_HEADER in headers:
+            return msgspec.structs.replace(entry, reason=headers[REASON_HEADER])
+        return entry
 
     def encode(self) -> tuple[str, bytes]:
         """The record as JSON, and the content when it is inline."""
@@ -189,28 +221,50 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, subject: str, encoded: str | bytes, content: bytes) -> Self:
-        """The entry under `subject` with a record and an inline content; ValueError when it is none of ours."""
+        """The entry under `subject` with a record and an inline content.
+
+        ValueError, whatever is wrong with it: who wrote it may have been another version, or nobody of ours.
+        """
         try:
             _, state, site, queue_id = subject.split(".")
-            domain_of(site)
-            if not is_queue_id(queue_id):
-                raise BadName(f"{queue_id[:100]!r} is no queue id")
             record = _decoder.decode(encoded)
+            _insist_on_sense(site, queue_id, record)
             return cls(
                 queue_id=QueueId(queue_id),
                 site=Site(site),
                 state=State(state),
                 envelope=record.envelope,
                 content=Reference(record.content_id, record.size) if record.content_id else Inline(content),
-                arrived=record.arrived,
-                expires=record.expires,
+                arrived=_utc(record.arrived),
+                expires=_utc(record.expires),
                 trace=record.trace,
                 attempts=record.attempts,
-                attempted=record.attempted,
-                due=record.due,
+                attempted=record.attempted and _utc(record.attempted),
+                due=record.due and _utc(record.due),
                 failures=record.failures,
                 last=record.last,
                 reason=record.reason,
             )
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise ValueError(f"unreadable entry {subject}: {reason_of(error)}") from error
+        except Exception as error:  # RecursionError and OverflowError, too: any octets may lie there
+            raise ValueError(f"{NO_ENTRY}{reason_of(error)[:300]}") from error
+
+
+def _insist_on_sense(site: str, queue_id: str, record: _Record) -> None:
+    """ValueError when there is nobody to deliver to, or a name that would not stay what it is."""
+    domain_of(site)
+    if not is_queue_id(queue_id):
+        raise BadName(f"{queue_id[:100]!r} is no queue id")
+    if not record.envelope.recipients:
+        raise ValueError("it has no recipient")
+    if record.content_id and not is_queue_id(record.content_id):
+        raise BadName(f"{record.content_id[:100]!r} is no content id")
+    envelope = record.envelope
+    said = [envelope.reverse_path, envelope.body, envelope.ret, envelope.envid]
+    for recipient in envelope.recipients:
+        said += (recipient.address, recipient.orcpt, *recipient.notify)
+    if _CONTROLS.search("".join(said)):
+        raise ValueError("a control character stands in its envelope")
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo is UTC else time.astimezone(UTC)

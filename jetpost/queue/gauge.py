@@ -10,6 +10,7 @@ from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.queue import Queue
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
 
 DEPTH = Gauge("jetpost_queue_depth", "Entries in the queue. Labels: `state`.", ["state"])
@@ -43,8 +44,10 @@ async def watch(queue: Queue, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
             await _look(queue)
-        except (Unreachable, ApiError, ValueError) as error:
+        except (Unreachable, ApiError) as error:
             log.warning("cannot look at the queue", error=reason_of(error))
+        except Exception:  # a bug must not end the gauges
+            log.exception("cannot look at the queue")
         try:
             async with asyncio.timeout(_EVERY_S):
                 await stopping.wait()
@@ -83,7 +86,11 @@ async def _subjects(shard: Shard, state: State) -> int:
 
 
 async def _age(queue: Queue, state: State) -> float:
-    oldest = [found.entry.arrived for shard in queue.shards if (found := await shard.oldest(state)) is not None]
+    oldest = [
+        found.since if isinstance(found, Unreadable) else found.entry.arrived
+        for shard in queue.shards
+        if (found := await shard.oldest(state)) is not None
+    ]
     return max((datetime.now(UTC) - min(oldest)).total_seconds(), 0) if oldest else 0
 
 

@@ -1,14 +1,18 @@
 """Looking at the queue beside its consumers: depth, entries, one message."""
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
 from jetpost.queue.entry import Site
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.shard import Found, Lying, Shard
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 
 _PAGE = 100_000
+_STATES = frozenset(State)
+_SEQUENCE = re.compile(r"u([0-9]{1,18})")
 
 
 class Depth(NamedTuple):
@@ -16,39 +20,44 @@ class Depth(NamedTuple):
 
     by_state: dict[State, int]
     by_state_and_site: dict[tuple[State, Site], int]
+    strange: int = 0
+    """Messages under subjects that no entry has: nobody takes them."""
 
 
 async def depth(queue: Queue, state: State | None = None) -> Depth:
     """Entries by state and site, counted by the server. A second for each 100 000 of them: not for every scrape."""
     counts: Counter[tuple[State, Site]] = Counter()
+    strange = 0
     for shard in queue.shards:
-        await _count(shard, state, counts)
+        strange += await _count(shard, state, counts)
     by_state: Counter[State] = Counter()
     for (where, _), number in counts.items():
         by_state[where] += number
-    return Depth(dict(by_state), dict(counts))
+    return Depth(dict(by_state), dict(counts), strange)
 
 
-async def _count(shard: Shard, state: State | None, counts: Counter[tuple[State, Site]]) -> None:
-    offset = 0
+async def _count(shard: Shard, state: State | None, counts: Counter[tuple[State, Site]]) -> int:
+    offset = strange = 0
     while True:
         question = {"subjects_filter": shard.states(state), "offset": offset}
         answer = await shard.jetstream.api(f"STREAM.INFO.{shard.stream}", question)
         subjects = answer["state"].get("subjects") or {}
         for subject, number in subjects.items():
-            _, where, site, _ = subject.split(".")
-            if where != State.DONE.value:
-                counts[State(where), Site(site)] += number
+            tokens = subject.split(".")
+            if len(tokens) != 4 or tokens[1] not in _STATES:
+                strange += number
+            elif tokens[1] != State.DONE.value:
+                counts[State(tokens[1]), Site(tokens[2])] += number
         offset += _PAGE
         if offset >= answer.get("total", 0):
-            return
+            return strange
 
 
-async def entries(
+async def everything(
     queue: Queue, *, state: State | None = None, site: Site | None = None, limit: int = 100
-) -> list[tuple[int, Lying]]:
-    """The first `limit` entries in the order of the queue, each with its shard's number."""
-    found: list[tuple[int, Lying]] = []
+) -> list[tuple[int, Found]]:
+    """The first `limit` entries in the order of the queue, each with its shard's number; unreadable ones as well."""
+    found: list[tuple[int, Found]] = []
     for shard in queue.shards:
         async for stored in shard.walk(shard.states(state, site)):
             if len(found) >= limit:
@@ -57,10 +66,35 @@ async def entries(
     return found
 
 
-async def show(queue: Queue, queue_id: str) -> list[tuple[int, Lying]]:
-    """Every live entry of one message, whatever its state and site, each with its shard's number."""
-    return [
+async def entries(
+    queue: Queue, *, state: State | None = None, site: Site | None = None, limit: int = 100
+) -> list[tuple[int, Lying]]:
+    """Of the first `limit` in the order of the queue those that are entries, each with its shard's number."""
+    return _readable(await everything(queue, state=state, site=site, limit=limit))
+
+
+async def called(queue: Queue, queue_id: str) -> list[tuple[int, Found]]:
+    """All that is called `queue_id`, whatever its state and site, each with its shard's number.
+
+    What has no queue id is called `u<sequence>`.
+    """
+    found: list[tuple[int, Found]] = [
         (shard.number, stored)
         for shard in queue.shards
         async for stored in shard.walk(f"{shard.prefix}.*.*.{queue_id}")
     ]
+    if not found and (by_sequence := _SEQUENCE.fullmatch(queue_id)) is not None:
+        for shard in queue.shards:
+            at = await shard.at(int(by_sequence[1]))
+            if isinstance(at, Unreadable) and at.queue_id == queue_id:
+                found.append((shard.number, at))
+    return found
+
+
+async def show(queue: Queue, queue_id: str) -> list[tuple[int, Lying]]:
+    """Every live entry of one message, whatever its state and site, each with its shard's number."""
+    return _readable(await called(queue, queue_id))
+
+
+def _readable(found: list[tuple[int, Found]]) -> list[tuple[int, Lying]]:
+    return [(number, stored) for number, stored in found if isinstance(stored, Lying)]

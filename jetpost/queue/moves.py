@@ -119,16 +119,12 @@ class Moves:
             last = await claim.shard.last(claim.entry.key)
         if 0 < last <= claim.sequence:
             return False
-        try:
-            found = await claim.shard.latest(claim.entry.key)
-        except ValueError:  # written by a newer version, say: it has moved all the same
-            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state="unreadable")
-            return True
+        found = await claim.shard.latest(claim.entry.key)
         ours = {successor.state for successor in successors if successor.key == claim.entry.key}
-        if found is None or found.entry.state in ours or (State.RETRY in ours and found.entry.state is State.READY):
+        if found is None or found.state in ours or (State.RETRY in ours and found.state is State.READY):
             log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
         else:
-            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=found.entry.state.value)
+            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=str(found.state))
         return True
 
     async def _try_to_move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:

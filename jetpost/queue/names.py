@@ -22,6 +22,8 @@ _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuv
 _TOKENS = tuple(chr(octet) if octet in _PLAIN else "_" if octet == 0x2E else f"={octet:02x}" for octet in range(256))
 _SITE = re.compile(r"(?:[a-z0-9_-]|=[0-9a-f]{2})+")
 _ESCAPED = re.compile(rb"=([0-9a-f]{2})")
+_MOST_SITE = 1000
+"""A domain has 253 octets, a literal 252, and an octet three characters."""
 _NOWHERE = "=00"
 """The site of the empty domain."""
 _QUEUE_ID = re.compile(r"[0-9a-z]+(?:-[0-9a-z]+)*")
@@ -50,7 +52,7 @@ def domain_of(site: str) -> str:
     """The domain, in lower case, that a `site` token stands for. BadName when it is none."""
     if site == _NOWHERE:
         return ""
-    if _SITE.fullmatch(site):
+    if len(site) <= _MOST_SITE and _SITE.fullmatch(site):
         octets = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), site.encode().replace(b"_", b"."))
         try:
             domain = octets.decode("utf-8", "surrogatepass")
@@ -60,6 +62,15 @@ def domain_of(site: str) -> str:
         if domain and site_of(domain) == site:
             return domain
     raise BadName(f"{site[:100]!r} is no site")
+
+
+def is_site(token: str) -> bool:
+    """Whether a subject's `token` is a site."""
+    try:
+        domain_of(token)
+    except BadName:
+        return False
+    return True
 
 
 def fresh_queue_id(now: datetime, entropy: int) -> QueueId:

@@ -203,3 +203,5 @@ class Pull:
         except (Unreachable, ApiError, NatsError, OSError) as error:
             # It comes again after ack_wait.
             log.warning("cannot take an entry", subject=message.subject, error=reason_of(error))
+        except Exception:  # a bug costs this entry its turn, and nobody else theirs
+            log.exception("cannot take an entry", subject=message.subject)

@@ -24,20 +24,22 @@ from jetpost.queue.commit import (
     Unavailable,
     unavailable,
 )
-from jetpost.queue.consume import RESUMED, Consumer, Memory
+from jetpost.queue.consume import RESUMED, Consumer, Memory, Shared
 from jetpost.queue.doubt import Doubts
 from jetpost.queue.durability import Durability
 from jetpost.queue.entry import Entry, Site, shard_of
+from jetpost.queue.holding import Holding
 from jetpost.queue.keeper import Keeper
 from jetpost.queue.large import LargeContent
 from jetpost.queue.made import Made
 from jetpost.queue.moves import Moves
 from jetpost.queue.room import Room
 from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Lying, Shard
+from jetpost.queue.shard import Found, Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.stream import CONTENT_STREAM, provision
 from jetpost.queue.transition import publication
+from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 
@@ -74,6 +76,7 @@ class Queue:
         self._keeper = Keeper(jetstream, [*(shard.stream for shard in shards), CONTENT_STREAM])
         self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
         self._moves = Moves(self.content, self._committers)
+        self._holding = Holding(self._committers)
         self._settled = Settled()
         self._acks = Acks(jetstream, is_lone=settings.replicas == 1)
         self._consumers: list[Consumer] = []
@@ -194,16 +197,8 @@ class Queue:
     def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int | Memory) -> Consumer:
         """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
         memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
-        consumer = Consumer(
-            self.shards,
-            self.settings,
-            self._settled,
-            state=state,
-            site=site,
-            max_claims=max_claims,
-            memory=memory,
-            is_paused=lambda: self._room.write_error is not None,
-        )
+        shared = Shared(self.settings, self._settled, self._holding.hold, lambda: self._room.write_error is not None)
+        consumer = Consumer(self.shards, shared, state=state, site=site, max_claims=max_claims, memory=memory)
         self._consumers.append(consumer)
         return consumer
 
@@ -258,6 +253,28 @@ class Queue:
         """Move an entry that nobody has claimed. See `Moves.unclaimed`."""
         return await self._moves.unclaimed(shard, found, successors)
 
+    async def hold(self, shard: Shard, found: Unreadable) -> bool:
+        """Hold what cannot be read, wherever it lies. See `Holding.hold`."""
+        return await self._holding.hold(shard, found)
+
+    async def put_back(self, found: Unreadable) -> bool:
+        """Hold what a backup had that is no readable entry; False when it is there. Unreachable: away or full."""
+        number = shard_of(found.queue_id, len(self.shards))
+        return await self._holding.put_back(self.shards[number], found)
+
+    async def give_up(self, claim: Claim, error: Exception) -> None:
+        """Handling the claimed entry has failed, which is a bug: it comes again after `ack_wait_s`.
+
+        When it came too often it is held, as one that never comes to an outcome.
+        """
+        log.error("an entry could not be handled", queue_id=claim.entry.queue_id, exc_info=error)
+        if claim.times_delivered <= self.settings.quarantine_after:
+            claim.consumer.release(claim)
+            return
+        reason = f"claimed {claim.times_delivered} times, and handling it fails: {type(error).__name__}"
+        await self.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
+        log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)
+
     async def release(self, shard: Shard, held: Lying) -> bool:
         """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
 
@@ -267,6 +284,18 @@ class Queue:
         if held.entry.state is not State.HELD:
             raise ValueError(f"{held.entry.queue_id} is {held.entry.state}, not held")
         return await self.move(shard, held, [held.entry.moved(state, reason="")])
+
+    async def discard(self, shard: Shard, found: Found) -> bool:
+        """Delete an entry that is held, or what nobody takes, for good. False when somebody else moved it first.
+
+        An entry leaves a tombstone: what it was moved from, by a process that was killed then, does not come back.
+        """
+        if isinstance(found, Unreadable):
+            return await self._holding.discard(shard, found)
+        discarded = await self.move(shard, found, [])
+        if discarded:
+            await self.content.drop(found.entry)
+        return discarded
 
     async def _drop_content(self, claim: Claim) -> None:
         """Nobody needs the content any more, unless another hand has let something follow the entry."""

@@ -2,17 +2,20 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
-from jetpost.queue.entry import Entry, is_entry
+from jetpost.queue.entry import NO_ENTRY, Entry
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
+from jetpost.reason import reason_of
 
 _BATCH = 256
+_SEQUENCE = "Nats-Sequence"
 DEPOSED_S = 15.0
 """After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
 _NO_CONSUMER = 10014
@@ -27,6 +30,23 @@ class Lying(NamedTuple):
     entry: Entry
     since: datetime
     """When it came there."""
+
+    @property
+    def state(self) -> State:
+        """Where the entry stands."""
+        return self.entry.state
+
+
+Found = Lying | Unreadable
+"""What lies somewhere in the queue."""
+
+
+class Raw(NamedTuple):
+    """A stored message, octet for octet."""
+
+    subject: str
+    headers: bytes
+    payload: bytes
 
 
 class Shard(NamedTuple):
@@ -62,7 +82,7 @@ class Shard(NamedTuple):
         found = await _last(self.jetstream, self.stream, self.subject(key))
         return found is not None and int(found["seq"]) > sequence and found["subject"].split(".")[1] != State.DONE.value
 
-    async def latest(self, key: str) -> Lying | None:
+    async def latest(self, key: str) -> Found | None:
         """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
         return stored(await self.direct({"last_by_subj": self.subject(key)}))
 
@@ -70,7 +90,23 @@ class Shard(NamedTuple):
         """One direct get, served by any replica. Unreachable when nobody answers."""
         return await self.jetstream.request(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode())
 
-    async def oldest(self, state: State, *, beyond: int = 0) -> Lying | None:
+    async def at(self, sequence: int) -> Found | None:
+        """What lies at `sequence`; None when it is gone. Unreachable when nobody answers."""
+        return stored(await self.direct({"seq": sequence}))
+
+    async def raw(self, sequence: int) -> Raw | None:
+        """The message at `sequence` as the leader has it; None when it is gone."""
+        try:
+            answer = await self.jetstream.api(f"STREAM.MSG.GET.{self.stream}", {"seq": sequence})
+        except ApiError as error:
+            if error.err_code not in _NOT_THERE:
+                raise
+            return None
+        message = answer["message"]
+        hdrs, data = (base64.b64decode(message.get(part, "")) for part in ("hdrs", "data"))
+        return Raw(message["subject"], hdrs, data)
+
+    async def oldest(self, state: State, *, beyond: int = 0) -> Found | None:
         """The entry that has been longest in `state`, of those after the sequence `beyond`; or None."""
         message = await self.direct({"seq": beyond + 1, "next_by_subj": self.states(state)})
         return stored(message)
@@ -101,21 +137,22 @@ class Shard(NamedTuple):
         """Remove what lies under `key` before `sequence`. Unreachable or ApiError when that may not have happened."""
         await self.jetstream.api(f"STREAM.PURGE.{self.stream}", {"filter": self.subject(key), "seq": sequence})
 
-    async def walk(self, subjects: str, start: int = 1) -> AsyncIterator[Lying]:
+    async def walk(self, subjects: str, start: int = 1) -> AsyncIterator[Found]:
         """Every entry under `subjects` in the order of the queue, read in pages beside its consumers."""
         nc = self.jetstream.nc
         while True:
             inbox = nc.new_inbox()
             subscription = await nc.subscribe(inbox)
-            page: list[Lying] = []
+            page: list[Found] = []
+            begun = start
             try:
                 question = {"seq": start, "batch": _BATCH, "next_by_subj": subjects}
                 await nc.publish(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode(), reply=inbox)
                 while True:
                     message = await subscription.next_msg(self.jetstream.settings.request_timeout_s)
-                    if "Status" in (message.headers or {}):
+                    if _SEQUENCE not in (message.headers or {}):
                         break
-                    start = int((message.headers or {})["Nats-Sequence"]) + 1
+                    start = int((message.headers or {})[_SEQUENCE]) + 1
                     if (found := stored(message)) is not None:
                         page.append(found)
             except TimeoutError as error:
@@ -124,7 +161,7 @@ class Shard(NamedTuple):
                 await subscription.unsubscribe()
             for found in page:
                 yield found
-            if not page:
+            if start == begun:
                 return
 
 
@@ -154,13 +191,23 @@ async def _last(jetstream: JetStream, stream: str, subject: str) -> dict[str, An
     return found
 
 
-def stored(message: Msg) -> Lying | None:
-    """The entry in the answer to a direct get; None when there is none or it is no entry (a tombstone)."""
+def stored(message: Msg) -> Found | None:
+    """What the answer to a direct get holds; None when there is nothing, or a tombstone."""
     headers = message.headers or {}
-    if "Status" in headers or not is_entry(headers):
+    if _SEQUENCE not in headers:  # a status of the server; a stored message may have any other header
         return None
-    entry = Entry.read(headers["Nats-Subject"], headers, message.data)
-    return Lying(int(headers["Nats-Sequence"]), entry, time_of(headers["Nats-Time-Stamp"]))
+    subject = headers.get("Nats-Subject", "")
+    if subject.split(".")[1:2] == [State.DONE.value]:
+        return None
+    return read(subject, headers, message.data, int(headers[_SEQUENCE]), time_of(headers["Nats-Time-Stamp"]))
+
+
+def read(subject: str, headers: Mapping[str, str], payload: bytes, sequence: int, since: datetime) -> Found:
+    """The one door for whatever lies in the queue: an entry, or what cannot be read as one."""
+    try:
+        return Lying(sequence, Entry.read(subject, headers, payload), since)
+    except ValueError as error:
+        return Unreadable(reason_of(error).removeprefix(NO_ENTRY), subject, sequence, headers, payload, since)
 
 
 def time_of(stamp: str) -> datetime:

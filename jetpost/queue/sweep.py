@@ -164,7 +164,7 @@ async def every_shard(jetstream: JetStream) -> list[Shard]:
     numbers = [
         0 if name == "MAIL" else int(name.removeprefix("MAIL-"))
         for name in await stream_names(jetstream)
-        if name == "MAIL" or name.removeprefix("MAIL-").isdigit()
+        if name == "MAIL" or name.removeprefix("MAIL-").isdecimal()
     ]
     if not numbers:
         raise Unreachable("there is no stream of entries")

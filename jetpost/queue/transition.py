@@ -17,8 +17,7 @@ def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
     """`entry` for its stream, refused unless the latest sequence under its key is `expected` (0: none)."""
     headers, payload = entry.message()
     subject = shard.subject(entry.subject)
-    headers[_EXPECTED] = str(expected)
-    headers[_EXPECTED_SUBJECT] = shard.subject(entry.key)
+    headers |= guarded(shard, entry.key, expected)
     if expected == 0:
         # The duplicate table answers for an entry that was stored, taken and finished while its PubAck was lost.
         headers["Nats-Msg-Id"] = subject
@@ -28,13 +27,20 @@ def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
     return Publication(subject, headers, payload)
 
 
+def guarded(shard: Shard, key: str, expected: int) -> dict[str, str]:
+    """The headers of a message that is refused unless the latest sequence under `key` is `expected` (0: none)."""
+    return {_EXPECTED: str(expected), _EXPECTED_SUBJECT: shard.subject(key)}
+
+
+def tombstone(shard: Shard, key: str, sequence: int) -> Publication:
+    """The end of what lies under `key` at `sequence`."""
+    headers = {**guarded(shard, key, sequence), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"}
+    return Publication(shard.subject(key.replace("*", State.DONE.value, 1)), headers, b"")
+
+
 def fence(shard: Shard, key: str) -> Publication:
     """A tombstone under `key`, refused when anything lies there: once it is stored, no fresh entry can be."""
-    return Publication(
-        shard.subject(key.replace("*", State.DONE.value, 1)),
-        {_EXPECTED: "0", _EXPECTED_SUBJECT: shard.subject(key), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"},
-        b"",
-    )
+    return tombstone(shard, key, 0)
 
 
 def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
@@ -53,14 +59,5 @@ def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[E
     publications = [publication(shard, part, 0) for part in parts]
     publications += [publication(shard, successor, sequence) for successor in keeping]
     if not keeping:
-        tombstone = Publication(
-            shard.subject(f"mail.{State.DONE.value}.{entry.site}.{entry.queue_id}"),
-            {
-                _EXPECTED: str(sequence),
-                _EXPECTED_SUBJECT: shard.subject(entry.key),
-                "Nats-TTL": f"{TOMBSTONE_TTL_S}s",
-            },
-            b"",
-        )
-        publications.append(tombstone)
+        publications.append(tombstone(shard, entry.key, sequence))
     return tuple(publications)

@@ -114,6 +114,11 @@ CASES: dict[str, Case] = {
         lag("0+100", "0+100"),
         POD,
     ),
+    "entries-are-unreadable": Case(
+        of_pod("queue_unreadable_total", "0+1", 'state="ready", '),
+        "In mail 60 entries were unreadable within the last hour; they are held.",
+        of_pod("queue_unreadable_total", "7", 'state="ready", '),
+    ),
     "events-are-dropped": Case(
         of_pod("events_dropped_total", "0+6"),
         "In mail 60 events could not be stored; mail is not affected.",

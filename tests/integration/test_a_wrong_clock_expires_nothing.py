@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from jetpost.jetstream import JetStream, Nats
 from jetpost.queue.commit import Unavailable
+from jetpost.queue.listing import entries
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Lying
@@ -56,7 +57,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 async def only(system: System, state: State) -> Lying:
     async with opened(system.servers[0]) as queue:
         await system.queued(state.value)
-        (found,) = [lying async for lying in queue.shards[0].walk(f"mail.{state.value}.*.*")]
+        ((_, found),) = await entries(queue, state=state)
         return found
 
 
@@ -84,7 +85,7 @@ async def test_parked_mail_is_not_expired_by_a_clock_that_is_ahead(make_system: 
     async with opened(system.servers[0]) as queue:
         entry = fresh("parked-clock.test")
         assert await queue.enqueue([entry]) == Committed()
-        (lying,) = [lying async for lying in queue.shards[0].walk("mail.ready.*.*")]
+        ((_, lying),) = await entries(queue, state=State.READY)
         assert await queue.move(queue.shards[0], lying, [entry.moved(State.PARKED)])
     delivery = wrong(system._delivery(0), "delivery", 30)
     system.delivery.append(delivery)

@@ -15,6 +15,7 @@ from jetpost.queue.entry import Entry, QueueId, Site, site_of
 from jetpost.queue.listing import Depth
 from jetpost.queue.shard import Lying
 from jetpost.queue.states import State
+from jetpost.queue.unreadable import Unreadable
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = Deferred(EnhancedStatus(4, 7, 1), "greylisted", Reply(451, EnhancedStatus(4, 7, 1), ("later",)), "mx.dest.test")
@@ -105,3 +106,21 @@ def test_a_record_is_for_programs_and_has_no_content() -> None:
     assert record["domain"] == "dest.test"
     assert record["envelope"]["recipients"] == ({"address": "ann@dest.test"},)
     assert "secret" not in str(record)
+
+
+def test_what_is_unreadable_has_a_line_with_its_reason_and_moves_no_cursor() -> None:
+    odd = Unreadable("it has no\x1b[2J record", "mail.held.\x9b31m.x\u202e", 9, {"A\x07": "b"}, b"x" * 2000, NOW)
+    found: view.Entries = [(0, entry("ann@dest.test")), (0, odd)]
+
+    assert (
+        shown(view.unreadable_lines(found, NOW)) == "u9  held  0 s  2.0 kB  unreadable: it has no\ufffd[2J record\n\n"
+    )
+    assert "u9" not in shown(view.entries_table(found, NOW))
+    assert not any(control in shown(view.unreadable_text(odd)) for control in "\x1b\x9b\x07\u202e")
+    assert view.entry_record(odd)["unreadable"] == "it has no\x1b[2J record"
+
+
+def test_a_token_that_is_no_site_is_shown_as_it_is() -> None:
+    depth = Depth({State.PARKED: 1}, {(State.PARKED, Site("\x1b[31m*")): 1}, 2)
+    assert "\ufffd[31m*" in shown(view.depth_table(depth))
+    assert view.depth_record(depth)["strange"] == 2
