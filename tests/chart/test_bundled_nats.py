@@ -50,23 +50,22 @@ class Node(Process):
 
     def __init__(self, number: int, manifests: list[Manifest], places: Sequence[dict[int, int]], folder: Path) -> None:
         self.pod = f"jetpost-nats-{number}"
+        self.manifests = manifests
         self.ports = places[number]
         self.folder = folder / self.pod
         (self.folder / "tls").mkdir(parents=True)
         for key, content in secret(manifests, "jetpost-nats-tls").items():
             (self.folder / "tls" / key).write_bytes(content)
-        self._container = named(manifests, "StatefulSet", "jetpost-nats")["spec"]["template"]["spec"]["containers"][0]
+        pod = named(manifests, "StatefulSet", "jetpost-nats")["spec"]["template"]["spec"]
+        self._container = pod["containers"][0]
+        (self._before,) = pod["initContainers"]
         self._places = places
         conf = self.folder / "nats.conf"
         rendered = named(manifests, "ConfigMap", "jetpost-nats")["data"]["nats.conf"]
-        conf.write_text(self._here(rendered).replace("18GB", "1GB"))
+        conf.write_text(re.sub(r"max_file_store: \d+", "max_file_store: 1GB", self._here(rendered)))
         (self.folder / "data").mkdir()
-        here = {
-            "python": sys.executable,
-            "nats-server": executable(),
-            "/data": str(self.folder / "data"),
-            "/etc/nats/config/nats.conf": str(conf),
-        }
+        self._places_of = {"/data": str(self.folder / "data"), "/etc/nats/config/nats.conf": str(conf)}
+        here = {"python": sys.executable, "nats-server": executable(), **self._places_of}
         super().__init__(self.pod, [here.get(word, word) for word in self._container["command"]], self.folder / "log")
         self.environment = self._environment(secret(manifests, "jetpost-nats-auth"))
 
@@ -74,6 +73,7 @@ class Node(Process):
         for port in PORTS:
             text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{self.ports[port]}")
             text = text.replace(f"client=127.0.0.1:{port}", f"client=127.0.0.1:{self.ports[port]}")
+            text = text.replace(f"https://127.0.0.1:{port}", f"https://127.0.0.1:{self.ports[port]}")
             for number, ports in enumerate(self._places):
                 pod = f"jetpost-nats-{number}.jetpost-nats.mail.svc"
                 text = text.replace(f"{pod}:{port}", f"127.0.0.1:{ports[port]}")
@@ -130,9 +130,24 @@ class Node(Process):
     async def is_well(self, probe: str = "readinessProbe") -> bool:
         """What one of its probes says."""
         assert self.exit_status is None, self.log_tail()
-        asked = self._container[probe]["httpGet"]
-        assert asked["scheme"] == "HTTPS"
-        return await self.asked(asked["path"]) is not None
+        asked = self._container[probe]
+        if "exec" in asked:
+            return await self.ran(asked["exec"]["command"]) == 0
+        assert asked["httpGet"]["scheme"] == "HTTPS"
+        return await self.asked(asked["httpGet"]["path"]) is not None
+
+    async def ran(self, command: Sequence[str], name: str = "probe") -> int:
+        """Run a command of the pod beside the server; its exit status. What it said is in the file `name`."""
+        here = {"python": sys.executable, "jetpost": str(Path(sys.executable).with_name("jetpost")), **self._places_of}
+        words = [here.get(word, self._here(word).replace("/proc/1/fd/2", str(self.log_file))) for word in command]
+        process = Process(name, words, self.folder / name)
+        process.log_file.unlink(missing_ok=True)
+        process.launch()
+        return await process.gone()
+
+    async def checked(self) -> int:
+        """What its init container ends with."""
+        return await self.ran(self._before["command"], "store")
 
     async def ready(self) -> None:
         await eventually_asked(self.is_well, f"{self.pod} is ready\n{self.log_tail()}")

@@ -106,6 +106,30 @@ terminationGracePeriodSeconds: {{ add .Values.nats.bundled.lameDuckSeconds 30 }}
 {{- end }}
 {{- end }}
 
+{{/* A size such as 20Gi (Kubernetes: a G is 10^9) or 18GB (nats-server: a GB is 2^30), in octets. */}}
+{{- define "jetpost.nats.octets" -}}
+{{- $units := dict "M" 1000000 "G" 1000000000 "T" 1000000000000 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "MB" 1048576 "GB" 1073741824 "TB" 1099511627776 -}}
+{{- mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[A-Za-z]+$" .) | int64) -}}
+{{- end }}
+
+{{/*
+How much JetStream may store, in octets. It counts messages alone: the file system, Raft logs, blocks that wait for
+compaction and state files need a tenth and 128 MiB beside them.
+*/}}
+{{- define "jetpost.nats.maxFileStore" -}}
+{{- $storage := .Values.nats.bundled.storage -}}
+{{- $volume := include "jetpost.nats.octets" $storage.size | int64 -}}
+{{- with $storage.maxFileStore -}}
+{{- $most := div (mul $volume 95) 100 -}}
+{{- if gt (include "jetpost.nats.octets" . | int64) $most -}}
+{{- fail (printf "nats.bundled.storage.maxFileStore: %s do not fit on a volume of %s, beside its file system: leave it empty, or give less than %d MB" . $storage.size (div $most 1048576)) -}}
+{{- end -}}
+{{- include "jetpost.nats.octets" . -}}
+{{- else -}}
+{{- max (div $volume 2) (sub (div (mul $volume 9) 10) 134217728) -}}
+{{- end -}}
+{{- end }}
+
 {{/* nats.conf of the bundled nodes. What is secret comes from the environment. */}}
 {{- define "jetpost.nats.conf" -}}
 server_name: $POD_NAME
@@ -124,7 +148,7 @@ tls {
 authorization { user: $NATS_USER, password: $NATS_PASSWORD }
 jetstream {
   store_dir: "/data"
-  max_file_store: {{ .Values.nats.bundled.storage.maxFileStore }}
+  max_file_store: {{ include "jetpost.nats.maxFileStore" . }}
   max_memory_store: 64MB
   sync_interval: always  # a message is acknowledged after fsync
   limits { batch { max_inflight_per_stream: 500, max_inflight_total: 5000 } }

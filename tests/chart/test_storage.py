@@ -1,0 +1,304 @@
+"""The volume of a nats-server: what JetStream may fill of it, what is looked at before, and what a full one leaves.
+
+The servers are real, with the rendered configuration and the rendered commands; a volume is a small file system in
+memory.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import nats
+import nats.errors
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client as NatsClient
+from nats.js.api import StreamConfig
+
+from jetpost.up.probe import free_port
+from tests.chart.test_bundled_nats import MINIMAL, PORTS, Node, Rendered, cluster, secret
+from tests.fixtures.chart import named, render
+from tests.fixtures.eventually import eventually, eventually_asked
+
+__all__ = ["cluster"]
+pytestmark = [pytest.mark.chart, pytest.mark.asyncio(loop_scope="session")]
+
+MIB = 1024 * 1024
+CONTENT = b"x" * MIB
+STREAM = "jetstream/$G/streams/MAIL"
+
+
+def limit(*settings: str) -> int:
+    conf = named(render(MINIMAL, *settings), "ConfigMap", "jetpost-nats")["data"]["nats.conf"]
+    found = re.search(r"max_file_store: (\d+)$", conf, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "octets"),
+    [
+        ("20Gi", 20 * 2**30),
+        ("1Gi", 2**30),
+        ("100Mi", 100 * MIB),
+        ("1Mi", MIB),
+        ("500M", 500 * 10**6),
+        ("5G", 5 * 10**9),
+        ("2T", 2 * 10**12),
+        ("16Ti", 16 * 2**40),
+    ],
+)
+async def test_the_size_alone_is_enough(size: str, octets: int) -> None:
+    found = limit(f'nats.bundled.storage.size="{size}"')
+
+    assert octets / 2 <= found <= octets * 0.9
+    assert octets - found >= min(128 * MIB, octets / 2)
+
+
+async def test_a_limit_that_fits_is_taken() -> None:
+    assert limit('nats.bundled.storage.maxFileStore="15GB"') == 15 * 2**30
+    assert limit('nats.bundled.storage.maxFileStore="19GB"') == 19 * 2**30
+    assert limit('nats.bundled.storage.size="1Ti"', 'nats.bundled.storage.maxFileStore="900MB"') == 900 * MIB
+
+
+@contextlib.contextmanager
+def small_volume(node: Node, mib: int) -> Iterator[Path]:
+    """A volume of so many MiB in the place of the node's data; needs root."""
+    folder = node.folder / "data"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "jetpost-test", folder], check=True)  # noqa: S603, S607
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S603, S607
+
+
+def occupy(volume: Path, left_mib: int) -> None:
+    """Let somebody else take the volume, but for so many MiB."""
+    room = os.statvfs(volume)
+    with (volume / "other").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_mib * MIB)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def lone(tmp_path: Path) -> AsyncIterator[Node]:
+    """A server alone, not started."""
+    node = Node(0, render(MINIMAL, "nats.bundled.replicas=1"), [{port: free_port() for port in PORTS}], tmp_path)
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+async def connected(node: Node) -> NatsClient:
+    login = secret(node.manifests, "jetpost-nats-auth")
+    options = {"user": login["user"].decode(), "password": login["password"].decode(), "error_cb": _nothing}
+    trust = ssl.create_default_context(cafile=str(node.ca_file))
+    return await nats.connect(node.url, tls=trust, allow_reconnect=False, **options)
+
+
+async def _nothing(_: Exception) -> None:
+    """What a server says is seen in what it does not answer."""
+
+
+async def filled(connection: NatsClient, replicas: int, most: int = 400) -> int:
+    """Publish until there is no room; how many messages were answered."""
+    stream = connection.jetstream(timeout=3)
+    await stream.add_stream(StreamConfig("MAIL", subjects=["mail.>"], num_replicas=replicas))
+    for number in range(most):
+        try:
+            await stream.publish("mail.x", CONTENT)
+        except nats.errors.Error:
+            return number
+    return most
+
+
+async def says(node: Node, text: str) -> bool:
+    """Whether its health does."""
+    told = await node.told("/healthz?details=true")
+    return told is not None and text in told
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a small volume")
+
+
+@needs_root
+async def test_a_lone_server_takes_mail_again_when_its_disk_has_room(lone: Node) -> None:
+    with small_volume(lone, 200) as volume:
+        lone.launch()
+        await lone.ready()
+        assert await lone.is_well("livenessProbe")
+        occupy(volume, left_mib=10)
+        assert await lone.is_well("livenessProbe"), "nobody wrote yet"
+        connection = await connected(lone)
+        stored = await filled(connection, replicas=1)
+        assert await says(lone, "no space left on device")
+
+        # Full: it is up, and reads.
+        for _ in range(3):
+            assert await lone.is_well("livenessProbe")
+        assert await lone.is_well("startupProbe")
+        assert len((await connection.jetstream().get_msg("MAIL", 1)).data or b"") == MIB
+        (volume / "other").write_bytes(b"")
+        occupy(volume, left_mib=15)
+        assert await lone.is_well("livenessProbe"), "this is no room: it would be full again at once"
+        (volume / "other").unlink()
+
+        # Room: it still takes nothing, and is ended in peace.
+        with pytest.raises(nats.errors.Error):
+            await connection.jetstream(timeout=1).publish("mail.x", b"small")
+        await connection.close()
+        assert not await lone.is_well("livenessProbe")
+        assert "there is room on its disk again" in (lone.folder / "probe").read_text()
+        assert await lone.gone() == 0
+        assert "there is room on its disk again" in lone.log_file.read_text()
+
+        lone.launch()
+        await lone.ready()
+        assert await lone.is_well("livenessProbe")
+        connection = await connected(lone)
+        assert (await connection.jetstream().publish("mail.x", b"small")).seq >= stored + 1
+        await connection.close()
+        await lone.stop()
+
+
+@needs_root
+async def test_one_of_three_comes_back_when_its_disk_has_room(tmp_path: Path) -> None:
+    rendered = Rendered(render(MINIMAL), tmp_path)
+    full, *others = rendered.nodes
+    with small_volume(full, 300) as volume:
+        try:
+            for node in rendered.nodes:
+                node.launch()
+            for node in rendered.nodes:
+                await node.ready()
+            occupy(volume, left_mib=60)
+            connection = await connected(others[0])
+            writing = asyncio.create_task(filled(connection, replicas=3))
+            await eventually_asked(lambda: says(full, "JetStream not enabled"), "its JetStream is off")
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            for node in rendered.nodes:
+                assert await node.is_well("livenessProbe"), node.pod
+            await eventually_asked(lambda: _takes(connection), "the other two take mail")
+
+            (volume / "other").unlink()
+            assert not await full.is_well("livenessProbe")
+            assert await full.gone() == 0
+            full.launch()
+            await full.ready()
+            assert await full.is_well("livenessProbe")
+            await connection.close()
+        finally:
+            for node in rendered.nodes:
+                await node.stop()
+
+
+async def _takes(connection: NatsClient) -> bool:
+    try:
+        await connection.jetstream(timeout=3).publish("mail.x", b"small")
+    except nats.errors.Error:
+        return False
+    return True
+
+
+async def test_a_server_without_a_quorum_is_alive(cluster: Rendered) -> None:
+    left, *lost = cluster.nodes
+    for node in lost:
+        node.signal(signal.SIGSTOP)
+    try:
+        await eventually_asked(lambda: _is_unwell(left), "it misses the others")
+        assert await left.is_well("livenessProbe")
+    finally:
+        for node in lost:
+            node.signal(signal.SIGCONT)
+
+
+async def _is_unwell(node: Node) -> bool:
+    return not await node.is_well()
+
+
+async def test_a_server_that_hangs_is_not_alive_and_not_ended_by_the_probe(lone: Node) -> None:
+    lone.launch()
+    await lone.ready()
+    lone.signal(signal.SIGSTOP)
+    try:
+        assert not await lone.is_well("livenessProbe")
+        assert "does not answer" in (lone.folder / "probe").read_text()
+    finally:
+        lone.signal(signal.SIGCONT)
+    assert await lone.is_well("livenessProbe"), "the kubelet counts to twelve first"
+
+
+async def test_a_stream_that_is_missing_is_no_reason_to_restart(lone: Node) -> None:
+    lone.launch()
+    await lone.ready()
+    connection = await connected(lone)
+    await filled(connection, replicas=1, most=2)
+    await connection.close()
+    await lone.kill()
+    shutil.rmtree(lone.folder / "data" / STREAM / "obs")
+    (lone.folder / "data" / STREAM / "obs").write_bytes(b"")
+
+    lone.launch()
+    await eventually_asked(lambda: says(lone, "could not be recovered"), "it misses a stream")
+    assert await lone.is_well("livenessProbe")
+
+
+async def test_a_pod_does_not_start_on_files_that_its_server_cannot_open(lone: Node) -> None:
+    assert await lone.checked() == 0, "at its first start there is nothing"
+    lone.launch()
+    await lone.ready()
+    connection = await connected(lone)
+    await filled(connection, replicas=1, most=3)
+    await connection.close()
+    await lone.kill()
+    assert await lone.checked() == 0
+
+    block = lone.folder / "data" / STREAM / "msgs/1.blk"
+    head = block.read_bytes()[:64]
+    _overwritten(block, bytes(64))
+    assert await lone.checked() == 78
+    said = (lone.folder / "store").read_text()
+    assert f"{block} does not begin with a record" in said
+    assert "docs/runbooks/nats-server-is-down.md" in said
+
+    _overwritten(block, head)
+    assert await lone.checked() == 0
+    lone.launch()
+    await lone.ready()
+
+
+def _overwritten(path: Path, octets: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(octets)
+
+
+async def test_the_check_waits_for_a_predecessor_on_the_volume(lone: Node) -> None:
+    """A pod that was deleted by force may still write: what is half written is not judged."""
+    lone.launch()
+    await lone.ready()
+    checking = asyncio.create_task(lone.checked())
+    await eventually(lambda: "is in use" in _said(lone.folder / "store"), "it waits")
+    await lone.stop()
+    assert await checking == 0
+
+
+def _said(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+async def test_the_init_container_is_ours_whatever_runs_nats_server() -> None:
+    for image in ("", "nats:2.15.3-alpine"):
+        manifests = render(MINIMAL, f'nats.bundled.image="{image}"')
+        pod = named(manifests, "StatefulSet", "jetpost-nats")["spec"]["template"]["spec"]
+        ingress = named(manifests, "Deployment", "jetpost-ingress")["spec"]["template"]["spec"]["containers"][0]
+        (before,) = pod["initContainers"]
+        assert before["image"] == ingress["image"]
+        assert ("exec" in pod["containers"][0]["livenessProbe"]) == (not image)
