@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jetpost.store.check import MOST_FAULTS, RUNBOOK, faults
+from jetpost.store.mend import mend
 
 EXIT_DAMAGED = 78
 
@@ -21,7 +22,8 @@ def store() -> None:
 def check(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The server's `store_dir`.")]) -> None:
     """Look whether nats-server can open all that is in DIR; exit status 78 when it cannot.
 
-    Run it as the server's user, while the server does not run.
+    Run it as the server's user, while the server does not run. A checksum of a stream's configuration that a kill kept
+    the server from writing is written.
     """
     found = faults(folder)
     for fault in found:
@@ -31,4 +33,6 @@ def check(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The server
     if found:
         typer.echo(f"{folder}: nats-server must not start on this: see {RUNBOOK}", err=True)
         raise typer.Exit(EXIT_DAMAGED)
+    for stream in mend(folder):
+        typer.echo(f"stream {stream}: the checksum of its configuration was not written to the end, and is now")
     typer.echo(f"{folder}: no faults")

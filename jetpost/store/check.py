@@ -11,21 +11,19 @@ consumers that had been begun, a purge half done, temporary files.
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jetpost.store.head import HEAD_OCTETS, Head, damage, is_sealed
+from jetpost.store.files import BLOCK, content, holds_records, inside, size
+from jetpost.store.head import HEAD_OCTETS, Head, damage, is_whole, seal
 
 RUNBOOK = "docs/runbooks/nats-server-is-down.md"
 MOST_FAULTS = 20
 """After so many nobody looks further: they have one cause."""
-_BLOCK = re.compile(r"([0-9]{1,10})\.blk")
 _FILES = frozenset({"meta.inf", "meta.sum", "meta.key", "index.db", "thw.db", "sched.db", "sources.db", "o.dat"})
 _RAFT_FILES = frozenset({"peers.idx", "tav.idx"})
-_LARGEST_CONFIGURATION = 1024 * 1024
 _TAIL_OCTETS = 8
 
 
@@ -92,8 +90,7 @@ class _Look:
     def _stream(self, stream: Path) -> Iterator[Fault]:
         yield from self._files(stream, _FILES)
         yield from self._blocks(stream)
-        if _holds_records(stream):
-            yield from _unsealed(stream)
+        yield from _configured_badly(stream)
         for consumer in self._folders(stream / "obs"):
             if isinstance(consumer, Fault):
                 yield consumer
@@ -115,17 +112,14 @@ class _Look:
     def _blocks(self, stream: Path) -> Iterator[Fault]:
         folder = stream / "msgs"
         if not os.path.lexists(folder):
-            # A purge moves one away before it moves the other here.
-            if _size(stream / "meta.inf") and not os.path.lexists(stream / "__new_msgs__"):
-                yield Fault(folder, "is missing")
             return
         if bad := self._folder(folder):
             yield from bad
             return
         yield from self._files(folder, _FILES)
-        blocks = {int(found[1]): path for path in _inside(folder) if (found := _BLOCK.fullmatch(path.name))}
+        blocks = {int(found[1]): path for path in inside(folder) if (found := BLOCK.fullmatch(path.name))}
         # Nothing was written after the last that has anything: a newer one may have been begun.
-        last = max((number for number, path in blocks.items() if _size(path)), default=0)
+        last = max((number for number, path in blocks.items() if size(path)), default=0)
         for number, path in sorted(blocks.items()):
             if bad := self._opened(path, folder=False):
                 yield from bad
@@ -133,7 +127,7 @@ class _Look:
                 yield from _begins_badly(stream, path, number, is_last=number == last)
 
     def _files(self, folder: Path, known: frozenset[str]) -> Iterator[Fault]:
-        for path in _inside(folder):
+        for path in inside(folder):
             if path.name in known:
                 yield from self._opened(path, folder=False)
 
@@ -144,7 +138,7 @@ class _Look:
         if bad := self._folder(folder):
             yield from bad
             return
-        yield from (path for path in _inside(folder) if not path.name.startswith("."))
+        yield from (path for path in inside(folder) if not path.name.startswith("."))
 
     def _folder(self, path: Path) -> list[Fault]:
         return self._opened(path, folder=True)
@@ -180,35 +174,26 @@ def _begins_badly(stream: Path, path: Path, number: int, *, is_last: bool) -> It
         yield Fault(path, why)
 
 
-def _unsealed(stream: Path) -> Iterator[Fault]:
-    """A fault when the server would leave the stream out for its configuration."""
-    read: dict[str, bytes] = {}
-    for name in ("meta.inf", "meta.sum"):
-        path = stream / name
-        if not os.path.lexists(path):
-            yield Fault(path, "is missing, and the stream has records")
-            return
-        try:
-            with path.open("rb") as file:
-                read[name] = file.read(_LARGEST_CONFIGURATION)
-        except OSError:
-            return  # which has been told
-    if not is_sealed(stream.name, read["meta.inf"], read["meta.sum"]):
-        yield Fault(stream / "meta.inf", "is not what its checksum in meta.sum is of")
-
-
-def _holds_records(stream: Path) -> bool:
-    """Whether anything was ever stored: a stream that was only begun may lack its configuration."""
-    folders = (stream / "msgs", stream / "__new_msgs__")
-    return any(_size(path) for folder in folders for path in _inside(folder) if _BLOCK.fullmatch(path.name))
-
-
-def _inside(folder: Path) -> list[Path]:
-    """What is in a folder, in order; nothing when it cannot be read, or is none."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
+def _configured_badly(stream: Path) -> Iterator[Fault]:
+    """A fault when the server would leave the stream out, or start it empty, and `mend` cannot help."""
+    configuration = stream / "meta.inf"
+    if not os.path.lexists(stream / "msgs") and not os.path.lexists(stream / "__new_msgs__"):
+        # A purge moves one away before it moves the other here.
+        if size(configuration):
+            yield Fault(stream / "msgs", "is missing")
+    elif not holds_records(stream):
+        return
+    elif not os.path.lexists(configuration):
+        # A deletion takes this first: killed then, it looks the same. Jetpost deletes no stream.
+        yield Fault(configuration, "is missing, and the stream has records")
+    elif (octets := content(configuration)) is None or is_whole(stream.name, octets):
+        return
+    else:
+        checksum = stream / "meta.sum"
+        unknown = os.path.lexists(checksum) and content(checksum) is None
+        # Encrypted it is no configuration to us, and has its checksum all the same.
+        if not unknown and content(checksum) != seal(stream.name, octets):
+            yield Fault(configuration, "is damaged")
 
 
 def _owner(path: Path) -> int:
@@ -216,11 +201,3 @@ def _owner(path: Path) -> int:
         return path.stat().st_uid
     except OSError:
         return 0
-
-
-def _size(path: Path) -> int:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0

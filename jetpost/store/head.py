@@ -7,6 +7,7 @@ and cuts each off at its first bad record: a block whose first record is bad is 
 """
 
 import hashlib
+import json
 import struct
 from dataclasses import dataclass
 
@@ -88,9 +89,21 @@ def _has_another_length(head: Head, sequence: int) -> bool:
     return any(_is_record(head, end) for end in ends)
 
 
-def is_sealed(stream: str, configuration: bytes, checksum: bytes) -> bool:
-    """Whether `meta.sum` is the checksum of the `meta.inf` of this stream: the server leaves out others."""
-    return checksum == sum64(hashlib.sha256(stream.encode()).digest(), configuration).hex().encode()
+def seal(stream: str, configuration: bytes) -> bytes:
+    """What `meta.sum` must be for the `meta.inf` of this stream: the server leaves out a stream with another."""
+    return sum64(hashlib.sha256(stream.encode()).digest(), configuration).hex().encode()
+
+
+def is_whole(stream: str, configuration: bytes) -> bool:
+    """Whether `meta.inf` is a configuration of this stream from its beginning to its end.
+
+    nats-server replaces it as a whole, and then `meta.sum`; killed in between, it would leave the stream out for good.
+    """
+    try:
+        told = json.loads(configuration)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and told.get("name") == stream and "storage" in told
 
 
 def _block_key(stream: str, number: int) -> bytes:

@@ -16,6 +16,7 @@ from jetpost.queue.stream import entries_in, is_shard
 from jetpost.reason import reason_of
 from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.store.check import faults
+from jetpost.store.mend import mend
 from jetpost.up import aside
 from jetpost.up.streams import Seen, not_back, settled
 
@@ -81,6 +82,8 @@ class Guard:
                 log.warning("streams put back that nats-server had removed", streams=back)
             if found := faults(self._store):
                 raise Refused(_told("nats-server could not open all of its files", map(str, found), CLOSED))
+            if mended := mend(self._store):
+                log.warning("checksums written that nats-server was killed before", streams=mended)
             aside.keep(self._store)
         except OSError as error:
             if error.errno in _FULL:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from jetpost.cli.main import app
 from jetpost.store.check import MOST_FAULTS, Fault, faults
 from jetpost.store.head import HEAD_OCTETS
+from jetpost.store.mend import mend
 from tests.fixtures.nats import NatsCluster, NatsServer
 from tests.fixtures.stored import (
     MESSAGES,
@@ -117,9 +118,8 @@ LOSES: dict[str, tuple[Callable[[Path], Path], Harm]] = {
     "no configuration": (lambda store: store / STREAM / "meta.inf", Path.unlink),
     "an empty configuration": (lambda store: store / STREAM / "meta.inf", lambda path: os.truncate(path, 0)),
     "half a configuration": (lambda store: store / STREAM / "meta.inf", lambda path: os.truncate(path, 90)),
-    "another configuration": (lambda store: store / STREAM / "meta.inf", lambda path: overwrite(path, b"x", 50)),
+    "another configuration": (lambda store: store / STREAM / "meta.inf", lambda path: overwrite(path, b"\0", 50)),
     "a folder where the configuration should be": (lambda store: store / STREAM / "meta.inf", folder_instead),
-    "no checksum of the configuration": (lambda store: store / STREAM / "meta.sum", Path.unlink),
     "a folder where its checksum should be": (lambda store: store / STREAM / "meta.sum", folder_instead),
 }
 """What takes messages away from the stream when a server starts on it, and where it is done."""
@@ -321,6 +321,32 @@ async def test_what_was_only_begun_is_no_fault(killed: Path, name: str) -> None:
     with copied(killed) as store:
         HALF_DONE[name](store)
         assert faults(store) == []
+
+
+@pytest.mark.parametrize("update", [b',"retention":"limits","description":"new"', None], ids=["changed", "new"])
+async def test_a_configuration_whose_checksum_was_not_written_gets_it(
+    killed: Path, tmp_path: Path, update: bytes | None
+) -> None:
+    """nats-server was killed between the two files, and would leave the stream out."""
+    server = NatsServer(tmp_path)
+    shutil.copytree(killed, server._store)
+    configuration, checksum = server._store / STREAM / "meta.inf", server._store / STREAM / "meta.sum"
+    if update is None:
+        checksum.unlink()
+    else:
+        told = configuration.read_bytes()
+        configuration.write_bytes(told.replace(b',"retention":"limits"', update))
+        assert configuration.read_bytes() != told
+    assert faults(server._store) == []
+    await server.start()
+    assert await stored(server) is None, "nats-server leaves it out"
+    await server.kill()
+
+    assert mend(server._store) == ["MAIL"]
+    assert (faults(server._store), mend(server._store)) == ([], [])
+    await server.start()
+    assert await stored(server) == MESSAGES
+    await server.stop()
 
 
 async def test_a_long_first_record_is_not_read_to_its_end(killed: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.store.full_disk import Volume, has_room, kept_error
-from jetpost.store.head import HEAD_OCTETS, Head, damage, is_sealed
+from jetpost.store.head import HEAD_OCTETS, Head, damage, is_whole, seal
 from jetpost.store.highwayhash import sum64
 
 STREAM, NUMBER = "MAIL", 7
@@ -102,13 +102,21 @@ def test_other_octets_are_no_record(records: list[tuple[bytes, bytes, bytes]], n
         assert judged(overwritten, is_last=False) is not None
 
 
-def test_a_configuration_is_that_of_its_checksum() -> None:
-    configuration = b'{"name":"MAIL"}'
-    checksum = sum64(hashlib.sha256(b"MAIL").digest(), configuration).hex().encode()
-    assert is_sealed("MAIL", configuration, checksum)
-    assert not is_sealed("EVENTS", configuration, checksum)
-    assert not is_sealed("MAIL", configuration[:-1], checksum)
-    assert not is_sealed("MAIL", b"", b"")
+CONFIGURATION = b'{"name":"MAIL","subjects":["mail.>"],"storage":"file"}'
+
+
+def test_a_configuration_has_its_own_checksum() -> None:
+    assert seal("MAIL", CONFIGURATION) != seal("EVENTS", CONFIGURATION)
+    assert seal("MAIL", CONFIGURATION) != seal("MAIL", CONFIGURATION[:-1])
+
+
+@given(st.integers(0, len(CONFIGURATION) - 1))
+def test_a_part_of_a_configuration_is_none(length: int) -> None:
+    assert is_whole("MAIL", CONFIGURATION)
+    assert not is_whole("EVENTS", CONFIGURATION)
+    assert not is_whole("MAIL", CONFIGURATION[:length])
+    assert not is_whole("MAIL", CONFIGURATION[:length].ljust(len(CONFIGURATION), b"\0"))
+    assert not any(is_whole("MAIL", other) for other in (b"[]", b"{}", b"null", b'"MAIL"', b"\xff"))
 
 
 NO_ROOM = "JetStream stream '$G > MAIL' write error: write /data/msgs/6.blk: no space left on device"
