@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from jetpost.reason import reason_of
 from jetpost.store.full_disk import Volume, has_room, kept_error
 
 _PATIENCE_S = 4.0
@@ -56,7 +57,7 @@ def _answers(monitoring: SplitResult) -> int:
     try:
         _get(monitoring, _ANSWERS)
     except (OSError, ValueError) as error:
-        _tell(f"nats-server does not answer: {error}", None)
+        _tell(f"nats-server does not answer: {reason_of(error)}", None)
         return 1
     return 0
 
