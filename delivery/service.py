@@ -20,7 +20,7 @@ from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream import JetStream, Nats
 from jetpost.process.files import limit
 from jetpost.process.run import Life
-from jetpost.queue import sweep
+from jetpost.queue import read_through, sweep
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.queue import Queue
@@ -54,11 +54,14 @@ async def serve(settings: Settings, life: Life) -> None:
     )
     life.ready_when("queue", queue.trouble)
     telling = asyncio.create_task(events.run(), name="events")
-    sweeping = asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep")
+    keeping = [
+        asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep"),
+        asyncio.create_task(read_through.watch(queue, jetstream, life.stopping), name="read through"),
+    ]
     try:
         await _deliver_until_stopped(world, life)
     finally:
-        await end([sweeping])
+        await end(keeping)
         await queue.close()
         await pool.aclose()
         await resolver.aclose()

@@ -33,6 +33,8 @@ class QueueSettings(Section):
     store_protected: bool = False
     """Take nats-server 2.15.1 and 2.15.2 as well, which delete a stream when they cannot open one of its files at
     start. Set by `jetpost up`, which keeps links to the files; never set it yourself."""
+    read_through_s: Annotated[float, Field(gt=0)] = 86400
+    """How often every message of the queue is read, so that nats-server compares checksums with what is on the disk."""
     clock_tolerance_s: Annotated[float, Field(ge=1)] = 60
     """How far the clock of a process may be from the servers' time. Beyond that the process is not ready, accepts no
     mail, and gives none up for its age. One server is believed; of three, the one in the middle."""

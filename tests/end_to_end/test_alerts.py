@@ -191,6 +191,12 @@ CASES: dict[str, Case] = {
         },
         {"namespace": "mail", "job": "delivery"},
     ),
+    "store-is-damaged": Case(
+        of_pod("queue_damaged_messages", "2", 'stream="MAIL", '),
+        "In mail 2 messages of MAIL cannot be read from the disk.",
+        of_pod("queue_damaged_messages", "0", 'stream="MAIL", '),
+        {"namespace": "mail", "stream": "MAIL"},
+    ),
     "store-does-not-add-up": Case(
         of_pod("queue_unaccounted_messages", "45", 'stream="MAIL", '),
         "In mail the counts of MAIL differ by 45 messages.",

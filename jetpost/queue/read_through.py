@@ -1,0 +1,217 @@
+"""Every message of the queue is read once a day, so a block that has gone bad is found before it is needed.
+
+nats-server compares the checksum of a record when it reads it from its disk, and passes over a bad one without a word.
+But it counts what lies behind a sequence without reading it. So the streams are read in order, and where fewer messages
+come than were counted, some are damaged. What the server has in memory is not read from the disk, and where a stream
+has replicas each page is read from one of them, which the servers draw.
+
+One process at a time reads a little; how far it came is a note in WATCH. Killed: the next one goes on from the note.
+"""
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from prometheus_client import Counter, Gauge
+
+from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.queue.board import Board, about
+from jetpost.queue.queue import Queue
+from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.reason import reason_of
+
+DAMAGED = Gauge(
+    "jetpost_queue_damaged_messages",
+    "Messages that could not be read from the disk when all were read the last time. Labels: `stream`.",
+    ["stream"],
+)
+READ = Counter(
+    "jetpost_queue_read_through_bytes_total", "Octets of queued messages that were read for their checksums."
+)
+_NOTE = "read.through"
+_LOOK_S = 10.0
+_BATCH = 256
+_LEAST_OCTETS = 8 * 1024 * 1024
+_PAGE_OCTETS = 1024 * 1024
+_SURE_OF_REPLICAS, _ROUNDS, _PAUSE_S = 2, 8, 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """How far the reading came; stored as JSON."""
+
+    stream: str = ""
+    """Which stream is read; empty: all are, until the next day."""
+    following: int = 1
+    """The sequence that is read next."""
+    upto: int = 0
+    """The last one that the stream had when it was its turn."""
+    damaged: dict[str, int] = {}
+    """Damaged messages of each stream, in the last reading that came to its end."""
+    found: int = 0
+    """Those found so far in this stream."""
+
+
+class Page(NamedTuple):
+    """What one question brought."""
+
+    first: int = 0
+    """The first and the last sequence that came; 0: none."""
+    last: int = 0
+    messages: int = 0
+    octets: int = 0
+    counted: int = 0
+    """Messages from the start of the question on, in all, by the server's count."""
+
+
+async def watch(queue: Queue, jetstream: JetStream, stopping: asyncio.Event) -> None:
+    """Read a little now and then, until `stopping`."""
+    reading = Reading(queue, jetstream)
+    look_s = min(_LOOK_S, queue.settings.read_through_s / 10)
+    while not stopping.is_set():
+        try:
+            await reading.turn(look_s)
+        except (Unreachable, ApiError) as error:
+            log.debug("the queue cannot be read through now", error=reason_of(error))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(look_s):
+                await stopping.wait()
+
+
+class Reading:
+    """The reading of all streams, as far as this process takes part."""
+
+    def __init__(self, queue: Queue, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+        self._board = Board(jetstream)
+        self._every_s = queue.settings.read_through_s
+        self._streams = [*(shard.stream for shard in queue.shards), CONTENT_STREAM]
+
+    async def turn(self, look_s: float) -> Place | None:
+        """Read a little, when it is time and no other process does. Where that came to; None: nothing was read.
+
+        Unreachable or ApiError: nobody can say.
+        """
+        note = await self._board.read(_NOTE)
+        place = _place(note.value if note else {})
+        for stream in self._streams:
+            DAMAGED.labels(stream).set(place.damaged.get(stream, 0))
+        age_s = (await self._board.clock() - note.at).total_seconds() if note else self._every_s
+        if age_s < (look_s if place.stream else self._every_s):
+            return None
+        if not place.stream:
+            place = await self._begun(self._streams[0], place.damaged)
+        # First the note, under its guard: who is second reads nothing.
+        if not await self._board.write(_NOTE, msgspec.to_builtins(place), note):
+            return None
+        note = await self._board.read(_NOTE)
+        read = await self._read(place, look_s)
+        return read if await self._board.write(_NOTE, msgspec.to_builtins(read), note) else None
+
+    async def _read(self, place: Place, look_s: float) -> Place:
+        """From `place` on, for as many octets as it takes to be through in time; at most to the end of the stream."""
+        stream = place.stream
+        answer = await about(self._jetstream, stream)
+        state, replicas = answer["state"], int(answer["config"]["num_replicas"])
+        left = max(_LEAST_OCTETS, int(2 * int(state["bytes"]) * len(self._streams) * look_s / self._every_s))
+        following, found = place.following, place.found
+        while left > 0 and following <= place.upto:
+            page = await self._page(stream, following)
+            READ.inc(page.octets)
+            left -= page.octets
+            end = page.last or place.upto
+            damaged = await self._damaged(stream, following, page, replicas)
+            found += damaged
+            if damaged:
+                log.error(
+                    "messages cannot be read from the disk", stream=stream, number=damaged, first=following, last=end
+                )
+            following = end + 1
+        if following <= place.upto:
+            return msgspec.structs.replace(place, following=following, found=found)
+        return await self._next(stream, {**place.damaged, stream: found})
+
+    async def _next(self, stream: str, damaged: dict[str, int]) -> Place:
+        behind = self._streams[self._streams.index(stream) + 1 :] if stream in self._streams else []
+        if behind:
+            return await self._begun(behind[0], damaged)
+        return Place(damaged={name: count for name, count in damaged.items() if name in self._streams})
+
+    async def _begun(self, stream: str, damaged: dict[str, int]) -> Place:
+        state = (await about(self._jetstream, stream))["state"]
+        return Place(stream, upto=int(state["last_seq"]), damaged=damaged)
+
+    async def _damaged(self, stream: str, start: int, page: Page, replicas: int) -> int:
+        """How many messages from `start` to the end of `page` cannot be read; of an empty page, all that are counted.
+
+        Counts of different moments are compared, and of different replicas. So what differs is read and counted again
+        until it was the same several times while the stream stood still; of one that never does nothing is said.
+        """
+        number = page.counted - page.messages - await self._behind(stream, page)
+        if number <= 0:
+            return 0
+        needed, rounds = (_SURE_OF_REPLICAS, _ROUNDS) if replicas > 1 else (1, 1)
+        same = 0
+        for _ in range(rounds):
+            if replicas > 1:  # one that lags behind has caught up by the end
+                await asyncio.sleep(_PAUSE_S)
+            again = await self._page(stream, start)
+            if again.counted != page.counted:
+                return 0
+            same += again.counted - again.messages - await self._behind(stream, again) == number
+        return number if same >= needed else 0
+
+    async def _behind(self, stream: str, page: Page) -> int:
+        """How many messages are counted behind the last one of `page`."""
+        if not page.messages:
+            return 0
+        last = await self._page(stream, page.last, most=1)
+        return last.counted - int(last.first == page.last)
+
+    async def _page(self, stream: str, start: int, most: int = _BATCH) -> Page:
+        """Read from `start` on. When nothing can be read what is counted is what the stream has from there on."""
+        nc = self._jetstream.nc
+        inbox = nc.new_inbox()
+        subscription = await nc.subscribe(inbox)
+        page = Page()
+        try:
+            question = {"seq": start, "batch": most, "max_bytes": _PAGE_OCTETS, "next_by_subj": ">"}
+            await nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
+            while True:
+                message = await subscription.next_msg(self._jetstream.settings.request_timeout_s)
+                headers = message.headers or {}
+                if "Status" in headers:
+                    break
+                sequence = int(headers["Nats-Sequence"])
+                page = Page(
+                    page.first or sequence,
+                    sequence,
+                    page.messages + 1,
+                    page.octets + len(message.data),
+                    page.counted or int(headers["Nats-Num-Pending"]) + 1,
+                )
+        except TimeoutError as error:
+            raise Unreachable(f"{stream} stopped answering") from error
+        finally:
+            await subscription.unsubscribe()
+        return page if page.messages else Page(counted=await self._left(stream, start))
+
+    async def _left(self, stream: str, start: int) -> int:
+        """How many messages are counted from `start` on, of which none can be read; 0 when nobody knows."""
+        state = (await about(self._jetstream, stream))["state"]
+        if start <= int(state["first_seq"]):
+            return int(state["messages"])
+        before = await self._page(stream, start - 1, most=1)
+        return before.counted - 1 if before.first == start - 1 else 0
+
+
+def _place(value: dict[str, object]) -> Place:
+    """Where a note says that the reading is; one that cannot be read says that it begins."""
+    try:
+        return msgspec.convert(value, Place)
+    except msgspec.ValidationError:
+        return Place()
