@@ -208,9 +208,10 @@ class Connection(Wire):
             self._break(f"said {reply.code} before it had the content")
             self.abort()
         else:
+            # Of a group's replies only the text worth keeping waits in memory; EHLO, whose list counts, comes alone.
+            self._answers.append(reply.brief() if self._answers or self._owed > 1 else reply)
             self._awaits_dot = False
             self._owed -= 1
-            self._answers.append(reply)
         self._wake()
 
     def _hear_unasked(self) -> int:

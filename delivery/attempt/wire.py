@@ -18,9 +18,9 @@ from prometheus_client import Gauge
 
 OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
 
-_MOST_UNREAD = 64 * 1024
+_MOST_UNREAD = 32 * 1024
 """Bytes from the host that wait in this process; more waits in the kernel."""
-_KERNEL_BUFFER = 64 * 1024
+_KERNEL_BUFFER = 32 * 1024
 """Bytes from the host that wait in the kernel, which doubles it. Replies are small."""
 _MOST_WITHOUT_CONTENT = 256 * 1024
 """Bytes of TLS that may come without any content in them: handshake, tickets, new keys."""
