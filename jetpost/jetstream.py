@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Self, cast
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.protocol import parser
 from prometheus_client import Counter, Gauge
 from pydantic import Field, SecretStr, model_validator
 
@@ -29,6 +31,13 @@ _DEAF_S = 5.0
 """How long requests may keep failing on a connection that stands."""
 _FORGIVEN_S = 10.0
 """After this long without a failure the earlier ones count no more."""
+
+# Between words stands a space or a tab. nats-py takes a form feed for one as well, which the server takes in a subject:
+# such a message ended the connection of whoever it was delivered to, again and again.
+parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+parser.HMSG_RE = re.compile(
+    rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
+)
 
 _log = logging.getLogger(__name__)
 
