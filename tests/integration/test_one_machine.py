@@ -4,83 +4,14 @@ import asyncio
 import json
 import os
 import signal
-import smtplib
-import ssl
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from jetpost.up import state
-from jetpost.up.probe import free_port
 from tests.fixtures.eventually import eventually
-from tests.fixtures.process import Process, is_ready
-
-SUBMISSION, SUBMISSIONS, RELAY = range(3)
-
-
-class OneMachine(Process):
-    """`jetpost up` on a data folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "data"
-        command = [sys.executable, "-m", "jetpost", "up", "--data", str(self.data), "--ingress", "2"]
-        super().__init__("up", command, folder / "up.log")
-        self.ports = [free_port() for _ in range(3)]
-        for listener, port in enumerate(self.ports):
-            self.environment[f"JETPOST_INGRESS__LISTENERS__{listener}__PORT"] = str(port)
-        # Nobody is asked where mail goes: what is queued stays.
-        self.environment["JETPOST_DNS__NAMESERVERS"] = f"['127.0.0.1:{free_port()}']"
-
-    def children(self) -> dict[str, state.Process]:
-        """The processes by name, as `up.json` has them."""
-        running = state.read(self.data)
-        return running.processes if running else {}
-
-    async def ready(self) -> None:
-        """Wait until every process says that it is."""
-        for name in ("ingress-1", "ingress-2", "delivery-1", "bouncer"):
-            await self.child_ready(name)
-
-    async def child_ready(self, name: str, *, other_than: int = 0) -> int:
-        """Wait until that child is ready under a new process id; the id."""
-
-        def born() -> state.Process | None:
-            assert self.exit_status is None, self.log_tail()
-            child = self.children().get(name)
-            return child if child and child.pid != other_than else None
-
-        child = await eventually(born, f"{name} runs")
-        async with asyncio.timeout(30):
-            while child.http_port and not await is_ready(child.http_port):
-                await asyncio.sleep(0.05)
-        return child.pid
-
-    async def command(self, *words: str, stdin: str = "") -> str:
-        """What another `jetpost` command prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "jetpost", *words),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(30):
-            out, _ = await process.communicate(stdin.encode())
-        assert process.returncode == 0
-        return out.decode()
-
-    def submit(self) -> None:
-        """Hand in a message like a mail client that trusts the certificate of the first start."""
-        context = ssl.create_default_context(cafile=self.data / "certificate.pem")
-        with smtplib.SMTP("localhost", self.ports[SUBMISSION], timeout=30) as client:
-            client.starttls(context=context)
-            client.login("me", "sesame")
-            client.sendmail("me@home.test", ["ann@dest.test"], "Subject: hello\r\n\r\nnot for operators\r\n")
-
-    async def queued(self) -> int:
-        """Entries in the queue, whatever their state."""
-        depth = json.loads(await self.command("queue", "--data", str(self.data), "depth", "--json"))
-        return sum(depth["states"].values())
+from tests.fixtures.one_machine import OneMachine
+from tests.fixtures.process import Process
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from jetpost.up import guard, nats_server, state
 from jetpost.up.streams import Seen
 from tests.fixtures.one_queue import OneQueue, queued
 from tests.fixtures.queue import fresh
+from tests.fixtures.store_faults import FAULTS, Fault, a_file_for_a_folder, a_folder_for_a_file, no_configuration
 
 COUNT = 20
 
@@ -46,85 +46,9 @@ def data(filled: tuple[Path, set[str]], tmp_path: Path) -> Path:
     return Path(shutil.copytree(filled[0], tmp_path / "data"))
 
 
-def a_foreign_owner(streams: Path) -> Callable[[], None]:
-    """As after a restore that was made as somebody else."""
-    block = streams / "MAIL/msgs/1.blk"
-    if os.geteuid() == 0:
-        os.chown(block, 12345, 12345)
-        block.chmod(0o600)
-    else:
-        block.chmod(0o000)
-
-    def undo() -> None:
-        if os.geteuid() == 0:
-            os.chown(block, 0, 0)
-        block.chmod(0o640)
-
-    return undo
-
-
-def a_damaged_head(streams: Path) -> Callable[[], None]:
-    """The first octets of a block are others."""
-    block = streams / "MAIL/msgs/1.blk"
-    octets = block.read_bytes()
-    with block.open("r+b") as file:
-        file.write(b"\xff" * 64)
-
-    def undo() -> None:
-        block.write_bytes(octets)
-
-    return undo
-
-
-def a_file_for_a_folder(streams: Path) -> Callable[[], None]:
-    """A file where the consumers' folder should be."""
-    return _instead(streams / "MAIL/obs", lambda place: place.write_text("x"))
-
-
-def a_folder_for_a_file(streams: Path) -> Callable[[], None]:
-    """A folder where a block should be."""
-    return _instead(streams / "MAIL/msgs/1.blk", lambda place: place.mkdir())
-
-
-def a_link_to_nowhere(streams: Path) -> Callable[[], None]:
-    """As after a volume was mounted elsewhere."""
-    return _instead(streams / "CONTENT/msgs", lambda place: place.symlink_to("/nowhere"))
-
-
-def no_configuration(streams: Path) -> Callable[[], None]:
-    """The stream has lost the file that says what it is."""
-    return _instead(streams / "MAIL/meta.inf", lambda _: None)
-
-
-def _instead(place: Path, make: Callable[[Path], object]) -> Callable[[], None]:
-    """Put something else into a place; what undoes it."""
-    right = place.with_name(f"{place.name}.away")
-    place.rename(right)
-    make(place)
-
-    def undo() -> None:
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)
-        right.rename(place)
-
-    return undo
-
-
-FAULTS = [
-    a_foreign_owner,
-    a_damaged_head,
-    a_file_for_a_folder,
-    a_folder_for_a_file,
-    a_link_to_nowhere,
-    no_configuration,
-]
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_store_that_cannot_be_opened_is_not_touched(
-    fault: Callable[[Path], Callable[[], None]], data: Path, filled: tuple[Path, set[str]]
+    fault: Fault, data: Path, filled: tuple[Path, set[str]]
 ) -> None:
     one = OneQueue(data)
     undo = fault(one.streams)
@@ -140,7 +64,7 @@ async def test_a_store_that_cannot_be_opened_is_not_touched(
 
 @pytest.mark.parametrize("fault", [a_file_for_a_folder, a_folder_for_a_file, no_configuration])
 async def test_what_the_server_deletes_for_a_fault_that_nobody_knows_is_put_back(
-    fault: Callable[[Path], Callable[[], None]],
+    fault: Fault,
     data: Path,
     filled: tuple[Path, set[str]],
     monkeypatch: pytest.MonkeyPatch,
