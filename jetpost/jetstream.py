@@ -25,8 +25,12 @@ from jetpost.reason import reason_of
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
 
-_NO_LEADER = 503
 _NO_RESPONDERS = "503"
+_STREAM_INFO = b"stream_info_response"
+_NO_LEADER_KNOWN = b'"err_code":10008'
+_LEADER_S = 2.0
+"""How long a question is asked again that was answered by a server that knows no leader."""
+_ASK_AGAIN_S = 0.1
 _DEAF_S = 5.0
 """How long requests may keep failing on a connection that stands."""
 _FORGIVEN_S = 10.0
@@ -111,6 +115,13 @@ def answer_of(data: bytes) -> dict[str, Any]:
 def _is_stored(message: Msg) -> bool:
     """Whether it is a stored message, which may have any header, and no status of the server."""
     return "Nats-Sequence" in (message.headers or {})
+
+
+def _knows_no_leader(data: bytes) -> bool:
+    """Whether who answers says that the stream has no leader: an error, or facts about a stream that name none."""
+    if _NO_LEADER_KNOWN in data[:500]:
+        return True
+    return _STREAM_INFO in data[:100] and b'"cluster":{' in data and b'"leader":"' not in data
 
 
 class _Listener:
@@ -241,13 +252,17 @@ class JetStream:
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the JetStream API `$JS.API.<subject>`. ApiError when it refuses, Unreachable when it does not answer."""
         payload = b"" if body is None else json.dumps(body).encode()
-        message = await self.request(f"$JS.API.{subject}", payload)
-        try:
-            return answer_of(message.data)
-        except ApiError as error:
-            if error.code == _NO_LEADER:
-                await self._try_another_server()
-            raise
+        begun = asyncio.get_running_loop().time()
+        while True:
+            message = await self.request(f"$JS.API.{subject}", payload)
+            if not _knows_no_leader(message.data):
+                return answer_of(message.data)
+            # All servers are asked, and the first answer counts: one that has lost sight of the leader (its storage is
+            # full, say) may be quicker than the leader. Where it is the one that we are connected to, it always is.
+            if asyncio.get_running_loop().time() >= begun + _LEADER_S:
+                await self._try_another_server(begun)
+                return answer_of(message.data)
+            await asyncio.sleep(_ASK_AGAIN_S)
 
     async def listen(self, subject: str, hear: Callable[[Msg], None]) -> None:
         """`hear` what is published to `subject`, now and after each reconnect. It must neither raise nor block."""
@@ -268,15 +283,15 @@ class JetStream:
             return False
         return True
 
-    async def _try_another_server(self) -> None:
-        """Something was not answered. When that goes on for a while, leave the server.
+    async def _try_another_server(self, begun: float | None = None) -> None:
+        """Something (asked at `begun`) was not answered. When that goes on for a while, leave the server.
 
         One that is cut off from its cluster keeps its clients, answers what it can alone, and nothing else: so an
         answer now and then proves nothing, and only silence about failures ends a streak of them.
         """
         now = asyncio.get_running_loop().time()
         if now - self._failed_last > _FORGIVEN_S:
-            self._failing_since = now
+            self._failing_since = now if begun is None else begun
         self._failed_last = now
         if now - self._failing_since > _DEAF_S and len(self.settings.servers) > 1:
             self._failing_since = now

@@ -134,8 +134,11 @@ def sample(shard: Shard, octets: int) -> Publication:
 class GroupCommit:
     """The committer of one shard: one batch in flight, the rest waits for the next."""
 
-    def __init__(self, shard: Shard, timeout_s: float) -> None:
+    def __init__(self, shard: Shard, timeout_s: float, *, is_lone: bool = True) -> None:
+        """`is_lone`: whether one server keeps the stream, and no other can take over when it has no room."""
         self._shard = shard
+        self._is_lone = is_lone
+        self._is_full = False
         self._timeout_s = timeout_s
         self._waiting: deque[_Unit] = deque()
         self._enough = 1
@@ -229,13 +232,14 @@ class GroupCommit:
                 await self._send(publications, max(deadline - loop.time(), 0.1))
                 COMMIT_SECONDS.observe(time.perf_counter() - begun)
                 COMMITS.labels("stored").inc()
-                self.trouble = None
+                self.trouble, self._is_full = None, False
                 return Stored()
             except ApiError as error:
-                answer = await self._answer_to(error, generation, in_doubt=in_doubt, alone=len(units) == 1)
+                answer = await self._answer_to(error, generation, deadline, in_doubt=in_doubt, alone=len(units) == 1)
                 if answer is not None:
                     return answer
-                in_doubt = in_doubt or error.code >= _SERVER_ERROR or error.err_code in _GUARDED
+                failed = error.code >= _SERVER_ERROR and error.err_code not in _NO_ROOM
+                in_doubt = in_doubt or failed or error.err_code in _GUARDED
             except (ValueError, TypeError) as error:  # of a subject or a header that no protocol line can hold
                 COMMITS.labels("impossible").inc()
                 return Impossible(f"{type(error).__name__}: {reason_of(error)}")
@@ -250,7 +254,7 @@ class GroupCommit:
             await asyncio.sleep(0.05)
 
     async def _answer_to(
-        self, error: ApiError, generation: int, *, in_doubt: bool, alone: bool
+        self, error: ApiError, generation: int, deadline: float, *, in_doubt: bool, alone: bool
     ) -> Refused | Unavailable | Impossible | None:
         """What the refusal of a batch comes to; None: it is to be sent again. `generation`: when it was sent."""
         if error.err_code in _GUARDED:
@@ -261,6 +265,9 @@ class GroupCommit:
             COMMITS.labels("refused").inc()
             return Refused()
         if error.err_code in _NO_ROOM:
+            if not (self._is_lone or self._is_full or asyncio.get_running_loop().time() >= deadline):
+                return None  # it steps down, and another server may have room
+            self._is_full = True
             COMMITS.labels("full").inc()
             self.trouble = f"queue full: {reason_of(error)}"
             return Unavailable(QUEUE_FULL, reason_of(error), in_doubt or error.err_code == _STORE_FAILED)

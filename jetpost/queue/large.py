@@ -7,7 +7,8 @@ crash does, changes nothing. The last one dropped takes the chunks along. What a
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
@@ -18,9 +19,12 @@ from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.queue.unneeded import CONDEMNED, is_whole
 from jetpost.tasks import end
 
+T = TypeVar("T")
+
 CHUNK_BYTES = 128 * 1024
 _WINDOW = 4
 """Chunks on their way to the disk at the same time, for each message."""
+_AGAIN_S = 0.2
 _REFERENCES = 100
 """References on their way at the same time."""
 
@@ -32,12 +36,15 @@ class ContentMissing(Exception):  # noqa: N818 — a state of the world, named a
 class LargeContent:
     """Writes, reads and forgets content by reference."""
 
-    def __init__(self, jetstream: JetStream) -> None:
+    def __init__(self, jetstream: JetStream, *, write_s: float = 0, read_s: float = 0) -> None:
+        """`write_s`, `read_s`: how long a chunk that could not be written or read is tried again."""
         self._jetstream = jetstream
+        self._write_s = write_s
+        self._read_s = read_s
 
     def writer(self, content_id: str) -> "Writer":
         """A writer for new content; `content_id` is the message's queue id."""
-        return Writer(self._jetstream, content_id)
+        return Writer(self._jetstream, content_id, self._write_s)
 
     async def chunks(self, content: Content) -> AsyncIterator[bytes]:
         """The octets in order, a chunk at a time; the next is fetched while one is used.
@@ -65,8 +72,7 @@ class LargeContent:
         subjects = [_ref(entry, entry.content) for entry in entries if isinstance(entry.content, Reference)]
         while subjects:
             now, subjects = subjects[:_REFERENCES], subjects[_REFERENCES:]
-            for answer in await asyncio.gather(*(self._jetstream.request(subject, b"1") for subject in now)):
-                answer_of(answer.data)
+            await asyncio.gather(*(_put(self._jetstream, subject, b"1", self._write_s) for subject in now))
 
     async def hold(self, entries: Iterable[Entry]) -> None:
         """As `refer`, for content that nobody has referred to yet: Unreachable also when it is not whole any more.
@@ -76,6 +82,9 @@ class LargeContent:
         """
         entries = list(entries)
         await self.refer(entries)
+        await _patiently(lambda: self._insist_on_whole(entries), self._write_s)
+
+    async def _insist_on_whole(self, entries: list[Entry]) -> None:
         for content in {entry.content for entry in entries if isinstance(entry.content, Reference)}:
             answer = await about(self._jetstream, CONTENT_STREAM, f"content.{content.content_id}.*.*")
             if not is_whole(answer["state"].get("subjects") or {}, -(-content.size // CHUNK_BYTES)):
@@ -104,9 +113,13 @@ class LargeContent:
 
     async def _direct(self, question: dict[str, str]) -> bytes | None:
         message = await self._jetstream.request(f"$JS.API.DIRECT.GET.{CONTENT_STREAM}", json.dumps(question).encode())
-        return None if (message.headers or {}).get("Status") == "404" else message.data
+        return None if "Status" in (message.headers or {}) else message.data
 
     async def _chunk(self, content_id: str, number: int) -> bytes:
+        """A chunk; asked for again for a while: a message that is given up now waits for minutes."""
+        return await _patiently(lambda: self._chunk_now(content_id, number), self._read_s)
+
+    async def _chunk_now(self, content_id: str, number: int) -> bytes:
         subject = f"content.{content_id}.chunk.{number}"
         chunk = await self._direct({"last_by_subj": subject})
         if chunk is None:  # says a replica, which may lag behind
@@ -122,8 +135,9 @@ class LargeContent:
 class Writer:
     """Streams one message's content into chunks; holds at most a few of them in memory."""
 
-    def __init__(self, jetstream: JetStream, content_id: str) -> None:
+    def __init__(self, jetstream: JetStream, content_id: str, patience_s: float) -> None:
         self._jetstream = jetstream
+        self._patience_s = patience_s
         self._content_id = content_id
         self._buffer = bytearray()
         self._number = 0
@@ -166,10 +180,28 @@ class Writer:
                 task.result()
         subject = f"content.{self._content_id}.chunk.{self._number}"
         self._number += 1
-        self._sending.add(asyncio.create_task(self._put(subject, chunk)))
+        self._sending.add(asyncio.create_task(_put(self._jetstream, subject, chunk, self._patience_s)))
 
-    async def _put(self, subject: str, chunk: bytes) -> None:
-        answer_of((await self._jetstream.request(subject, chunk)).data)
+
+async def _put(jetstream: JetStream, subject: str, payload: bytes, patience_s: float) -> None:
+    """Store what may be stored twice. Unreachable or ApiError when that fails, also when tried for `patience_s`."""
+
+    async def put() -> None:
+        answer_of((await jetstream.request(subject, payload)).data)
+
+    await _patiently(put, patience_s)
+
+
+async def _patiently(act: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """What `act` comes to; Unreachable or ApiError when it fails time and again for `patience_s`."""
+    give_up = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return await act()
+        except (Unreachable, ApiError):
+            if asyncio.get_running_loop().time() >= give_up:
+                raise
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _ref(entry: Entry, content: Reference) -> str:

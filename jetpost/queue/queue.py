@@ -68,17 +68,20 @@ class Queue:
     ) -> None:
         self.settings = settings
         self.shards = shards
-        self.content = LargeContent(jetstream)
+        # Of several servers another takes over from one that is full. A lone one is full for long.
+        is_lone = settings.replicas == 1
+        patience_s = settings.commit_timeout_s
+        self.content = LargeContent(jetstream, write_s=0 if is_lone else patience_s, read_s=patience_s)
         self._jetstream = jetstream
         self.clock = clock or Clock(jetstream, settings)
         self._durability = durability or Durability(jetstream, settings)
         self._made = Made(jetstream)
         self._keeper = Keeper(jetstream, [*(shard.stream for shard in shards), CONTENT_STREAM])
-        self._committers = [GroupCommit(shard, settings.commit_timeout_s) for shard in shards]
+        self._committers = [GroupCommit(shard, settings.commit_timeout_s, is_lone=is_lone) for shard in shards]
         self._moves = Moves(self.content, self._committers)
         self._holding = Holding(self._committers)
         self._settled = Settled()
-        self._acks = Acks(jetstream, is_lone=settings.replicas == 1)
+        self._acks = Acks(jetstream, is_lone=is_lone)
         self._consumers: list[Consumer] = []
         self._room = Room(jetstream, settings, shards, self._committers, self._acks)
         self._doubts = Doubts(list(zip(shards, self._committers, strict=True)))
