@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Report failures until told to stop; then finish what has begun."""
     config = settings.of(Bouncer)
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "bouncer"))
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "bouncer", life.waits_for))
     queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
     life.needs(queue.tasks)
     events = Events(jetstream, settings.of(EventsSettings), "bouncer")

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Deliver until told to stop; then drain."""
     config = _within_files(settings.of(Delivery), limit())
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "delivery"))
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "delivery", life.waits_for))
     queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
     life.needs(queue.tasks)
     events = Events(jetstream, settings.of(EventsSettings), "delivery")

@@ -54,7 +54,7 @@ async def serve(settings: Settings, life: Life) -> None:
 @asynccontextmanager
 async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, Events]]:
     """The queue and the events, while the block runs."""
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "ingress"))
+    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "ingress", life.waits_for))
     events = Events(jetstream, settings.of(EventsSettings), "ingress")
     try:
         queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))

@@ -1,7 +1,6 @@
 """One supervised connection to NATS: the only place that dials it."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-from nats.aio.client import Client
+import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.protocol import parser
@@ -20,7 +19,9 @@ from prometheus_client import Counter, Gauge
 from pydantic import Field, SecretStr, model_validator
 
 from jetpost.config.section import ReadableFile, Section
+from jetpost.nats_client import NatsClient, refusal
 from jetpost.reason import reason_of
+from jetpost.trust import following
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
@@ -44,6 +45,8 @@ parser.HMSG_RE = re.compile(
 )
 
 _log = logging.getLogger(__name__)
+_tries = structlog.get_logger(__name__)
+"""For what repeats with each try: its fields say what is one cause (`jetpost.process.log`)."""
 
 
 class Nats(Section):
@@ -61,9 +64,10 @@ class Nats(Section):
     credentials_file: ReadableFile | None = None
     """A NATS credentials file (JWT and seed)."""
     ca_file: Path | None = None
-    """CA certificates (PEM) that must have signed the servers' certificates."""
+    """CA certificates (PEM) that must have signed the servers' certificates. The file is read again for each
+    connection. What it had when the process started counts as well, until the process ends."""
     certificate_file: Path | None = None
-    """Our client certificate (PEM), with `key_file`."""
+    """Our client certificate (PEM), with `key_file`. A renewed one counts from the next connection on."""
     key_file: Path | None = None
     """Key of `certificate_file` (PEM)."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 5
@@ -75,16 +79,16 @@ class Nats(Section):
         return self
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS context for the servers, or None when no TLS file is named. ValueError: a file cannot be used."""
+        """The TLS context for the servers, or None when no TLS file is named. ValueError: a file cannot be used.
+
+        It trusts the CA that this process started with, and the one that the file has when a connection is made.
+        """
         if self.ca_file is None and self.certificate_file is None:
             return None
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.certificate_file is not None:
-                context.load_cert_chain(self.certificate_file, self.key_file)
+            return following(self.ca_file, self.certificate_file, self.key_file)
         except OSError as error:
             raise ValueError(f"cannot use the TLS files of nats: {reason_of(error)}") from error
-        return context
 
 
 class ApiError(Exception):
@@ -143,72 +147,54 @@ class _Listener:
         self._hear(message)
 
 
-class _Client(Client):
-    """nats-py's client, which can be told to write, and survives whatever octets a message has.
-
-    The server takes any for headers and in a subject; what nats-py raises over them would end the reading.
-    """
-
-    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
-        try:
-            return await super()._process_headers(headers)
-        except (IndexError, ValueError):
-            return None
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        if not subject.isascii():
-            subject = subject.decode(errors="replace").encode()
-        await super()._process_msg(sid, subject, reply, data, headers)
-
-    def write_now(self) -> None:
-        """Write what was published; by itself a task does that, in the next pass of the event loop.
-
-        Where this cannot be done the task still does it.
-        """
-        if self._pending and self._transport is not None and self.is_connected:
-            with contextlib.suppress(OSError, RuntimeError):
-                self._transport.writelines(self._pending)
-                self._pending, self._pending_data_size = [], 0
-
-
 class JetStream:
     """A connection that is made again for ever. Questions fail with Unreachable, never hang."""
 
-    def __init__(self, nc: _Client, settings: Nats) -> None:
+    def __init__(self, nc: NatsClient, settings: Nats, waits_for: Callable[[str], None] = lambda _: None) -> None:
         self.nc = nc
         self.settings = settings
         self._inbox = nc.new_inbox()
         self._questions = itertools.count()
         self._answers: dict[str, asyncio.Future[Msg | None]] = {}
         self._closing = False
+        self._waits_for = waits_for
+        self._reason = "not connected to NATS"
         self._failing_since = self._failed_last = -math.inf
         self.generation = 0
         """Grows at each reconnect: what was asked of an earlier connection will not be answered."""
 
     @classmethod
-    async def connect(cls, settings: Nats, name: str) -> Self:
-        """Connect, however long it takes; cancel to give up."""
-        self = cls(_Client(), settings)
-        await self.nc.connect(
-            list(settings.servers),
-            name=name,
-            tls=settings.tls_context(),
-            user=settings.user or None,
-            password=settings.password.get_secret_value() or None,
-            user_credentials=None if settings.credentials_file is None else str(settings.credentials_file),
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,  # type: ignore[arg-type] # annotated int, used as seconds
-            connect_timeout=5,
-            ping_interval=5,
-            max_outstanding_pings=2,
-            pending_size=16 * 1024 * 1024,
-            error_cb=self._on_error,
-            disconnected_cb=self._on_disconnect,
-            reconnected_cb=self._on_reconnect,
-        )
+    async def connect(cls, settings: Nats, name: str, waits_for: Callable[[str], None] = lambda _: None) -> Self:
+        """Connect, however long it takes; cancel to give up. `waits_for` is told why it is not connected yet."""
+        self = cls(NatsClient(), settings, waits_for)
+        try:
+            await self.nc.connect(**self._options(name))
+        except BaseException:
+            self.nc.abandon()  # also when it is cancelled in the middle of a handshake
+            raise
         await self.listen(f"{self._inbox}.*", self._hear_answer)
         CONNECTED.set(1)
         return self
+
+    def _options(self, name: str) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "servers": list(settings.servers),
+            "name": name,
+            "tls": settings.tls_context(),
+            "user": settings.user or None,
+            "password": settings.password.get_secret_value() or None,
+            "user_credentials": None if settings.credentials_file is None else str(settings.credentials_file),
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.25,
+            "connect_timeout": 5,
+            "ping_interval": 5,
+            "max_outstanding_pings": 2,
+            "pending_size": 16 * 1024 * 1024,
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_disconnect,
+            "reconnected_cb": self._on_reconnect,
+        }
 
     @property
     def connected(self) -> bool:
@@ -217,7 +203,7 @@ class JetStream:
 
     def trouble(self) -> str | None:
         """Why NATS cannot be used, or None."""
-        return None if self.connected else "not connected to NATS"
+        return None if self.connected else self._reason
 
     async def request(
         self,
@@ -228,7 +214,7 @@ class JetStream:
     ) -> Msg:
         """Ask and wait for one answer. Unreachable when none comes within `timeout_s`."""
         if not self.connected:
-            raise Unreachable("not connected to NATS")
+            raise Unreachable(self._reason)
         reply = f"{self._inbox}.{next(self._questions)}"
         answer: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
         self._answers[reply] = answer
@@ -310,8 +296,13 @@ class JetStream:
         CONNECTED.set(0)
 
     async def _on_error(self, error: Exception) -> None:
-        # While the connection is away every further try fails alike: said once, when it broke.
-        _log.log(logging.WARNING if self.connected else logging.DEBUG, "nats: %s", reason_of(error))
+        why = refusal(error)
+        if self.connected or self._closing:
+            _log.warning("nats: %s", why)
+            return
+        self._reason = f"cannot connect to NATS {self.nc.asked}: {why}"
+        self._waits_for(self._reason)
+        _tries.warning("cannot connect to NATS", server=self.nc.asked, error=why)
 
     async def _on_disconnect(self) -> None:
         if not self._closing:
@@ -323,6 +314,7 @@ class JetStream:
 
     async def _on_reconnect(self) -> None:
         self.generation += 1
+        self._reason = "not connected to NATS"
         _log.warning("connected to NATS again")
         RECONNECTS.inc()
         CONNECTED.set(1)

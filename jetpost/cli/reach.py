@@ -53,11 +53,12 @@ def settings_for(config: Path | None, data: Path, *sections: str) -> Settings:
 @asynccontextmanager
 async def jetstream(settings: Nats) -> AsyncIterator[JetStream]:
     """A connection for the length of one command; Unreachable when nobody answers within seconds."""
+    reasons = [f"no NATS server answers at {', '.join(settings.servers)}"]
     try:
         async with asyncio.timeout(_CONNECT_S):
-            connected = await JetStream.connect(settings, "jetpost command")
+            connected = await JetStream.connect(settings, "jetpost command", reasons.append)
     except (TimeoutError, OSError) as error:
-        raise Unreachable(f"no NATS server answers at {', '.join(settings.servers)}") from error
+        raise Unreachable(reasons[-1]) from error
     try:
         yield connected
     finally:

@@ -1,0 +1,110 @@
+"""nats-py's client, with what a process needs that must come back whatever happens to its servers."""
+
+import contextlib
+import re
+import ssl
+import time
+from typing import Any
+from urllib.parse import ParseResult
+
+from nats.aio.client import DEFAULT_BUFFER_SIZE, Client, Srv
+from nats.aio.transport import TcpTransport
+from nats.errors import Error as NatsError
+
+from jetpost.reason import reason_of
+
+_LONGEST_REASON = 300
+_PLACE_IN_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
+
+
+def refusal(error: Exception) -> str:
+    """Why a connection was not made, in words: without the names of classes and of places in OpenSSL."""
+    text = reason_of(error).removeprefix("nats: ").strip("'\"")
+    if isinstance(error, ssl.SSLError):
+        text = _PLACE_IN_OPENSSL.sub("", text)
+    return text[:_LONGEST_REASON]
+
+
+class _Transport(TcpTransport):
+    """nats-py's transport, which is closed when its TLS handshake fails.
+
+    nats-py waits for the end of such a connection, of which nobody tells it: the first failure would be the last try.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        try:
+            await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close it without waiting. Of TLS, too, this is the transport below."""
+        if self._bare_io_writer is not None:
+            self._bare_io_writer.transport.abort()
+        self._io_writer = self._bare_io_writer = None
+
+
+class NatsClient(Client):
+    """nats-py's client, which can be told to write, knows whom it asks, and comes back whatever a server says.
+
+    It survives whatever octets a message has: the server takes any for headers and in a subject; what nats-py raises
+    over them would end the reading.
+    """
+
+    asked = ""
+    """The server that it connects to, or is connected to: its URL without user and password."""
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        self.asked = f"{s.uri.scheme}://{s.uri.hostname}:{s.uri.port}"
+        self.abandon()
+        if s.uri.scheme in ("ws", "wss"):
+            await super()._connect_to_server(s)
+            return
+        s.last_attempt = time.monotonic()
+        self._transport = transport = _Transport()
+        await transport.connect(s.uri, DEFAULT_BUFFER_SIZE, self.options["connect_timeout"])
+
+    def abandon(self) -> None:
+        """Close the connection that was being made: else the collector of garbage would, some time."""
+        if isinstance(self._transport, _Transport):
+            self._transport.abort()
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Leave the server that reports an error, and connect again.
+
+        nats-py closes itself for good: one reload of a server with another password, or a connection too many for a
+        moment, and the process would never come back.
+        """
+        if "permissions violation" in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = NatsError(f"nats: {err_msg}")
+        await self._process_op_err(error)
+        await self._error_cb(error)
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, ValueError):
+            return None
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if not subject.isascii():
+            subject = subject.decode(errors="replace").encode()
+        await super()._process_msg(sid, subject, reply, data, headers)
+
+    def write_now(self) -> None:
+        """Write what was published; by itself a task does that, in the next pass of the event loop.
+
+        Where this cannot be done the task still does it.
+        """
+        if self._pending and self._transport is not None and self.is_connected:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.writelines(self._pending)
+                self._pending, self._pending_data_size = [], 0

@@ -1,0 +1,87 @@
+"""TLS towards the nats-servers, whose CA may be replaced while a process runs.
+
+A new CA reaches files and servers one after the other, in any order. So a process trusts the CA that it started with
+and the one that its file has now. The files are read again for each connection.
+"""
+
+import functools
+import re
+import ssl
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+_Stamps = tuple[tuple[int, int, int] | None, ...]
+
+log = structlog.get_logger(__name__)
+
+
+class FollowingContext(ssl.SSLContext):
+    """A client context whose CA and client certificate follow their files. The OS's CAs where no CA is named.
+
+    Every handshake takes the files as they are then. Files that cannot be used change nothing: what was read before
+    stays, and the reason is logged.
+    """
+
+    _files: tuple[Path | None, Path | None, Path | None]
+    _seen: _Stamps
+    _current: ssl.SSLContext
+    _first: str
+
+    def __new__(cls, *_: object) -> Self:
+        """As a context for clients."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+        """From PEM files. OSError, ssl.SSLError or ValueError: they cannot be used."""
+        self._files = ca, certificate, key
+        self._seen = self._stamps()
+        self._first = ""
+        self._current = self._read()
+        if ca is not None:
+            self._first = b"".join(_CERTIFICATE.findall(ca.read_bytes())).decode("ascii")
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        """As the standard library's, for a connection that begins now."""
+        return self._now().wrap_bio(*arguments, **options)
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        """As the standard library's, for a connection that begins now."""
+        return self._now().wrap_socket(*arguments, **options)
+
+    def _now(self) -> ssl.SSLContext:
+        stamps = self._stamps()
+        if stamps != self._seen:
+            try:
+                self._current, self._seen = self._read(), stamps
+            except (OSError, ValueError) as error:
+                log.warning("cannot use the renewed TLS files of NATS", error=str(error))
+        return self._current
+
+    def _read(self) -> ssl.SSLContext:
+        ca, certificate, key = self._files
+        context = ssl.create_default_context(cafile=ca)
+        if self._first:
+            context.load_verify_locations(cadata=self._first)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+        return context
+
+    def _stamps(self) -> _Stamps:
+        return tuple(None if file is None else _stamp(file) for file in self._files)
+
+
+@functools.cache
+def following(ca: Path | None, certificate: Path | None, key: Path | None) -> FollowingContext:
+    """The context of these files: one in a process, so that all of it trusts what it started with."""
+    return FollowingContext(ca, certificate, key)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
