@@ -21,6 +21,8 @@ _OR_NOBODYS = {"type": ["integer", "null"]}
 _SHARE = {"minimum": 1, "maximum": 100}
 _ALLOWED: dict[str, dict[str, Any]] = {
     "hostname": {"minLength": 1},
+    "secrets.create": {"enum": ["helm", "job"]},
+    "networkPolicy.apiPorts": {"items": {"type": "integer", "minimum": 1, "maximum": 65535}, "minItems": 1},
     "image.digest": {"pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "nats.bundled.replicas": {"enum": [1, 3, 5]},

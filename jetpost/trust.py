@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import structlog
 
+from jetpost.reason import reason_of
+
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 _Stamps = tuple[tuple[int, int, int] | None, ...]
 
@@ -57,7 +59,7 @@ class FollowingContext(ssl.SSLContext):
             try:
                 self._current, self._seen = self._read(), stamps
             except (OSError, ValueError) as error:
-                log.warning("cannot use the renewed TLS files of NATS", error=str(error))
+                log.warning("cannot use the renewed TLS files of NATS", error=reason_of(error))
         return self._current
 
     def _read(self) -> ssl.SSLContext:

@@ -22,7 +22,7 @@
 
 {{- define "jetpost.tlsSecret" -}}
 {{- $tls := .Values.ingress.tls -}}
-{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "ingress-tls%s" (include "jetpost.issued" $tls.certManager.enabled)))) -}}
+{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "ingress-tls%s" (include "jetpost.issued" $tls.certManager.enabled | default (include "jetpost.madeFor" .))))) -}}
 {{- end }}
 
 {{/* What cert-manager makes has a name of its own: Helm and it would take the Secret from each other. */}}

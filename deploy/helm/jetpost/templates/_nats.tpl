@@ -6,11 +6,11 @@
 
 {{- define "jetpost.nats.tlsSecret" -}}
 {{- $tls := .Values.nats.bundled.tls -}}
-{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "nats-tls%s" (include "jetpost.issued" $tls.certManager)))) -}}
+{{- $tls.existingSecret | default (include "jetpost.name" (dict "root" . "service" (printf "nats-tls%s" (include "jetpost.issued" $tls.certManager | default (include "jetpost.made" .))))) -}}
 {{- end }}
 
 {{- define "jetpost.nats.authSecret" -}}
-{{- .Values.nats.bundled.authSecret | default (include "jetpost.name" (dict "root" . "service" "nats-auth")) -}}
+{{- .Values.nats.bundled.authSecret | default (include "jetpost.name" (dict "root" . "service" (printf "nats-auth%s" (include "jetpost.made" .)))) -}}
 {{- end }}
 
 {{/* The names of the nodes within the namespace's DNS, as a JSON list. */}}

@@ -1,0 +1,69 @@
+{{/* Secrets that the values do not name: who makes them, and whether that can be. */}}
+
+{{/* What the Job makes has a name of its own: Helm would delete what is not in the manifest any more. */}}
+{{- define "jetpost.made" -}}
+{{- if eq .Values.secrets.create "job" }}-made{{ end -}}
+{{- end }}
+
+{{/* The same for a certificate of the hostname: another name is another certificate. */}}
+{{- define "jetpost.madeFor" -}}
+{{- with include "jetpost.made" . }}{{ . }}-{{ $.Values.hostname | sha256sum | trunc 6 }}{{ end -}}
+{{- end }}
+
+{{/*
+Nothing, in a cluster. A renderer without one sees no Secret, draws others each time, and whoever applies that takes NATS
+down. Every namespace has the ConfigMap; a namespace that is to be made has none yet, and who makes it may read another one.
+*/}}
+{{- define "jetpost.inCluster" -}}
+{{- if not (or (lookup "v1" "ConfigMap" .root.Release.Namespace "kube-root-ca.crt") (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- fail (printf "%s: this renderer has no cluster to look into (helm template, Argo CD, --dry-run=client), so each rendering would make other passwords and certificates. Set secrets.create=job, or name a Secret there; with helm, use --dry-run=server" .value) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The arguments of the Job that makes Secrets, as a JSON list; empty: there is no Job. */}}
+{{- define "jetpost.provisioned" -}}
+{{- $arguments := list -}}
+{{- if eq .Values.secrets.create "job" -}}
+{{- $bundled := .Values.nats.bundled -}}
+{{- if and $bundled.enabled (not $bundled.authSecret) -}}
+{{- $arguments = append $arguments (printf "--login=%s" (include "jetpost.nats.authSecret" .)) -}}
+{{- end -}}
+{{- if and $bundled.enabled (not $bundled.tls.existingSecret) (not $bundled.tls.certManager) -}}
+{{- $arguments = append $arguments (printf "--nats-tls=%s" (include "jetpost.nats.tlsSecret" .)) -}}
+{{- range include "jetpost.nats.certificateNames" . | fromJsonArray -}}
+{{- $arguments = append $arguments (printf "--dns-name=%s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or .Values.ingress.tls.existingSecret .Values.ingress.tls.certManager.enabled) -}}
+{{- $arguments = concat $arguments (list (printf "--ingress-tls=%s" (include "jetpost.tlsSecret" .)) (printf "--hostname=%s" .Values.hostname)) -}}
+{{- end -}}
+{{- end -}}
+{{- $arguments | toJson -}}
+{{- end }}
+
+{{/* The pod of that Job. */}}
+{{- define "jetpost.provision.pod" -}}
+restartPolicy: OnFailure
+serviceAccountName: {{ include "jetpost.name" (dict "root" . "service" "secrets") }}
+enableServiceLinks: false
+{{- range $rule := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.Values $rule }}
+{{ $rule }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+securityContext:
+  {{- include "jetpost.podSecurity" . | nindent 2 }}
+containers:
+  - name: secrets
+    image: {{ include "jetpost.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [python, -m, jetpost.provision]
+    args:
+      {{- include "jetpost.provisioned" . | fromJsonArray | toYaml | nindent 6 }}
+    securityContext:
+      {{- include "jetpost.containerSecurity" . | nindent 6 }}
+    resources:
+      requests: {cpu: 50m, memory: 64Mi}
+      limits: {memory: 256Mi}
+{{- end }}
