@@ -85,6 +85,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """A context for servers: TLS 1.2 or newer (RFC 8996). OSError or ssl.SSLError when the files are of no use."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # else one connection could have handshakes without end
     context.load_cert_chain(certificate, key, _no_passphrase)
     return context
 

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from jetpost.process.tls import Reloading, Tls
+from jetpost.process.tls import Reloading, Tls, server_context
 from jetpost.up.certificate import self_signed
 
 
@@ -49,3 +49,11 @@ def test_half_a_renewal_changes_nothing(tmp_path: Path) -> None:
     assert not reloading.refresh()
 
     assert shown(reloading.context) == first
+
+
+def test_a_connection_has_one_handshake(tmp_path: Path) -> None:
+    self_signed("mx.test", tmp_path / "certificate.pem", tmp_path / "key.pem")
+
+    context = server_context(tmp_path / "certificate.pem", tmp_path / "key.pem")
+
+    assert context.options & ssl.OP_NO_RENEGOTIATION
