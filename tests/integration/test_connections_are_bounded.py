@@ -73,7 +73,11 @@ async def test_a_lack_of_files_is_no_failure_of_the_site(make_system: MakeSystem
     dest = await mx("fileless.test")
     await system.submit("me@home.test", ["first@fileless.test"], LETTER)  # DNS has been asked, NATS is connected
     await dest.received("first@fileless.test")
-    await eventually(lambda: not dest.open, "its connection is closed")
+
+    async def is_closed() -> bool:
+        return await service.metric("jetpost_delivery_connections") == 0
+
+    await eventually_asked(is_closed, "its connection is closed on our side as well")
     before = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
     assert before[0] == before[1]  # raised as far as it may be
 
@@ -87,7 +91,9 @@ async def test_a_lack_of_files_is_no_failure_of_the_site(make_system: MakeSystem
     await eventually_asked(is_starved, "an attempt waits for a file")
     resource.prlimit(service.pid, resource.RLIMIT_NOFILE, before)
     await dest.received("second@fileless.test")
-    told = [line for line in service.log_lines() if line.get("recipient") == "second@fileless.test"]
+    told = await eventually(
+        lambda: [line for line in service.log_lines() if line.get("recipient") == "second@fileless.test"], "it is told"
+    )
     assert [(line["event"], line["attempt"]) for line in told] == [("delivered", 1)]
     assert await service.metric("jetpost_delivery_out_of_files_total") >= 1
     assert await service.metric("jetpost_delivery_suspensions_total") == 0
