@@ -17,6 +17,8 @@ from jetpost.mail.reply import Reply
 
 _PIECE = 16 * 1024
 """Bytes of replies that are looked at together."""
+_SHORT = 200
+"""Characters of a text that need no cutting, whatever they are in octets."""
 
 
 class Connection(Wire):
@@ -71,7 +73,7 @@ class Connection(Wire):
     async def reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The next reply, cut to what is worth keeping. After a time-out the connection is of no use any more."""
         answer = await self.whole_reply(timeout_s)
-        return answer.brief() if isinstance(answer, Reply) else answer
+        return _brief(answer) if isinstance(answer, Reply) else answer
 
     async def whole_reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The same as it was said: EHLO is answered with a list."""
@@ -93,7 +95,8 @@ class Connection(Wire):
     def begin_content(self) -> None:
         """The host waits for content: `sent` tells when it says something before the content has ended."""
         self._is_listening = True
-        self._work()
+        if not self._reader.is_clean or self.has_more:
+            self._work()
 
     async def sent(self, timeout_s: float) -> Reply | ConnectionBroke | None:
         """Wait until what was written has gone out far enough for more; what the host said, or why it broke."""
@@ -168,7 +171,7 @@ class Connection(Wire):
         self._turn_is_due = False
         while self._broken is None:
             heard: Reply | Step = Step.WAIT
-            if self._owed or (self._is_listening and self._early is None):
+            if self._reader.unread and (self._owed or (self._is_listening and self._early is None)):
                 heard = self._reader.next(AFTER_DOT if self._awaits_dot else ORDINARY)
             if isinstance(heard, Reply):
                 self._heard(heard)
@@ -185,6 +188,8 @@ class Connection(Wire):
         """Take more of what has come; whether there was any."""
         if self._reader.unread > _PIECE:
             return False  # nobody asks for it: it waits where reading stops
+        if not self.has_more:
+            return False
         octets = self.take(_PIECE)
         if self._when_dropped is not None and (octets or self._over is not None):
             dropped, self._when_dropped = self._when_dropped, None
@@ -209,7 +214,7 @@ class Connection(Wire):
             self.abort()
         else:
             # Of a group's replies only the text worth keeping waits in memory; EHLO, whose list counts, comes alone.
-            self._answers.append(reply.brief() if self._answers or self._owed > 1 else reply)
+            self._answers.append(_brief(reply) if self._answers or self._owed > 1 else reply)
             self._awaits_dot = False
             self._owed -= 1
         self._wake()
@@ -266,6 +271,12 @@ class Connection(Wire):
 
     def _allowed(self, timeout_s: float) -> float:
         return max(min(timeout_s, self.until - self._loop.time()), 0)
+
+
+def _brief(reply: Reply) -> Reply:
+    """What is worth keeping of it: most replies as they are."""
+    short = len(reply.text) == 1 and len(reply.text[0]) < _SHORT
+    return reply if short else reply.brief()
 
 
 def _in_vain(what: str, waited_s: float, timeout_s: float) -> str:

@@ -41,14 +41,17 @@ async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeou
     connection.begin_content()
     last = b""
     try:
-        async for piece in _pieces(entry, chunks):
-            # One is kept back, to go out with the final dot.
-            if last:
-                connection.write(last)
-            if (said := await connection.sent(timeouts.block_s)) is not None:
-                connection.abort()
-                return Heard(Phase.DATA, _too_early(said))
-            last = stuffer.feed(piece)
+        if isinstance(entry.content, Inline) and entry.content.size <= _PIECE:
+            last = stuffer.feed(entry.trace.encode() + entry.content.octets)
+        else:
+            async for piece in _pieces(entry, chunks):
+                # One is kept back, to go out with the final dot.
+                if last:
+                    connection.write(last)
+                if (said := await connection.sent(timeouts.block_s)) is not None:
+                    connection.abort()
+                    return Heard(Phase.DATA, _too_early(said))
+                last = stuffer.feed(piece)
     except (ContentMissing, Unreachable, ApiError) as error:
         connection.abort()  # without the final dot the host has no message (RFC 5321, 4.1.1.4)
         return Unavailable(f"content unavailable: {reason_of(error)}")

@@ -12,6 +12,8 @@ from jetpost.mail.reply import Reply
 
 _CODE = re.compile(rb"[\0-\x20\x7f-\xff]*([2-5][0-9][0-9])(?![0-9]|[.,:/][0-9])(-?)")
 """What stands before the code is no text. `127.0.0.1 …`, `2026-11-26 …` and `250.1 …` begin with no code."""
+_PLAIN = re.compile(rb"([2-5][0-9][0-9]) ([\t -~]{0,512})\r\n")
+"""A reply as nearly all are: read at once."""
 _NO_TEXT = re.compile(r"[\0-\x08\n-\x1f\x7f]")
 """What a reply may not contain (RFC 5321, 4.2), and nobody wants in a log or a DSN."""
 _LONGEST_LINE = 2048
@@ -72,6 +74,10 @@ class ReplyReader:
 
     def next(self, bounds: Bounds) -> Reply | Step:
         """The next reply, if it is there."""
+        if not self._lines and (plain := _PLAIN.match(self._buffer)) is not None:
+            code, text = int(plain[1]), plain[2].decode("ascii")
+            del self._buffer[: plain.end()]
+            return Reply.heard(code, [text])
         for _ in range(_LINES_A_TURN):
             line = self._line()
             if line is not None and self._is_last(line):

@@ -61,6 +61,11 @@ class Wire(asyncio.Protocol):
         return bool(self.tls)
 
     @property
+    def has_more(self) -> bool:
+        """Whether `take` may have something, or the connection has ended."""
+        return bool(self._raw) or self._ssl is not None or self._over is not None
+
+    @property
     def has_unsent(self) -> bool:
         """Whether the host cannot have everything that was written: it is still here, or unacknowledged."""
         if self._is_full or (self._transport is not None and self._transport.get_write_buffer_size() > 0):
@@ -95,7 +100,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         self._receive(data)
-        self._pace()
+        if len(self._raw) > _MOST_UNREAD or self._ssl is not None:
+            self._pace()
         self._readable()
 
     def pause_writing(self) -> None:
@@ -114,7 +120,8 @@ class Wire(asyncio.Protocol):
         else:
             taken = bytes(self._raw[:most])
             del self._raw[:most]
-        self._pace()
+        if self._is_paused:
+            self._pace()
         return taken
 
     def write(self, octets: bytes) -> None:
