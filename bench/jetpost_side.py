@@ -52,7 +52,7 @@ class JetpostSide(NamedTuple):
             surroundings = Surroundings(zone.address, certificates, sink.port, users_file)
             # Jetpost's defaults, instead of the impatience of tests.
             changes = {
-                "queue": {},
+                "queue": {"store_protected": True},
                 "dns": {"nameservers": [zone.address]},
                 "delivery": {"route": {"port": sink.port}},
             }

@@ -67,7 +67,7 @@ async def _stage(folder: Path, group: Path) -> AsyncIterator[Stage]:
         zone.add("flood.test", mx=[(10, "mx.flood.test")], ttl=3600)
         zone.add("mx.flood.test", a=[_HOSTILE], ttl=3600)
         around = Surroundings(zone.address, Certificates(folder), port, write_users(folder / "users"))
-        defaults = {"queue": {}, "dns": {"nameservers": [zone.address]}}
+        defaults = {"queue": {"store_protected": True}, "dns": {"nameservers": [zone.address]}}
         server = NatsServer(folder)
         system = System(folder, around, [server], defaults)
         try:
