@@ -20,6 +20,8 @@ from jetpost.reason import reason_of
 
 _MOST_UNREAD_BYTES = 16 * 1024
 """Replies that wait unread by the client before it is made to wait."""
+_SMALL_BYTES = 4 * 1024
+"""What has arrived, and is answered at once whoever waits: it takes a moment."""
 _LINGER_S = 30.0
 """How long the last words may wait to be read; less where `idle_s` is."""
 _TIMEOUT = Refuse(Reply(421, EnhancedStatus(4, 4, 2), ("Timeout, closing",)), "timeout")
@@ -249,10 +251,14 @@ class Smtp(SMTP):
             self._pause_reading()
         elif self._writing_paused:
             self._await_reader()
-        elif self._is_greedy and self.transport is not None:
+        elif self.transport is not None and (self._is_greedy or not self._may_go_at_once()):
             self._await_turn()
         else:
             self._take_turn()
+
+    def _may_go_at_once(self) -> bool:
+        """Whether what has arrived is little, or nobody else has much to do."""
+        return len(self._arrived) <= _SMALL_BYTES or self._connections.turns.is_free()
 
     def _take_turn(self) -> None:
         """Answer what has arrived, or as much of it as a turn allows."""

@@ -1,11 +1,12 @@
 """Turns: whoever has more to do than one turn allows waits for the next, behind all who wait already."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 
-_PASS_S = 0.002
+_PASS_S = 0.001
 """How long the turns of one pass through the event loop may take together; the last one begun is finished."""
 
 
@@ -20,6 +21,16 @@ class Turns:
         self._most = most
         self._waiting: deque[Callable[[], object]] = deque()
         self._is_scheduled = False
+        self._began_at = -math.inf
+
+    def is_free(self) -> bool:
+        """Whether a turn may begin at once: nobody waits, and none has begun in this pass. Then this one has."""
+        # The time of the loop stands still during a pass (uvloop).
+        now = asyncio.get_running_loop().time()
+        if self._waiting or now == self._began_at:
+            return False
+        self._began_at = now
+        return True
 
     def wait(self, go_on: Callable[[], object]) -> None:
         """Call `go_on` when it is its turn."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PERIOD_US = 100_000
-_QUOTA_US = 50_000
+_PERIOD_US = 10_000
+_QUOTA_US = 5_000
 _VERSION_1 = Path("/sys/fs/cgroup/cpu")
 _VERSION_2 = Path("/sys/fs/cgroup")
 

@@ -62,3 +62,18 @@ async def test_a_turn_can_be_awaited_and_given_up() -> None:
     async with asyncio.timeout(10):
         await waiting[0]
         await waiting[2]
+
+
+async def test_one_big_turn_a_pass_begins_at_once_and_none_while_somebody_waits() -> None:
+    turns = Turns()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    frozen = began
+    loop.time = lambda: frozen  # type: ignore[method-assign] # as uvloop's, which stands still during a pass
+
+    assert [turns.is_free(), turns.is_free()] == [True, False]
+    frozen = began + 1
+    turns.wait(lambda: None)
+    assert not turns.is_free()
+    await asyncio.sleep(0)
+    assert turns.is_free()
