@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Test processes at a time: much of the time of a test is waiting, so more than there are cores.
+WORKERS ?= 3
 LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
 # For every platform, with the checksums of all files that may be taken.
 HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
@@ -13,8 +15,8 @@ help: ## This list
 demo: .venv/installed ## Send three messages through the whole system on this machine, and look
 	@$(BIN)/python -m demo
 
-test: .venv/installed ## Unit and integration tests, against real processes on loopback
-	$(BIN)/python -m pytest
+test: .venv/installed ## Unit and integration tests, against real processes on loopback; WORKERS=3 at a time
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes)
 	$(BIN)/python -m pytest tests/crash --timeout 1800 -s

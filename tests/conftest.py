@@ -19,7 +19,10 @@ from tests.fixtures.mx_script import Script
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.system import System
 from tests.fixtures.users import write_users
+from tests.fixtures.worker import own_ports
 from tests.fixtures.zone import ServedZone, served
+
+own_ports()
 
 # More examples for every property: what CI sets HYPOTHESIS_PROFILE to.
 settings.register_profile("thorough", max_examples=300, print_blob=True)

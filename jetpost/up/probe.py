@@ -5,7 +5,8 @@ import random
 import socket
 from typing import NamedTuple
 
-_SERVER_PORTS = range(10_000, 32_000)
+SERVER_PORTS = range(10_000, 32_000)
+"""Below those that the kernel gives to outgoing connections."""
 _given: set[int] = set()
 """Ports that were named free, whether or not somebody listens there by now."""
 
@@ -37,7 +38,7 @@ def free_port(wanted: int = 0) -> int:
 
     Below the range from which the kernel gives outgoing connections theirs, so that it is still free at a restart.
     """
-    for port in filter(None, (wanted, *random.sample(_SERVER_PORTS, 100))):
+    for port in filter(None, (wanted, *random.sample(SERVER_PORTS, 100))):
         if port in _given and port != wanted:
             continue
         with socket.socket() as candidate:
