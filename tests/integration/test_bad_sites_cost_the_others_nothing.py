@@ -54,7 +54,7 @@ async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
     assert await system.delivery[0].metric("jetpost_delivery_parked_total") >= BAD_EACH
     assert (await system.depth())["parked"] > 0
     for name, times in (("alone", alone), ("beside", beside)):
-        record_property(f"delivery_s_{name}", times)
+        record_property(f"delivery_s_{name}", str(times))
         print(f"{name}: median {times.median_s:.3f} s, 95 % within {times.most_s:.3f} s")  # noqa: T201 — a measurement
     assert beside.median_s < 2 * alone.median_s + NOISE_S
     assert beside.most_s < 2 * alone.most_s + NOISE_S
