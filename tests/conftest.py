@@ -25,8 +25,10 @@ from tests.fixtures.zone import ServedZone, served
 own_ports()
 
 # More examples for every property: what CI sets HYPOTHESIS_PROFILE to.
-settings.register_profile("thorough", max_examples=300, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# Without a deadline for each example: that would be a test of how busy the machine is.
+settings.register_profile("usual", deadline=None)
+settings.register_profile("thorough", max_examples=300, print_blob=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 MakeMx = Callable[..., Awaitable[Mx]]
 MakeSystem = Callable[..., Awaitable[System]]
