@@ -2,11 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Test processes at a time: much of the time of a test is waiting, so more than there are cores.
 WORKERS ?= 3
+# Of each kind of process in each run of the crash tests.
+KILLS ?= 8
 LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
 # For every platform, with the checksums of all files that may be taken.
 HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
 
-.PHONY: help demo test crash hostile end-to-end bench lint generate chart image cluster node pictures lock clean
+.PHONY: help demo test crash soak hostile end-to-end bench lint generate chart image cluster node pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -18,8 +20,11 @@ demo: .venv/installed ## Send three messages through the whole system on this ma
 test: .venv/installed ## Unit and integration tests, against real processes on loopback; WORKERS=3 at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes)
-	$(BIN)/python -m pytest tests/crash --timeout 1800 -s
+crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes); KILLS=8 of each kind
+	KILLS=$(KILLS) $(BIN)/python -m pytest tests/crash --timeout 1800 -s
+
+soak: .venv/installed ## What takes longer, before a release: 20 kills of each kind, more examples, longer attacks, the whole benchmark; log in build/soak
+	@.ci/soak
 
 end-to-end: .venv/installed ## Real peers: needs Debian packages postfix, swaks, libnet-ssleay-perl, prometheus, and loki (tests/end_to_end/loki/build)
 	$(BIN)/python -m pytest tests/end_to_end

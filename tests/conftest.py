@@ -24,7 +24,7 @@ from tests.fixtures.zone import ServedZone, served
 
 own_ports()
 
-# More examples for every property: what CI sets HYPOTHESIS_PROFILE to.
+# More examples for every property: what `make soak` sets HYPOTHESIS_PROFILE to.
 # Without a deadline for each example: that would be a test of how busy the machine is.
 settings.register_profile("usual", deadline=None)
 settings.register_profile("thorough", max_examples=300, print_blob=True, deadline=None)

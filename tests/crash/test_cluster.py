@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.crash.conftest import Clustered, Told
+from tests.crash.kills import KILLS, share_of
 from tests.crash.load import Load
 from tests.crash.mix import Hosts
 from tests.fixtures.nats import NatsServer
@@ -16,15 +17,14 @@ from tests.fixtures.process import Service
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
-KILLS = 20
-"""Of nats-servers. Between them, processes of Jetpost are killed half as often."""
-CUTS = 3
-MESSAGES = 2500
+CUTS = share_of(3)
+MESSAGES = 125 * KILLS
 """At least so many are accepted."""
 
 
 async def test_any_server_and_any_process_may_be_killed(clustered: Clustered, hosts: Hosts, told: Told) -> None:
     async with clustered(delivery=2) as (system, cluster):
+        # Processes of Jetpost are killed half as often as nats-servers.
         kills: list[Sequence[Service | NatsServer]] = [cluster.servers] * KILLS + [system.services] * (KILLS // 2)
         random.shuffle(kills)
         async with Load(system, hosts) as load:

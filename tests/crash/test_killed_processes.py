@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import MakeSystem
 from tests.crash.conftest import Told
+from tests.crash.kills import KILLS
 from tests.crash.load import Load
 from tests.crash.mix import SETTINGS, Hosts
 from tests.fixtures.nats import NatsServer
@@ -15,8 +16,7 @@ from tests.fixtures.system import System
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
-KILLS = 20
-MESSAGES = 2500
+MESSAGES = 125 * KILLS
 """At least so many are accepted, most of them between the kills."""
 
 VICTIMS: dict[str, Callable[[System], Sequence[Service | NatsServer]]] = {

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.crash.conftest import Clustered, Told
+from tests.crash.kills import share_of
 from tests.crash.load import Load
 from tests.crash.mix import Hosts
 from tests.fixtures.eventually import eventually_asked
@@ -33,7 +34,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
     """Nothing is lost, nothing comes twice, and nobody waits for an entry that a leaving process had."""
     async with clustered(ack_wait_s=LONG_S, ingress=2) as (system, _):
         async with Load(system, hosts) as load:
-            for _ in range(2):
+            for _ in range(share_of(2)):
                 await load.progress(200)
                 await system.scale_delivery(MOST)
                 for service in system.delivery:
@@ -50,7 +51,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
 async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts: Hosts, told: Told) -> None:
     async with clustered(ingress=2) as (system, _):
         async with Load(system, hosts) as load:
-            for _ in range(5):
+            for _ in range(share_of(5)):
                 await system.scale_delivery(MOST)
                 for service in system.delivery:
                     await takes_part(service)
