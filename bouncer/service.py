@@ -118,8 +118,8 @@ class Desk:
 
     async def _handle(self, claim: Claim) -> None:
         entry = claim.entry
-        if claim.times_delivered > self.queue.settings.quarantine_after:
-            await self._hold(claim, f"claimed {claim.times_delivered} times without an outcome")
+        if claim.claims > self.queue.settings.quarantine_after:
+            await self._hold(claim, f"claimed {claim.claims} times without an outcome")
             return
         if not entry.failures:
             await self._hold(claim, "it names no failure, so nobody could be told of one")

@@ -33,8 +33,10 @@ async def deliver(claim: Claim, health: Health, world: World) -> Health:
     entry = claim.entry
     if not await world.queue.is_open(claim):
         return health
-    if claim.times_delivered > world.queue.settings.quarantine_after:
+    if claim.claims > world.queue.settings.quarantine_after:
         await _quarantine(claim, world)
+    elif claim.is_shared:
+        await world.queue.store_again(claim)
     elif health.suspended(world.monotonic()):
         why = f"not tried: no host of {entry.domain} answers ({health.why})"
         await _record(claim, Deferred(_NO_ANSWER, why), world)
@@ -94,7 +96,7 @@ async def conclude(
 
 
 async def _quarantine(claim: Claim, world: World) -> None:
-    reason = f"claimed {claim.times_delivered} times without an outcome"
+    reason = f"claimed {claim.claims} times without an outcome"
     await world.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
     QUARANTINED.inc()
     log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)

@@ -31,12 +31,14 @@ PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 _TO_COME = "nobody yet: for an operator's command to come"
 _CONTESTED = "delivery: everybody has the message, and another process may have the entry as well"
 WHO: dict[tuple[State, State], str] = {
+    (State.READY, State.READY): "delivery, before an attempt: another process may have the entry as well",
     (State.READY, State.PARKED): "delivery: the site's lane is full; or it was handed back often, to be counted anew",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
     "successors can never be stored, or it cannot be read",
     (State.READY, State.DONE): _CONTESTED,
+    (State.PARKED, State.PARKED): "delivery, before an attempt: another process may have the entry as well",
     (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
     (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",

@@ -265,7 +265,7 @@ class Lanes:
 
     async def _hand_back(self, claim: Claim) -> None:
         HANDED_BACK.inc()
-        if is_weary(claim.times_delivered, self._queue.settings.quarantine_after):
+        if is_weary(claim.claims, self._queue.settings.quarantine_after):
             self._weary.append(claim)
         else:
             await self._queue.hand_back(claim)

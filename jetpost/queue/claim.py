@@ -21,8 +21,9 @@ class Holder(Protocol):
 class Claim:
     """One entry that is ours for now: settle it or hand it back.
 
-    Contested when another process may have the entry as well: it did not come for the first time, or the server may
-    have lost sight of us since. Then both may be at it, and each must reckon with what the other makes of it.
+    Contested when another process may have the entry as well: then both may be at it, and each must reckon with what
+    the other makes of it. Shared when that is likely: the entry did not come for the first time, or the server may
+    have lost sight of us since. A shared claim is contested.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Claim:
         "_generation",
         "_patience_s",
         "_seen",
+        "_shared",
         "acknowledge_to",
         "consumer",
         "entry",
@@ -61,6 +63,7 @@ class Claim:
         self._patience_s = patience_s
         """The server's, `ack_wait`."""
         self._contested = contested
+        self._shared = times_delivered > 1
         self._generation = shard.jetstream.generation
         self._seen = asyncio.get_running_loop().time()
 
@@ -70,10 +73,21 @@ class Claim:
         self._look_back()
         return self._contested
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is likely that another process has, or had, the entry as well."""
+        self._look_back()
+        return self._shared
+
+    @property
+    def claims(self) -> int:
+        """How often the entry was claimed, this time included, since it last came to an outcome."""
+        return self.entry.claims + self.times_delivered
+
     def came_again(self, acknowledge_to: str) -> None:
         """The server gave us what we have already: it lost sight of us for a while, and others may have been asked."""
         self.acknowledge_to = acknowledge_to
-        self._contested = True
+        self._contested = self._shared = True
 
     async def beat(self) -> None:
         """Tell the server that we are still at it."""
@@ -89,7 +103,7 @@ class Claim:
         """
         silence = asyncio.get_running_loop().time() - self._seen
         if silence > self._patience_s * 2 / 3 or self._generation != self.shard.jetstream.generation:
-            self._contested = True
+            self._contested = self._shared = True
 
 
 class Settled:

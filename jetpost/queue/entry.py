@@ -78,6 +78,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     content_id: str = ""
     size: _Count = 0
     reason: str = ""
+    claims: _Count = 0
 
 
 _encoder = msgspec.json.Encoder()
@@ -117,6 +118,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Why the entry was last deferred."""
     reason: str = ""
     """Why a HELD entry is held."""
+    claims: int = 0
+    """How often it was claimed without an outcome before it was stored again as it is."""
 
     @property
     def domain(self) -> str:
@@ -139,10 +142,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.content.size
 
     def moved(self, state: State, **changes: Any) -> Self:
-        """The successor of this entry in `state`; ValueError when no such move exists."""
+        """The successor of this entry in `state`; ValueError when no such move exists.
+
+        Its claims are counted from none, unless `changes` says otherwise.
+        """
         if state not in MOVES[self.state]:
             raise ValueError(f"no move from {self.state} to {state}")
-        return msgspec.structs.replace(self, state=state, **changes)
+        return msgspec.structs.replace(self, state=state, **{"claims": 0, **changes})
 
     def part(self, suffix: str) -> Self:
         """The same entry under a key of its own, `<queue-id>-<suffix>`: a key never has two live entries."""
@@ -215,6 +221,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             content_id=self.content.content_id if isinstance(self.content, Reference) else "",
             size=self.content.size if by_reference else 0,
             reason=self.reason,
+            claims=self.claims,
         )
         payload = self.content.octets if isinstance(self.content, Inline) else b""
         return _encoder.encode(record).decode(), payload
@@ -244,6 +251,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                 failures=record.failures,
                 last=record.last,
                 reason=record.reason,
+                claims=record.claims,
             )
         except Exception as error:  # RecursionError and OverflowError, too: any octets may lie there
             raise ValueError(f"{NO_ENTRY}{reason_of(error)[:300]}") from error

@@ -44,6 +44,10 @@ from jetpost.reason import reason_of
 from jetpost.tasks import end
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
+STORED_AGAIN = Counter(
+    "jetpost_queue_stored_again_total",
+    "Entries that another process may have claimed as well, stored again before an attempt: one process gets them.",
+)
 _STATES = {state: MOVES.labels(state.value) for state in State}
 
 _PAUSE_S = 0.5
@@ -271,10 +275,10 @@ class Queue:
         When it came too often it is held, as one that never comes to an outcome.
         """
         log.error("an entry could not be handled", queue_id=claim.entry.queue_id, exc_info=error)
-        if claim.times_delivered <= self.settings.quarantine_after:
+        if claim.claims <= self.settings.quarantine_after:
             claim.consumer.release(claim)
             return
-        reason = f"claimed {claim.times_delivered} times, and handling it fails: {type(error).__name__}"
+        reason = f"claimed {claim.claims} times, and handling it fails: {type(error).__name__}"
         await self.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
         log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)
 
@@ -325,6 +329,16 @@ class Queue:
         # Otherwise it is gone, says a leader that may be none any more: if it is not, it comes again.
         claim.consumer.release(claim)
         return False
+
+    async def store_again(self, claim: Claim) -> None:
+        """Let the entry follow itself: of all processes that have it one stores it, and one is given it.
+
+        For a shared claim, before its attempt: otherwise each of them attempts what none has finished yet. Killed
+        between batch and ack: as `settle`.
+        """
+        entry = claim.entry
+        await self.settle(claim, [entry.moved(entry.state, claims=claim.claims - 1)])
+        STORED_AGAIN.inc()
 
     async def hand_back(self, claim: Claim) -> None:
         """Not begun: somebody else may have it at once."""

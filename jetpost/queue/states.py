@@ -21,8 +21,8 @@ class State(StrEnum):
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.READY: frozenset({State.PARKED, State.RETRY, State.BOUNCE, State.HELD, State.DONE}),
-    State.PARKED: frozenset({State.READY, State.RETRY, State.BOUNCE, State.HELD, State.DONE}),
+    State.READY: frozenset({State.READY, State.PARKED, State.RETRY, State.BOUNCE, State.HELD, State.DONE}),
+    State.PARKED: frozenset({State.PARKED, State.READY, State.RETRY, State.BOUNCE, State.HELD, State.DONE}),
     State.RETRY: frozenset({State.READY, State.HELD, State.BOUNCE}),
     State.BOUNCE: frozenset({State.HELD, State.DONE}),
     State.HELD: frozenset({State.READY, State.BOUNCE, State.DONE}),

@@ -206,6 +206,29 @@ async def test_what_is_handed_back_is_taken_by_another_one_at_once(server: NatsS
         assert (await anext(rival)).entry == claim.entry
 
 
+async def test_of_all_that_have_an_entry_one_stores_it_again(server: NatsServer) -> None:
+    """And it is claimed anew by one, with the claims that came to no outcome."""
+    async with opened(server) as one, opened(server) as other:
+        await one.enqueue([fresh()])
+        (beat,) = (task for task in one.tasks if task.get_name() == "queue beat")
+        beat.cancel()
+        first = await claimed(one)
+        second = await claimed(other)
+        assert not second.entry.claims
+        assert (second.claims, second.is_shared) == (2, True)
+        assert first.is_shared, "it has not told the server of itself for longer than `ack_wait`"
+
+        await asyncio.gather(one.store_again(first), other.store_again(second))
+
+        again = await claimed(other)
+        assert again.sequence > second.sequence
+        assert again.claims in {1, 2}, "the claim before this one, if the server had counted it, and this one"
+        assert not again.is_shared
+        assert not await other.is_open(second)
+        await other.settle(again, [])
+        await eventually_asked(lambda: _is_empty(other), "nothing else is left")
+
+
 async def test_an_unclaimed_entry_is_moved_under_the_same_guard(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh()])

@@ -1,11 +1,13 @@
 """A process that stood still comes back to entries that others have had in hand meanwhile."""
 
 import signal
+from collections import Counter
 
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 from tests.fixtures.mx_script import SILENCE
+from tests.fixtures.process import Service
 
 ONE_AT_A_TIME = {
     "delivery.lanes.connections_per_site": 1,
@@ -37,3 +39,33 @@ async def test_what_others_have_delivered_is_neither_attempted_nor_retried(make_
     await system.told(still, "finished elsewhere")
     await system.empty()
     assert sorted(message.recipients for message in dest.messages) == [("begun@still.test",), ("waiting@still.test",)]
+
+
+async def test_what_waits_in_two_processes_is_delivered_once(make_system: MakeSystem, mx: MakeMx) -> None:
+    """Neither has begun it, so each could ask whether it is still open, hear yes, and begin at the same time."""
+    dest = await mx("both.test", replies={"DATA": (SILENCE, SILENCE)})
+    system = await make_system(ONE_AT_A_TIME)
+    (still,) = system.delivery
+    await system.submit("me@home.test", ["begun@both.test"], LETTER)
+    await eventually(lambda: dest.heard["DATA"], "the first attempt is under way")
+    names = [f"waiting{number}@both.test" for number in range(30)]
+    for name in names:
+        await system.submit("me@home.test", [name], LETTER)
+    await eventually_asked(lambda: _waits(still, len(names)), "all others wait for it")
+
+    still.signal(signal.SIGSTOP)
+    await system.scale_delivery(2)
+    (other,) = (process for process in system.delivery if process is not still)
+    await eventually(lambda: dest.heard["DATA"] == 2, "the other process has begun the first")
+    await eventually_asked(lambda: _waits(other, len(names)), "all others wait for that one as well")
+    still.signal(signal.SIGCONT)
+    for connection in list(dest.open):
+        connection.abort()
+
+    await system.empty()
+    taken = Counter(name for message in dest.messages for name in message.recipients)
+    assert taken == Counter([*names, "begun@both.test"])
+
+
+async def _waits(process: Service, entries: int) -> bool:
+    return await process.metric("jetpost_delivery_waiting") == entries
