@@ -95,10 +95,10 @@ def test_an_alert_links_its_runbook(path: Path) -> None:
     assert f"docs/runbooks/{path.stem}.md" in path.read_text()
 
 
-def test_each_feature_of_the_readme_names_a_test_that_exists() -> None:
-    tests = re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "README.md").read_text())
+def test_each_feature_names_a_test_that_exists() -> None:
+    tests = re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "docs/features.md").read_text())
 
-    assert tests, "the README's feature table names no test"
+    assert tests, "docs/features.md names no test"
     assert [test for test in tests if not (ROOT / test).is_file()] == []
 
 
