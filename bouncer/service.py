@@ -8,7 +8,6 @@ from prometheus_client import Counter
 from bouncer.config import Bouncer
 from bouncer.decide import Silence, decide
 from bouncer.send import compose
-from jetpost.best_effort import BestEffort
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import received
@@ -23,6 +22,7 @@ from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
 from jetpost.reason import reason_of
 from jetpost.tasks import end
+from jetpost.telemetry.best_effort import BestEffort
 
 REPORTS = Counter("jetpost_bouncer_reports_total", "Reports queued.")
 SILENCED = Counter(

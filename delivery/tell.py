@@ -7,13 +7,13 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from delivery import sites
-from jetpost.best_effort import BestEffort
 from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
+from jetpost.telemetry.best_effort import BestEffort
 
 RECIPIENTS = Counter(
     "jetpost_delivery_recipients_total",

@@ -14,17 +14,17 @@ from ingress.policy.verdict import Refuse, Terms
 from ingress.session.body import Facts
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from ingress.split import by_site, inline_share
-from jetpost.best_effort import BestEffort
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
 from jetpost.mail.envelope import Envelope
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import fix_ups, received
-from jetpost.process.log import logger
 from jetpost.queue.commit import Unavailable
 from jetpost.queue.entry import Entry, QueueId, fresh_queue_id
 from jetpost.queue.queue import Queue
+from jetpost.telemetry.best_effort import BestEffort
+from jetpost.telemetry.log import logger
 
 ACCEPTED = Counter("jetpost_ingress_messages_accepted_total", "Messages answered with 250.")
 OCTETS = Histogram(

@@ -18,9 +18,9 @@ from ingress.policy.relay import is_in
 from ingress.policy.verdict import Refuse
 from ingress.proxy_header import Octets, client_named
 from ingress.rejections import turned_away
-from jetpost.process.log import logger
 from jetpost.reason import reason_of
 from jetpost.tasks import end
+from jetpost.telemetry.log import logger
 
 FAILED = Counter("jetpost_ingress_proxy_failures_total", "Connections from a load balancer without a PROXY header.")
 

@@ -13,7 +13,7 @@ from pydantic import Field, IPvAnyNetwork
 from ingress.connections import Connections
 from ingress.doorway import Doorway, ProtocolOf, listening_sockets
 from ingress.policy.verdict import Terms
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 
 _BACKLOG = 1024
 

@@ -6,7 +6,7 @@ Each is counted; the log has a line for a client and a reason now and then, with
 from prometheus_client import Counter
 
 from ingress.policy.verdict import Refuse
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 
 REJECTIONS = Counter(
     "jetpost_ingress_rejections_total",

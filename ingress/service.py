@@ -18,12 +18,12 @@ from ingress.smtp import Smtp
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream import JetStream, Nats
-from jetpost.process.log import logger
 from jetpost.process.run import Life
 from jetpost.process.tls import Reloading
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.tasks import end
+from jetpost.telemetry.log import logger
 
 log = logger(__name__)
 

@@ -15,8 +15,8 @@ from ingress.rejections import turned_away
 from ingress.session.arrived import Arrived
 from ingress.session.transaction import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.process.log import logger
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 _MOST_UNREAD_BYTES = 16 * 1024
 """Replies that wait unread by the client before it is made to wait."""

@@ -46,7 +46,7 @@ parser.HMSG_RE = re.compile(
 
 _log = logging.getLogger(__name__)
 _tries = structlog.get_logger(__name__)
-"""For what repeats with each try: its fields say what is one cause (`jetpost.process.log`)."""
+"""For what repeats with each try: its fields say what is one cause (`jetpost.telemetry.log`)."""
 
 
 class Nats(Section):

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from ingress.auth.exchange import Credentials
 from ingress.auth.slots import Slots
 from jetpost.config.section import ReadableFile, Section
-from jetpost.process.log import logger
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 from jetpost.users import is_right, read_users
 
 # A user who is unknown takes as long as one whose password is wrong: names cannot be found by the clock.

@@ -12,12 +12,12 @@ import typer
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
-from jetpost.process.log import Log, configure
 from jetpost.queue.durability import Unsafe
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import Log, configure
 from jetpost.up import state
 
 DATA = Path("data")

@@ -14,8 +14,8 @@ import uvloop
 
 from jetpost.cli.reach import DATA, ConfigOption, settings_for
 from jetpost.config.load import SECTIONS
-from jetpost.process.log import Log, configure
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import Log, configure
 from jetpost.up import first_start
 from jetpost.up.guard import Refused
 from jetpost.up.settings import Up

@@ -21,7 +21,7 @@ SECTIONS: dict[str, str] = {
     "events": "jetpost.events.publish:EventsSettings",
     "dns": "jetpost.dns.resolver:Dns",
     "http": "jetpost.process.http:Http",
-    "log": "jetpost.process.log:Log",
+    "log": "jetpost.telemetry.log:Log",
     "ingress": "ingress.config:Ingress",
     "delivery": "delivery.config:Delivery",
     "bouncer": "bouncer.config:Bouncer",

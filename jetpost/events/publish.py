@@ -13,11 +13,11 @@ import structlog
 from prometheus_client import Counter
 from pydantic import Field
 
-from jetpost.best_effort import BestEffort
 from jetpost.config.section import Section
 from jetpost.events.record import Event, encode
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.reason import reason_of
+from jetpost.telemetry.best_effort import BestEffort
 
 TOLD = Counter("jetpost_events_total", "Events told.")
 DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the stream could not take them in time.")

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from jetpost.config.section import Section
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 
 LOOP_LAG = Histogram(
     "jetpost_process_loop_lag_seconds",

@@ -14,11 +14,11 @@ import uvloop
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import SHARED, ConfigurationError, Settings, load
 from jetpost.process import files, http
-from jetpost.process.log import Log, configure, logger
 from jetpost.process.signals import obey_signals
 from jetpost.queue.durability import Unsafe
 from jetpost.reason import reason_of
 from jetpost.tasks import end
+from jetpost.telemetry.log import Log, configure, logger
 
 EXIT_CRASHED = 1
 EXIT_CONFIGURATION = 78

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 
 _ONE_REQUEST_S = 0.5
 """Signals this close together are one request: `timeout`, shells and terminals send it to a process and its group."""

@@ -10,8 +10,8 @@ from prometheus_client import Gauge
 from pydantic import Field, model_validator
 
 from jetpost.config.section import ReadableFile, Section
-from jetpost.process.log import logger
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 EXPIRES = Gauge(
     "jetpost_tls_certificate_expires_timestamp_seconds",

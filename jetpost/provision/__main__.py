@@ -21,9 +21,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from jetpost.process.log import Log, configure, logger
 from jetpost.provision.material import Data, authority_and_certificate, login, self_signed
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import Log, configure, logger
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PATIENCE_S = 10.0

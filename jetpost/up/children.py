@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 from jetpost.up.settings import Up
 
 log = logger(__name__)

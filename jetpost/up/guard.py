@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from jetpost.jetstream import JetStream, Nats, Unreachable
-from jetpost.process.log import logger
 from jetpost.queue.made import RUNBOOK as MISSING
 from jetpost.queue.made import Made
 from jetpost.queue.stream import entries_in, is_shard
@@ -17,6 +16,7 @@ from jetpost.reason import reason_of
 from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.store.check import faults
 from jetpost.store.mend import mend
+from jetpost.telemetry.log import logger
 from jetpost.up import aside
 from jetpost.up.streams import Seen, not_back, settled
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jetpost.jetstream import ApiError, Unreachable
-from jetpost.process.log import logger
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 from jetpost.up import nats_server, staging
 from jetpost.up.children import Child
 from jetpost.up.guard import Guard, NoRoom, Refused

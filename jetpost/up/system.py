@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import msgspec
 
-from jetpost.process.log import logger
 from jetpost.process.signals import obey_signals
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 from jetpost.up import nats_server, state
 from jetpost.up.children import Child
 from jetpost.up.guard import Refused

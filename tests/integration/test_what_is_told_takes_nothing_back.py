@@ -23,7 +23,6 @@ from ingress.policy.limits import Limits
 from ingress.session.body import Facts
 from ingress.session.command import Destination, Ourselves, client_name, destination, sender
 from ingress.session.transaction import Session, Transaction
-from jetpost.best_effort import FAILED
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import Event
 from jetpost.mail.content import Reference
@@ -34,6 +33,7 @@ from jetpost.queue.entry import fresh_queue_id
 from jetpost.queue.listing import show
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
+from jetpost.telemetry.best_effort import FAILED
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.mx import Mx
 from tests.fixtures.nats import NatsServer

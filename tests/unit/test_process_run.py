@@ -18,7 +18,7 @@ PATIENCE_S = 30
 SERVICE = """
 import asyncio
 import pathlib
-from jetpost.process.log import logger
+from jetpost.telemetry.log import logger
 from jetpost.process.run import run
 
 async def serve(settings, life):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.process.log_limit import LogLimit, Passed
+from jetpost.telemetry.log_limit import LogLimit, Passed
 
 MOST = 5
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from jetpost.process.log import Log, configure, logger
+from jetpost.telemetry.log import Log, configure, logger
 
 
 @pytest.fixture(autouse=True)

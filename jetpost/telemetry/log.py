@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line on stderr, with the queue id on every line about a message.
 
 Nobody can fill a disk or stop a process through them. Warnings and errors, and what a client can cause at will, are
-limited (`jetpost.process.log_limit`). Texts are cut. What cannot be encoded is escaped. A line that cannot be written
+limited (`jetpost.telemetry.log_limit`). Texts are cut. What cannot be encoded is escaped. A line that cannot be written
 is lost.
 """
 
@@ -18,7 +18,7 @@ from pydantic import Field
 from structlog.typing import FilteringBoundLogger, Processor
 
 from jetpost.config.section import Section
-from jetpost.process.log_limit import LogLimit
+from jetpost.telemetry.log_limit import LogLimit
 
 OUTCOMES = frozenset({"accepted", "delivered", "deferred", "bounced", "expired", "held", "quarantined", "reported"})
 """Lines that say what became of a message: each is written."""
