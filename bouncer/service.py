@@ -2,7 +2,6 @@
 
 import asyncio
 
-import structlog
 from prometheus_client import Counter
 
 from bouncer.config import Bouncer
@@ -23,6 +22,7 @@ from jetpost.queue.states import State
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.best_effort import BestEffort
+from jetpost.telemetry.log import logger
 
 REPORTS = Counter("jetpost_bouncer_reports_total", "Reports queued.")
 SILENCED = Counter(
@@ -33,7 +33,7 @@ SILENCED = Counter(
 HELD = Counter("jetpost_bouncer_held_total", "Bounces held because no report could be made of them.")
 _CLAIMED_BYTES = 64 * 1024 * 1024
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 async def serve(settings: Settings, life: Life) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import structlog
 from prometheus_client import Counter
 
 from delivery.attempt.attempt import attempt
@@ -19,13 +18,14 @@ from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 QUARANTINED = Counter(
     "jetpost_delivery_quarantined_total", "Entries held: they never came to an outcome, or it cannot be stored."
 )
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 async def deliver(claim: Claim, health: Health, world: World) -> Health:

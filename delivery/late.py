@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-import structlog
 from prometheus_client import Counter
 
 from delivery.world import World
@@ -11,6 +10,7 @@ from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Found, Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable
+from jetpost.telemetry.log import logger
 
 BEGUN_LATE = Counter(
     "jetpost_delivery_late_retries_total", "Retries that were due and had to be begun by the watchdog, not the server."
@@ -18,7 +18,7 @@ BEGUN_LATE = Counter(
 _A_LOOK = 32
 """Entries of a shard that are looked at each time; the next look goes on behind them."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class LateRetries:

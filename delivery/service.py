@@ -4,8 +4,6 @@ import asyncio
 import random
 import time
 
-import structlog
-
 from delivery.attempt.pool import Pool
 from delivery.config import Delivery
 from delivery.deliver import deliver
@@ -27,8 +25,9 @@ from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
 from jetpost.tasks import end, finish
+from jetpost.telemetry.log import logger
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 async def serve(settings: Settings, life: Life) -> None:

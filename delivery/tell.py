@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-import structlog
 from prometheus_client import Counter, Histogram
 
 from delivery import sites
@@ -14,6 +13,7 @@ from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.queue.entry import Entry
 from jetpost.queue.states import State
 from jetpost.telemetry.best_effort import BestEffort
+from jetpost.telemetry.log import logger
 
 RECIPIENTS = Counter(
     "jetpost_delivery_recipients_total",
@@ -26,7 +26,7 @@ SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400, 432000),
 )
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 def tell(

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-import structlog
 from prometheus_client import Counter
 
 from delivery.deliver import conclude
@@ -25,13 +24,14 @@ from jetpost.queue.shard import Found, Shard
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 EXPIRED = Counter("jetpost_delivery_watchdog_expired_total", "Entries that the watchdog took from a lane or the queue.")
 
 _A_LOOK = 256
 """Parked entries of a shard that are looked at each time there are some of no site."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:

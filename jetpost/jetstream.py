@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import logging
 import math
 import re
 import ssl
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.protocol import parser
@@ -21,6 +19,7 @@ from pydantic import Field, SecretStr, model_validator
 from jetpost.config.section import ReadableFile, Section
 from jetpost.nats_client import NatsClient, refusal
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 from jetpost.trust import following
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
@@ -44,9 +43,7 @@ parser.HMSG_RE = re.compile(
     rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
 )
 
-_log = logging.getLogger(__name__)
-_tries = structlog.get_logger(__name__)
-"""For what repeats with each try: its fields say what is one cause (`jetpost.telemetry.log`)."""
+log = logger(__name__)
 
 
 class Nats(Section):
@@ -281,7 +278,7 @@ class JetStream:
         self._failed_last = now
         if now - self._failing_since > _DEAF_S and len(self.settings.servers) > 1:
             self._failing_since = now
-            _log.warning("no answers from NATS, trying another server")
+            log.warning("no answers from NATS, trying another server")
             await self.nc.force_reconnect()
 
     async def close(self) -> None:
@@ -291,22 +288,22 @@ class JetStream:
             if self.connected:
                 await asyncio.wait_for(self.nc.flush(), 2)
         except (NatsError, TimeoutError, OSError) as error:
-            _log.warning("closing NATS: %s", reason_of(error))
+            log.warning("cannot close the connection to NATS in order", error=reason_of(error))
         await self.nc.close()
         CONNECTED.set(0)
 
     async def _on_error(self, error: Exception) -> None:
         why = refusal(error)
         if self.connected or self._closing:
-            _log.warning("nats: %s", why)
+            log.warning("NATS reports an error", error=why)
             return
         self._reason = f"cannot connect to NATS {self.nc.asked}: {why}"
         self._waits_for(self._reason)
-        _tries.warning("cannot connect to NATS", server=self.nc.asked, error=why)
+        log.warning("cannot connect to NATS", server=self.nc.asked, error=why)
 
     async def _on_disconnect(self) -> None:
         if not self._closing:
-            _log.warning("disconnected from NATS")
+            log.warning("disconnected from NATS")
         CONNECTED.set(0)
         for answer in self._answers.values():  # they went to that connection: nobody will be answered
             if not answer.done():
@@ -315,6 +312,6 @@ class JetStream:
     async def _on_reconnect(self) -> None:
         self.generation += 1
         self._reason = "not connected to NATS"
-        _log.warning("connected to NATS again")
+        log.warning("connected to NATS again")
         RECONNECTS.inc()
         CONNECTED.set(1)

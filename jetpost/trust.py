@@ -10,14 +10,13 @@ import ssl
 from pathlib import Path
 from typing import Any, Self
 
-import structlog
-
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 _Stamps = tuple[tuple[int, int, int] | None, ...]
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class FollowingContext(ssl.SSLContext):

@@ -4,7 +4,6 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import structlog
 from prometheus_client import Counter, Histogram
 
 from delivery.attempt.classify import outcome
@@ -18,6 +17,7 @@ from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.entry import Entry
+from jetpost.telemetry.log import logger
 
 ATTEMPTS = Counter(
     "jetpost_delivery_attempts_total", "Attempts. Labels: `reached` is yes when a host answered, else no.", ["reached"]
@@ -32,7 +32,7 @@ _NO_TIME = Deferred(EnhancedStatus(4, 4, 2), "the hosts took too much of the att
 _FAILED = Deferred(EnhancedStatus(4, 3, 0), "this mail system failed in the middle of the attempt")
 _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 @dataclass

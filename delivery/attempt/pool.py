@@ -5,7 +5,6 @@ import math
 from collections import deque
 from functools import partial
 
-import structlog
 from prometheus_client import Counter
 
 from delivery.attempt.config import AttemptSettings
@@ -16,6 +15,7 @@ from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
 from jetpost.reason import reason_of
 from jetpost.tasks import end
+from jetpost.telemetry.log import logger
 
 REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
 OUT_OF_FILES = Counter(
@@ -36,7 +36,7 @@ _PAUSE_S = 1.0
 Place = tuple[str, str, int]
 """Name, address and port: the name counts, since TLS was asked for under it."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Pool:

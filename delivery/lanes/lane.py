@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
-import structlog
 from prometheus_client import Counter, Gauge
 
 from delivery.lanes.health import Health
@@ -20,6 +19,7 @@ from jetpost.queue.entry import Entry, Site
 from jetpost.queue.queue import Queue
 from jetpost.queue.states import State
 from jetpost.tasks import end, finish
+from jetpost.telemetry.log import logger
 
 LANES = Gauge("jetpost_delivery_lanes", "Sites that have entries in this process.")
 WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their site.")
@@ -30,7 +30,7 @@ SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a site was left
 
 _RENEW_S = 5.0
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 Deliver = Callable[[Claim, Health], Awaitable[Health]]
 """Attempts a claim and settles it; returns what that says about the site."""

@@ -9,7 +9,6 @@ import contextlib
 from collections import deque
 from typing import Annotated
 
-import structlog
 from prometheus_client import Counter
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from jetpost.events.record import Event, encode
 from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
 from jetpost.reason import reason_of
 from jetpost.telemetry.best_effort import BestEffort
+from jetpost.telemetry.log import logger
 
 TOLD = Counter("jetpost_events_total", "Events told.")
 DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the stream could not take them in time.")
@@ -26,7 +26,7 @@ STREAM = "EVENTS"
 _MOST_A_MESSAGE = 500
 _NOT_FOUND = 10059
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class EventsSettings(Section):

@@ -12,7 +12,6 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from prometheus_client import Counter
@@ -20,6 +19,7 @@ from prometheus_client import Counter
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 UNCONFIRMED = Counter(
     "jetpost_queue_acks_unconfirmed_total",
@@ -34,7 +34,7 @@ _CLOSE_S = 5.0
 _LONGEST_PAUSE_S = 5.0
 _MOST_RECENT = 20_000
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Open(NamedTuple):

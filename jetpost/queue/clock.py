@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -16,6 +15,7 @@ from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import time_of
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 OFFSET = Gauge(
     "jetpost_clock_offset_seconds",
@@ -31,7 +31,7 @@ _AGAIN_S = 2.0
 _FRESH_S = 60.0
 """What is older says too little to bounce mail by."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Clock:

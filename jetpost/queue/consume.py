@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Self
 
-import structlog
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
@@ -17,6 +16,7 @@ from jetpost.queue.shard import Shard, read
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable
 from jetpost.tasks import end
+from jetpost.telemetry.log import logger
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
 RESUMED = Counter(
@@ -31,7 +31,7 @@ _IDLE_PARKED_S = 300
 _TO_BEGIN_WITH = 1024
 """Octets, over all shards: a pull that asks for less than an ordinary entry brings one all the same."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Memory:

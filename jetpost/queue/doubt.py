@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import structlog
 from prometheus_client import Counter, Gauge
 
 from jetpost.jetstream import Unreachable
@@ -23,6 +22,7 @@ from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Shard
 from jetpost.queue.transition import fence
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 DOUBTS = Gauge(
     "jetpost_queue_doubts", "Messages whose client was told to come again and that may be stored all the same."
@@ -39,7 +39,7 @@ _AT_ONCE = 50
 _MOST = 10_000
 _TRIES = 3
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Doubt(NamedTuple):

@@ -2,13 +2,13 @@
 
 import asyncio
 
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import JetStream, Unreachable
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.settings import QueueSettings
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue's durability could not be established.")
 UP = Gauge(
@@ -31,7 +31,7 @@ _AGAIN_S = 30.0
 _MISSING_AGAIN_S = 5.0
 _WAITING = "waiting until a nats-server tells whether it fsyncs before it acknowledges (nats.monitoring): {}"
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Unsafe(Exception):  # noqa: N818 — a state of the world, named as one

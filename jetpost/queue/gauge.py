@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime
 
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, Unreachable
@@ -12,6 +11,7 @@ from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 DEPTH = Gauge("jetpost_queue_depth", "Entries in the queue. Labels: `state`.", ["state"])
 OLDEST = Gauge(
@@ -36,7 +36,7 @@ _EVERY_S = 5.0
 _CONSUMED = (State.READY, State.BOUNCE)
 _COUNTED = (State.READY, State.PARKED, State.BOUNCE, State.HELD)
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 async def watch(queue: Queue, stopping: asyncio.Event) -> None:

@@ -6,7 +6,6 @@ found again, the guard refuses a second copy, and the deletion is done.
 
 from collections.abc import Sequence
 
-import structlog
 from prometheus_client import Counter
 
 from jetpost.jetstream import Unreachable
@@ -15,6 +14,7 @@ from jetpost.queue.shard import Shard
 from jetpost.queue.states import State
 from jetpost.queue.transition import guarded, tombstone
 from jetpost.queue.unreadable import Unreadable
+from jetpost.telemetry.log import logger
 
 UNREADABLE = Counter(
     "jetpost_queue_unreadable_total",
@@ -25,7 +25,7 @@ UNREADABLE = Counter(
 for _state in (State.READY, State.PARKED, State.RETRY, State.BOUNCE):
     UNREADABLE.labels(_state.value)  # from the start, so that the first one is an increase
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Holding:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -18,6 +17,7 @@ from jetpost.queue.board import Board, Note, about
 from jetpost.queue.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
 from jetpost.queue.shard import time_of
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 LOSS = Gauge(
     "jetpost_queue_loss",
@@ -41,7 +41,7 @@ _MOST_DELETED = 300_000
 _SURE_LOOKS = 5
 """Looks after which a leader that knows less is no new one that is about to catch up, nor one that was cut off."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Keeper:

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, Note, about, is_our_turn
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 MISSING = Gauge(
     "jetpost_queue_streams_missing", "Streams that are not there any more, or end earlier than they did; 0: none."
@@ -29,7 +29,7 @@ _LOOKS = 10
 """A server that has just started may not know all of its streams, or all that is in them."""
 _TRIES = 20
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 Ends = Mapping[str, int]
 """Last sequences of streams by their names."""

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.commit import (
@@ -23,8 +21,9 @@ from jetpost.queue.shard import DEPOSED_S, Lying, Shard
 from jetpost.queue.states import State
 from jetpost.queue.transition import succession
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Moves:

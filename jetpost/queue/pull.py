@@ -9,7 +9,6 @@ import contextlib
 import json
 from typing import Any, Protocol
 
-import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -18,6 +17,7 @@ from prometheus_client import Counter
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 PULLS_RESTARTED = Counter(
     "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
@@ -36,7 +36,7 @@ ORDINARY_HEADER_BYTES = 64 * 1024
 _TOO_MUCH = "Exceeds MaxBytes"
 _COMPLETED = "Batch Completed"
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Taker(Protocol):

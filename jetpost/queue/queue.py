@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
-import structlog
 from prometheus_client import Counter
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -42,6 +41,7 @@ from jetpost.queue.transition import publication
 from jetpost.queue.unreadable import Unreadable
 from jetpost.reason import reason_of
 from jetpost.tasks import end
+from jetpost.telemetry.log import logger
 
 MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
 STORED_AGAIN = Counter(
@@ -52,7 +52,7 @@ _STATES = {state: MOVES.labels(state.value) for state in State}
 
 _PAUSE_S = 0.5
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Committed(NamedTuple):

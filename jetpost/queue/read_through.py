@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
-import structlog
 from prometheus_client import Counter, Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -22,6 +21,7 @@ from jetpost.queue.board import Board, about
 from jetpost.queue.queue import Queue
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 DAMAGED = Gauge(
     "jetpost_queue_damaged_messages",
@@ -38,7 +38,7 @@ _LEAST_OCTETS = 8 * 1024 * 1024
 _PAGE_OCTETS = 1024 * 1024
 _SURE_OF_REPLICAS, _ROUNDS, _PAUSE_S = 2, 8, 0.5
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import structlog
 from prometheus_client import Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -16,6 +15,7 @@ from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 WRITE_ERROR = Gauge(
     "jetpost_queue_write_error",
@@ -30,7 +30,7 @@ _SAMPLE_OCTETS = 64 * 1024
 """Larger than most mail, so that it fits where mail does."""
 _NO_SPACE = ("no space left", "quota exceeded")
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class WriteError(NamedTuple):

@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
-import structlog
 from prometheus_client import Counter, Gauge
 
 from jetpost.jetstream import ApiError, JetStream, Unreachable
@@ -34,6 +33,7 @@ from jetpost.queue.unneeded import (
     octets,
 )
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 REMOVED = Counter("jetpost_queue_content_removed_total", "Contents that the sweep removed: no entry needed them.")
 REMOVED_BYTES = Counter("jetpost_queue_content_removed_bytes_total", "Octets of the contents that the sweep removed.")
@@ -51,7 +51,7 @@ _LOOK_S = 60.0
 _BEFORE_A_PAUSE, _PAUSE_S = 200, 0.2
 """After so many contents the servers have a pause."""
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class Swept(NamedTuple):

@@ -7,10 +7,10 @@ the client is not answered, or the entry is attempted again. So events, metrics 
 import contextlib
 from types import TracebackType
 
-import structlog
 from prometheus_client import Counter
 
 from jetpost.reason import reason_of
+from jetpost.telemetry.log import logger
 
 FAILED = Counter(
     "jetpost_best_effort_failures_total",
@@ -19,7 +19,7 @@ FAILED = Counter(
     ["what"],
 )
 
-log = structlog.get_logger(__name__)
+log = logger(__name__)
 
 
 class BestEffort:

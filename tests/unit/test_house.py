@@ -15,6 +15,12 @@ ALERTS = sorted((ROOT / "deploy/helm/jetpost/alerts").glob("*.yaml"))
 RUNBOOKS = sorted((ROOT / "docs/runbooks").glob("*.md"))
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 50
+DOORS = {
+    "structlog": ("jetpost.telemetry",),
+    "logging": ("jetpost.telemetry",),
+    "nats": ("jetpost.jetstream", "jetpost.nats_client", "jetpost.queue", "jetpost.events"),
+}
+"""One library, one door: who may import it."""
 SAYS_NOTHING = re.compile(r"(utils?|helpers?|common|misc|types|base|managers?)(\.py)?")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -76,6 +82,31 @@ def test_a_room_is_named_after_what_it_decides_or_keeps() -> None:
     parts = {part for path in CODE for part in path.relative_to(ROOT).parts}
 
     assert sorted(part for part in parts if SAYS_NOTHING.fullmatch(part)) == []
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+
+
+def module(path: Path) -> str:
+    return name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def is_within(name: str, room: str) -> bool:
+    return f"{name}.".startswith(f"{room}.")
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_one_library_has_one_door(library: str) -> None:
+    """A logger, above all, is got in one way: `jetpost.telemetry.log.logger`."""
+    importers = [module(path) for path in CODE if any(is_within(it, library) for it in imported(path))]
+
+    assert [it for it in importers if not any(is_within(it, room) for room in DOORS[library])] == []
 
 
 @pytest.mark.parametrize("path", CODE, ids=name)
