@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from delivery.attempt.config import AttemptSettings
-from delivery.lanes.limits import LaneSettings
 from delivery.retry import RetryPolicy
 from delivery.route.plan import Routing
+from delivery.shaping.limits import LaneSettings
 from jetpost.config.section import Section
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from prometheus_client import Counter
 
 from delivery.attempt.attempt import attempt
-from delivery.lanes.health import Health
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.settle import settle
+from delivery.shaping.adapt import Domain, Missed, Observation, Reached
 from delivery.tell import tell
 from delivery.world import World
 from jetpost.mail.envelope import Recipient
@@ -28,37 +28,37 @@ _NO_ANSWER = EnhancedStatus(4, 4, 1)
 log = logger(__name__)
 
 
-async def deliver(claim: Claim, health: Health, world: World) -> Health:
-    """Try one claimed entry once and write down what came of it. Returns what that says about the site."""
+async def deliver(claim: Claim, domain: Domain, world: World) -> Observation | None:
+    """Try one claimed entry once and write down what came of it. Returns what that says about the domain."""
     entry = claim.entry
     if not await world.queue.is_open(claim):
-        return health
+        return None
     if claim.claims > world.queue.settings.quarantine_after:
         await _quarantine(claim, world)
     elif claim.is_shared:
         await world.queue.store_again(claim)
-    elif health.suspended(world.monotonic()):
-        why = f"not tried: no host of {entry.domain} answers ({health.why})"
+    elif domain.is_suspended(world.monotonic()):
+        why = f"not tried: no host of {entry.domain} answers ({domain.why})"
         await _record(claim, Deferred(_NO_ANSWER, why), world)
     else:
-        return await _attempt(claim, health, world)
-    return health
+        return await _attempt(claim, world)
+    return None
 
 
-async def _attempt(claim: Claim, health: Health, world: World) -> Health:
-    entry, settings = claim.entry, world.config.lanes
+async def _attempt(claim: Claim, world: World) -> Observation | None:
+    entry, began = claim.entry, world.monotonic()
     route = await plan(entry.domain, world.resolver, world.config.route, own=world.hostname, draw=world.draw)
     if not isinstance(route, Route):
         await _record(claim, route, world)
-        return health
+        return None
     made = await attempt(entry, route, lambda: world.queue.content.chunks(entry.content), world.pool)
     await conclude(claim, made.outcomes, _follow(entry, made.outcomes, world), world)
     if not made.site_down:
-        return health.reached(settings)
+        return Reached()
     if made.starved:
-        return health
+        return None
     why = next((outcome.why for outcome in made.outcomes.values() if isinstance(outcome, Deferred)), "")
-    return health.missed(why, world.monotonic(), settings)
+    return Missed(began, why)
 
 
 async def _record(claim: Claim, outcome: Outcome, world: World) -> None:

@@ -7,9 +7,9 @@ import time
 from delivery.attempt.pool import Pool
 from delivery.config import Delivery
 from delivery.deliver import deliver
-from delivery.lanes.health import Health
 from delivery.lanes.lane import Lanes
-from delivery.lanes.limits import affordable
+from delivery.shaping.adapt import Domain, Observation
+from delivery.shaping.limits import affordable
 from delivery.watchdog import watch
 from delivery.world import World
 from jetpost.config.load import Settings
@@ -81,8 +81,8 @@ def _within_files(config: Delivery, files: int) -> Delivery:
 async def _deliver_until_stopped(world: World, life: Life) -> None:
     config = world.config
 
-    async def work(claim: Claim, health: Health) -> Health:
-        return await deliver(claim, health, world)
+    async def work(claim: Claim, domain: Domain) -> Observation | None:
+        return await deliver(claim, domain, world)
 
     consumer = world.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:

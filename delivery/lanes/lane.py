@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import Counter, Gauge
 
-from delivery.lanes.health import Health
-from delivery.lanes.limits import Admission, LaneSettings, Load, admit, is_weary
+from delivery.shaping.adapt import Domain, Observation, adapt
+from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_weary
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer, Memory
 from jetpost.queue.entry import Entry, Site
@@ -32,8 +32,8 @@ _RENEW_S = 5.0
 
 log = logger(__name__)
 
-Deliver = Callable[[Claim, Health], Awaitable[Health]]
-"""Attempts a claim and settles it; returns what that says about the site."""
+Deliver = Callable[[Claim, Domain], Awaitable[Observation | None]]
+"""Attempts a claim and settles it; returns what that says about the domain, or None: nothing."""
 
 
 class Lane:
@@ -43,19 +43,19 @@ class Lane:
         self.site = site
         self.waiting: deque[Claim] = deque()
         self.active: dict[Claim, asyncio.Task[None]] = {}
-        self.health = Health.fresh(settings)
+        self.domain = Domain.unknown(settings)
         self.parked: Consumer | None = None
         """The consumer that takes parked entries back, while there are any."""
 
     @property
     def has_room(self) -> bool:
         """Whether the site may have one more attempt now."""
-        return len(self.active) < self.health.allowed
+        return len(self.active) < self.domain.allowed
 
     def forgettable(self, now: float) -> bool:
         """Whether nothing is lost when the lane is forgotten: no entries, and no trouble to remember."""
         empty = not self.waiting and not self.active and self.parked is None
-        return empty and (self.health.failures == 0 or self.health.suspended_until < now)
+        return empty and (self.domain.failures == 0 or self.domain.suspended_until < now)
 
 
 class Lanes:
@@ -92,7 +92,7 @@ class Lanes:
 
     def _offer(self, claim: Claim) -> None:
         lane = self._lane(claim.entry.site)
-        load = Load(len(lane.active), len(lane.waiting), lane.health.allowed, self._held)
+        load = Load(len(lane.active), len(lane.waiting), lane.domain.allowed, self._held)
         if claim.entry.state is State.READY and admit(load, self._settings) is Admission.PARK:
             task = self._tasks.create_task(self._park(claim, lane))
             self._parking.add(task)
@@ -172,11 +172,7 @@ class Lanes:
         while following is not None:
             claim = following
             try:
-                was = lane.health
-                lane.health = await self._deliver(claim, was)
-                if lane.health.suspended_until > was.suspended_until:
-                    SUSPENDED.inc()
-                    log.warning("site suspended", site=lane.site, why=lane.health.why)
+                self._learn(lane, await self._deliver(claim, lane.domain))
             except asyncio.CancelledError:
                 await self._hand_back(claim)
                 self._end(claim, lane)
@@ -184,6 +180,15 @@ class Lanes:
             except Exception as error:  # a bug must not take the other lanes along
                 await self._give_up(claim, error)
             following = self._next(claim, lane)
+
+    def _learn(self, lane: Lane, observed: Observation | None) -> None:
+        """Apply what an attempt says to what the lane knows by now: others may have ended since it began."""
+        if observed is None:
+            return
+        was, lane.domain = lane.domain, adapt(lane.domain, observed, time.monotonic(), self._settings)
+        if lane.domain.suspended_until > was.suspended_until:
+            SUSPENDED.inc()
+            log.warning("site suspended", site=lane.site, why=lane.domain.why)
 
     def _next(self, claim: Claim, lane: Lane) -> Claim | None:
         """An attempt has ended: begin what may begin now, in this task when it is for the same site."""

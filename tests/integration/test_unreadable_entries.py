@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from delivery.lanes.health import Health
 from delivery.lanes.lane import Lanes
-from delivery.lanes.limits import LaneSettings
+from delivery.shaping.adapt import Domain, Observation
+from delivery.shaping.limits import LaneSettings
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.entry import Entry
@@ -141,12 +141,12 @@ async def test_an_entry_that_nobody_can_handle_is_held_and_its_lane_goes_on(serv
         bad, good = fresh(), fresh()
         delivered: list[str] = []
 
-        async def deliver(claim: Claim, health: Health) -> Health:
+        async def deliver(claim: Claim, _: Domain) -> Observation | None:
             if claim.entry.queue_id == bad.queue_id:
                 raise RecursionError("nobody foresaw this")
             delivered.append(claim.entry.queue_id)
             await queue.settle(claim, [])
-            return health
+            return None
 
         await queue.enqueue([bad])
         await queue.enqueue([good])

@@ -1,9 +1,8 @@
-"""What a lane may hold, and what its site's attempts say about it."""
+"""How much of what a delivery process may hold."""
 
 import pytest
 
-from delivery.lanes.health import Health
-from delivery.lanes.limits import Admission, LaneSettings, Load, admit, affordable, is_weary
+from delivery.shaping.limits import Admission, LaneSettings, Load, admit, affordable, is_weary
 
 SETTINGS = LaneSettings(
     connections_per_site=4, first_connections=2, waiting_per_site=3, claims=100, failures_to_suspend=3, suspend_s=60
@@ -22,28 +21,6 @@ SETTINGS = LaneSettings(
 )
 def test_an_entry_waits_in_memory_only_where_that_costs_nobody(load: Load, admission: Admission) -> None:
     assert admit(load, SETTINGS) is admission
-
-
-def test_a_site_that_takes_mail_gets_more_at_a_time_up_to_its_limit() -> None:
-    health = Health.fresh(SETTINGS)
-    seen = [health.allowed]
-    for _ in range(4):
-        health = health.reached(SETTINGS)
-        seen.append(health.allowed)
-    assert seen == [2, 3, 4, 4, 4]
-
-
-def test_a_site_that_answers_nowhere_is_left_alone_and_then_probed_by_one() -> None:
-    health = Health.fresh(SETTINGS)
-    for _ in range(3):
-        assert not health.suspended(100)
-        health = health.missed("refused", 100, SETTINGS)
-    assert health.suspended(159)
-    assert not health.suspended(160)
-    assert health.allowed == 1
-    again = health.missed("refused", 160, SETTINGS)
-    assert again.suspended(219)
-    assert not health.reached(SETTINGS).suspended(100)
 
 
 @pytest.mark.parametrize(
