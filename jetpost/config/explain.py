@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from jetpost.config.document import Path
 from jetpost.config.shape import is_secret, kinds, models, options_at
-from jetpost.config.units import in_base_units, unit_of
+from jetpost.config.units import unit_of
 
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
@@ -52,7 +52,7 @@ def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -
         case "value_error":
             return str(error["ctx"]["error"])
         case _:
-            return _allowed(error, path) + ("" if is_secret(options) else _got(error["input"])) + _hint(error, path)
+            return _allowed(error, path) + ("" if is_secret(options) else _got(error["input"])) + _hint(error)
 
 
 def _allowed(error: ErrorDetails, path: Path) -> str:
@@ -65,7 +65,8 @@ def _allowed(error: ErrorDetails, path: Path) -> str:
             return f"must be {context['expected']}"
         case kind if kind in _NUMBERS:
             unit = unit_of(_field(path))
-            return f"must be a {'whole ' if kind.startswith('int') else ''}number{f' of {unit.name}' if unit else ''}"
+            number = f"must be a {'whole ' if kind.startswith('int') else ''}number"
+            return f"{number} of {unit.name}, or text such as {unit.example}" if unit else number
         case kind if kind in _BOUNDS:
             words, bound = _BOUNDS[kind]
             return f"must be {words} {_plain(context[bound])}"
@@ -73,13 +74,11 @@ def _allowed(error: ErrorDetails, path: Path) -> str:
             return error["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
 
 
-def _hint(error: ErrorDetails, path: Path) -> str:
+def _hint(error: ErrorDetails) -> str:
     """What was probably meant; empty when nobody can know."""
-    if error["type"] in {"literal_error", "enum"}:
-        return did_you_mean(str(error["input"]), re.findall(r"'(.*?)'", error["ctx"]["expected"]))
-    unit = unit_of(_field(path)) if error["type"] in _NUMBERS else None
-    number = in_base_units(error["input"], unit) if unit and isinstance(error["input"], str) else None
-    return f"; write {number}" if number else ""
+    if error["type"] not in {"literal_error", "enum"}:
+        return ""
+    return did_you_mean(str(error["input"]), re.findall(r"'(.*?)'", error["ctx"]["expected"]))
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -1,9 +1,12 @@
 """What every configuration section is made of."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from jetpost.config.units import in_base_units, unit_of
 
 
 class Section(BaseModel):
@@ -11,9 +14,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_base_units(cls, given: Any) -> Any:
+        """`5m` where seconds are meant, `10MB` where bytes are."""
+        if not isinstance(given, Mapping):
+            return given
+        return {name: _in_base_units(name, value) for name, value in given.items()}
+
     def remarks(self) -> tuple[str, ...]:
         """What is no mistake, and still no good: a sentence each, said at start and by `jetpost config check`."""
         return ()
+
+
+def _in_base_units(name: Any, value: Any) -> Any:
+    unit = unit_of(str(name)) if isinstance(value, str) else None
+    number = in_base_units(value, unit) if unit is not None else None
+    return value if number is None else number
 
 
 def _readable(path: Path) -> Path:

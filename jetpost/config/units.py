@@ -1,7 +1,8 @@
-"""Values are plain numbers in base units; this reads what people write instead, to tell them the number."""
+"""Durations and sizes as people write them, in base units: `5m` is 300 seconds, `10MB` is 10 000 000 bytes. Pure."""
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import NamedTuple
 
 
@@ -10,33 +11,40 @@ class Unit(NamedTuple):
 
     name: str
     factors: Mapping[str, float]
+    example: str
+    pattern: str
+    """A regular expression of all texts that can be read, plain numbers apart."""
 
 
-SECONDS = Unit(
-    "seconds",
-    {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800},
-)
+_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+SECONDS = Unit("seconds", _SECONDS, "`5m`", r"^([0-9]+(\.[0-9]+)? ?(ms|s|sec|m|min|h|d|w) ?)+$")
 _PREFIXES = {"k": (10**3, 2**10), "m": (10**6, 2**20), "g": (10**9, 2**30), "t": (10**12, 2**40)}
-OCTETS = Unit(
-    "octets",
+_BYTES = (
     {"b": 1}
-    | {f"{prefix}{octet}": decimal for prefix, (decimal, _) in _PREFIXES.items() for octet in ("", "b")}
-    | {f"{prefix}i{octet}": binary for prefix, (_, binary) in _PREFIXES.items() for octet in ("", "b")},
+    | {f"{prefix}{byte}": decimal for prefix, (decimal, _) in _PREFIXES.items() for byte in ("", "b")}
+    | {f"{prefix}i{byte}": binary for prefix, (_, binary) in _PREFIXES.items() for byte in ("", "b")}
 )
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+BYTES = Unit("bytes", _BYTES, "`10MB` or `8MiB`", r"^[0-9]+(\.[0-9]+)? ?([kKMGT]i?[bB]?|[bB])$")
+_PART = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+) ?")
 
 
 def unit_of(field: str) -> Unit | None:
-    """The unit in a field's name: `drain_s` is in seconds, `message_bytes` in octets."""
-    if field.endswith("_s"):
-        return SECONDS
-    if field.endswith("_bytes"):
-        return OCTETS
-    return None
+    """The unit in a field's name: `drain_s` is in seconds, `message_bytes` and `slowest_bytes_per_s` are in bytes."""
+    if field.endswith(("_bytes", "_bytes_per_s")):
+        return BYTES
+    return SECONDS if field.endswith("_s") else None
 
 
 def in_base_units(text: str, unit: Unit) -> str | None:
-    """The number that `text` means: "5m" is "300" seconds, "10MB" is "10000000" octets; None when it means none."""
-    found = _QUANTITY.fullmatch(text)
-    factor = unit.factors.get(found[2].lower()) if found else None
-    return f"{float(found[1]) * factor:.15g}" if found and factor else None
+    """The number that `text` means: "5m" is "300" seconds, "10MB" is "10000000" bytes; None when it means none.
+
+    Letters count as they are written for durations (`5M` is none), and in either case for sizes. A duration may have
+    several parts: `1h30m`.
+    """
+    if not re.fullmatch(unit.pattern, text):
+        return None
+    parts = _PART.findall(text)
+    # As fractions, since 0.3 kB is 300 bytes and nothing beside it.
+    factors = [Fraction(str(unit.factors[name if unit is SECONDS else name.lower()])) for _, name in parts]
+    number = sum(Fraction(count) * factor for (count, _), factor in zip(parts, factors, strict=True))
+    return f"{float(number):.15g}"
