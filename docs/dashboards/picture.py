@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from docs.dashboards.panel import Dashboard, Panel, Unit
-from docs.dashboards.seal import KEY, seal
 
 _INCHES_A_ROW = 2.4
 _MOST_LINES = 10
@@ -31,7 +30,7 @@ Answers = Mapping[str, Sequence[Line]]
 
 
 def draw(dashboard: Dashboard, answers: Answers, file: Path) -> None:
-    """Write the picture of a dashboard, a PNG with its seal."""
+    """Write the picture of a dashboard, a PNG."""
     mpl.use("agg")
     mpl.rcParams.update({"font.size": 7, "axes.titlesize": 8})
     figure = plt.figure(figsize=(13, _INCHES_A_ROW * len(dashboard.rows)), layout="constrained")
@@ -41,7 +40,7 @@ def draw(dashboard: Dashboard, answers: Answers, file: Path) -> None:
         for panel, axes in zip(row, place.subplots(1, len(row), squeeze=False)[0], strict=True):
             axes.set_title(panel.title, loc="left")
             _DRAW[panel.kind](axes, panel, answers[panel.title])
-    figure.savefig(file, dpi=90, format="png", metadata={KEY: seal(dashboard)})
+    figure.savefig(file, dpi=90, format="png")
     plt.close(figure)
 
 

@@ -1,13 +1,11 @@
 """The header lines we put above the untouched content: the trace field, and what a submission lacked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from functools import lru_cache
 from ipaddress import ip_address
 
 from jetpost.mail.envelope import Origin
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def received(origin: Origin, *, by: str, queue_id: str, recipient: str, now: datetime) -> str:
@@ -48,9 +46,7 @@ def date_time(now: datetime) -> str:
 @lru_cache(maxsize=16)
 def _date_time(wall: datetime, offset: int) -> str:
     """For the wall clock of a zone that is `offset` minutes ahead of UTC: many messages share a second."""
-    zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}{abs(offset) % 60:02}"
-    clock = f"{wall.hour:02}:{wall.minute:02}:{wall.second:02}"
-    return f"{_DAYS[wall.weekday()]}, {wall.day:02} {_MONTHS[wall.month - 1]} {wall.year:04} {clock} {zone}"
+    return format_datetime(wall.replace(tzinfo=timezone(timedelta(minutes=offset))))
 
 
 def address_literal(address: str) -> str:

@@ -8,7 +8,6 @@ import pytest
 
 from docs.dashboards.every import DASHBOARDS
 from docs.dashboards.panel import Dashboard, alarm, grafana
-from docs.dashboards.seal import noted, seal
 
 _REFERENCE = Path("docs/reference/metrics.md")
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
@@ -45,10 +44,8 @@ def test_thresholds_rise(dashboard: Dashboard) -> None:
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
-def test_its_picture_shows_it_as_it_is(dashboard: Dashboard) -> None:
-    picture = Path(f"docs/howto/dashboards/{dashboard.name}.png")
-
-    assert noted(picture) == seal(dashboard), "run `make pictures`"
+def test_it_has_a_picture(dashboard: Dashboard) -> None:
+    assert Path(f"docs/howto/dashboards/{dashboard.name}.png").is_file(), "run `make pictures`"
 
 
 def test_a_panel_is_red_where_its_alert_fires() -> None:
