@@ -150,7 +150,11 @@ class Node(Process):
         return await self.ran(self._before["command"], "store")
 
     async def ready(self) -> None:
-        await eventually_asked(self.is_well, f"{self.pod} is ready\n{self.log_tail()}")
+        def what() -> str:
+            return f"{self.pod} is ready\n{self.log_tail()}"
+
+        # It may have files to look through, or others to catch up with.
+        await eventually_asked(self.is_well, what, within_s=3 * PATIENCE_S)
 
     def hook_words(self, within_s: float = 300) -> list[str]:
         """The command of the preStop hook."""

@@ -59,7 +59,7 @@ async def test_it_waits_while_another_one_hangs(cluster: Rendered) -> None:
 async def test_it_waits_while_another_one_is_gone_and_no_longer_than_its_time(cluster: Rendered) -> None:
     lost, asked, _ = cluster.nodes
     await lost.kill()
-    async with asked_to_stop(asked, within_s=6) as hook:
+    async with asked_to_stop(asked, within_s=12) as hook:
         await eventually(lambda: waits(hook, f"{lost.pod} is absent"), "it waits")
         assert await hook.gone() == 0, hook.log_tail()
         assert "its grace period ends" in hook.log_tail()

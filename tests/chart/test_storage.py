@@ -20,6 +20,7 @@ import nats.errors
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client as NatsClient
+from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from jetpost.up.probe import free_port
@@ -107,16 +108,28 @@ async def _nothing(_: Exception) -> None:
     """What a server says is seen in what it does not answer."""
 
 
-async def filled(connection: NatsClient, replicas: int, most: int = 400) -> int:
-    """Publish until there is no room; how many messages were answered."""
+async def written(connection: NatsClient, replicas: int, messages: int) -> int:
+    """Publish so many messages of a MiB to a stream that is made for them; how many were answered.
+
+    One that gets no answer may be stored all the same, so the number is what the stream has at the most: a server that
+    lacks them needs as much room, and once more for its Raft log.
+    """
     stream = connection.jetstream(timeout=3)
-    await stream.add_stream(StreamConfig("MAIL", subjects=["mail.>"], num_replicas=replicas))
-    for number in range(most):
-        try:
+    await eventually_asked(lambda: _made(stream, replicas), "there is a stream")
+    answered = 0
+    for _ in range(messages):
+        with contextlib.suppress(nats.errors.Error):
             await stream.publish("mail.x", CONTENT)
-        except nats.errors.Error:
-            return number
-    return most
+            answered += 1
+    return answered
+
+
+async def _made(stream: JetStreamContext, replicas: int) -> bool:
+    try:
+        await stream.add_stream(StreamConfig("MAIL", subjects=["mail.>"], num_replicas=replicas))
+    except nats.errors.Error:
+        return False
+    return True
 
 
 async def says(node: Node, text: str) -> bool:
@@ -137,8 +150,8 @@ async def test_a_lone_server_takes_mail_again_when_its_disk_has_room(lone: Node)
         occupy(volume, left_mib=10)
         assert await lone.is_well("livenessProbe"), "nobody wrote yet"
         connection = await connected(lone)
-        stored = await filled(connection, replicas=1)
-        assert await says(lone, "no space left on device")
+        stored = await written(connection, replicas=1, messages=12)
+        await eventually_asked(lambda: says(lone, "no space left on device"), "it is full")
 
         # Full: it is up, and reads.
         for _ in range(3):
@@ -180,7 +193,8 @@ async def test_one_of_three_comes_back_when_its_disk_has_room(tmp_path: Path) ->
                 await node.ready()
             occupy(volume, left_mib=60)
             connection = await connected(others[0])
-            writing = asyncio.create_task(filled(connection, replicas=3))
+            # More than it has left; less than it has when it is to take them once more.
+            writing = asyncio.create_task(written(connection, replicas=3, messages=100))
             await eventually_asked(lambda: says(full, "JetStream not enabled"), "its JetStream is off")
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -240,7 +254,7 @@ async def test_a_stream_that_is_missing_is_no_reason_to_restart(lone: Node) -> N
     lone.launch()
     await lone.ready()
     connection = await connected(lone)
-    await filled(connection, replicas=1, most=2)
+    assert await written(connection, replicas=1, messages=2) == 2
     await connection.close()
     await lone.kill()
     shutil.rmtree(lone.folder / "data" / STREAM / "obs")
@@ -256,7 +270,7 @@ async def test_a_pod_does_not_start_on_files_that_its_server_cannot_open(lone: N
     lone.launch()
     await lone.ready()
     connection = await connected(lone)
-    await filled(connection, replicas=1, most=3)
+    assert await written(connection, replicas=1, messages=3) == 3
     await connection.close()
     await lone.kill()
     assert await lone.checked() == 0

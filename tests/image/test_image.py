@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.fixtures.certificates import Certificates
-from tests.fixtures.containers import Network, podman
+from tests.fixtures.containers import PATIENCE_S, Network, podman
 from tests.fixtures.eventually import eventually
 from tests.fixtures.process import ROOT
 from tests.fixtures.users import PASSWORD, USER, write_users
@@ -30,8 +30,21 @@ max_payload: 8MB
 jetstream { store_dir: /data, sync_interval: always }
 """
 MOST_BYTES = 130_000_000
-READY = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/readyz').status)"
-UIDS = "import glob; print({open(f).read().split('Uid:')[1].split()[1] for f in glob.glob('/proc/[0-9]*/status')})"
+READY = """
+import http.client
+connection = http.client.HTTPConnection("127.0.0.1", 8080)
+connection.request("GET", "/readyz")
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())
+"""
+UIDS = """
+import contextlib, glob
+found = set()
+for file in glob.glob("/proc/[0-9]*/status"):
+    with contextlib.suppress(OSError):  # one that has ended meanwhile
+        found.add(open(file).read().split("Uid:")[1].split()[1])
+print(found)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +120,8 @@ async def test_every_service_runs_from_it_as_nobody(network: Network, tmp_path: 
     addressed = ["--password-stdin", "--from=ann@home.test", "--to=bob@dest.test", "--to=nobody@no.test"]
     assert "queued as" in network.once([*sending, *addressed], mounts, told=f"{PASSWORD}\n")
 
-    await eventually(lambda: "To: bob@dest.test" in network.logs("mx"), "the message is delivered")
-    await eventually(lambda: "multipart/report" in network.logs("mx"), "the sender hears of the recipient without mail")
+    await comes(network, "To: bob@dest.test", "the message is delivered")
+    await comes(network, "multipart/report", "the sender hears of the recipient without mail")
 
     for service in SERVICES:
         assert network.inside(service, "python", "-c", UIDS).strip() == "{'65532'}"
@@ -119,13 +132,21 @@ async def test_every_service_runs_from_it_as_nobody(network: Network, tmp_path: 
 
 
 async def ready(network: Network, service: str) -> None:
-    def is_ready() -> bool:
-        try:
-            return network.inside(service, "python", "-c", READY).strip() == "200"
-        except AssertionError:
-            return False
+    said = ""
 
-    await eventually(is_ready, f"{service} is ready\n{network.logs(service)}")
+    def is_ready() -> bool:
+        nonlocal said
+        try:
+            said = network.inside(service, "python", "-c", READY)
+        except AssertionError as error:  # it is not there yet, or no longer
+            said = str(error)
+        return said.startswith("200 ")
+
+    await eventually(is_ready, lambda: f"{service} is ready\n{said}", within_s=PATIENCE_S)
+
+
+async def comes(network: Network, text: str, what: str) -> None:
+    await eventually(lambda: text in network.logs("mx"), what, within_s=PATIENCE_S)
 
 
 def content(archive: tarfile.TarFile, name: str) -> IO[bytes]:
