@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from prometheus_client import Counter
 
 from delivery.attempt.attempt import attempt
+from delivery.context import DeliveryContext
+from delivery.record import record
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.settle import settle
 from delivery.shaping.adapt import Domain, Missed, Observation, Reached
-from delivery.tell import tell
-from delivery.world import World
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
@@ -28,31 +28,33 @@ _NO_ANSWER = EnhancedStatus(4, 4, 1)
 log = logger(__name__)
 
 
-async def deliver(claim: Claim, domain: Domain, world: World) -> Observation | None:
+async def deliver(claim: Claim, domain: Domain, context: DeliveryContext) -> Observation | None:
     """Try one claimed entry once and write down what came of it. Returns what that says about the domain."""
     entry = claim.entry
-    if not await world.queue.is_open(claim):
+    if not await context.queue.is_open(claim):
         return None
-    if claim.claims > world.queue.settings.quarantine_after:
-        await _quarantine(claim, world)
+    if claim.claims > context.queue.settings.quarantine_after:
+        await _quarantine(claim, context)
     elif claim.is_shared:
-        await world.queue.store_again(claim)
-    elif domain.is_suspended(world.monotonic()):
+        await context.queue.store_again(claim)
+    elif domain.is_suspended(context.monotonic()):
         why = f"not tried: no host of {entry.domain} answers ({domain.why})"
-        await _record(claim, Deferred(_NO_ANSWER, why), world)
+        await _record(claim, Deferred(_NO_ANSWER, why), context)
     else:
-        return await _attempt(claim, world)
+        return await _attempt(claim, context)
     return None
 
 
-async def _attempt(claim: Claim, world: World) -> Observation | None:
-    entry, began = claim.entry, world.monotonic()
-    route = await plan(entry.domain, world.resolver, world.config.route, own=world.hostname, draw=world.draw)
+async def _attempt(claim: Claim, context: DeliveryContext) -> Observation | None:
+    entry, settings, began = claim.entry, context.config.attempt, context.monotonic()
+    route = await plan(
+        entry.domain, context.resolver, context.config.route, settings.terms, own=context.hostname, draw=context.draw
+    )
     if not isinstance(route, Route):
-        await _record(claim, route, world)
+        await _record(claim, route, context)
         return None
-    made = await attempt(entry, route, lambda: world.queue.content.chunks(entry.content), world.pool)
-    await conclude(claim, made.outcomes, _follow(entry, made.outcomes, world), world)
+    made = await attempt(entry, route, lambda: context.queue.content.chunks(entry.content), context.pool, settings)
+    await conclude(claim, made.outcomes, _follow(entry, made.outcomes, context), context)
     if not made.site_down:
         return Reached()
     if made.starved:
@@ -61,22 +63,22 @@ async def _attempt(claim: Claim, world: World) -> Observation | None:
     return Missed(began, why)
 
 
-async def _record(claim: Claim, outcome: Outcome, world: World) -> None:
+async def _record(claim: Claim, outcome: Outcome, context: DeliveryContext) -> None:
     """The same outcome for every recipient."""
     outcomes = dict.fromkeys(claim.entry.envelope.recipients, outcome)
-    await conclude(claim, outcomes, _follow(claim.entry, outcomes, world), world)
+    await conclude(claim, outcomes, _follow(claim.entry, outcomes, context), context)
 
 
-def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -> tuple[Entry, ...]:
+def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], context: DeliveryContext) -> tuple[Entry, ...]:
     """The successors. Never raises: an outcome that was not recorded would be an attempt made again."""
     try:
         return settle(
             entry,
             outcomes,
-            world.now(),
-            world.config.retry,
-            jitter=world.draw(),
-            may_expire=world.may_expire(),
+            context.now(),
+            context.config.retry,
+            jitter=context.draw(),
+            may_expire=context.may_expire(),
         )
     except Exception as error:
         log.exception("an outcome cannot be recorded", queue_id=entry.queue_id)
@@ -85,18 +87,18 @@ def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], world: World) -
 
 
 async def conclude(
-    claim: Claim, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], world: World
+    claim: Claim, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], context: DeliveryContext
 ) -> None:
     """Make the transition, then tell of it; when it can never be made the entry is held, and nothing is told."""
-    settled = await world.queue.settle(claim, successors)
+    settled = await context.queue.settle(claim, successors)
     if not settled or any(successor.state is State.HELD for successor in successors):
         QUARANTINED.inc()
         return
-    tell(claim.entry, outcomes, successors, world.now(), world.events)
+    record(claim.entry, outcomes, successors, context.now(), context.events)
 
 
-async def _quarantine(claim: Claim, world: World) -> None:
+async def _quarantine(claim: Claim, context: DeliveryContext) -> None:
     reason = f"claimed {claim.claims} times without an outcome"
-    await world.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
+    await context.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
     QUARANTINED.inc()
     log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)

@@ -4,14 +4,14 @@ import asyncio
 import random
 import time
 
-from delivery.attempt.pool import Pool
 from delivery.config import Delivery
+from delivery.connect.pool import Pool
+from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lane import Lanes
 from delivery.shaping.adapt import Domain, Observation
 from delivery.shaping.limits import affordable
-from delivery.watchdog import watch
-from delivery.world import World
+from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.events.publish import Events, EventsSettings
@@ -39,7 +39,7 @@ async def serve(settings: Settings, life: Life) -> None:
     events = Events(jetstream, settings.of(EventsSettings), "delivery")
     pool = Pool(config.attempt, settings.hostname, config.lanes.connections)
     resolver = Resolver(settings.of(Dns))
-    world = World(
+    context = DeliveryContext(
         config=config,
         hostname=settings.hostname,
         queue=queue,
@@ -58,7 +58,7 @@ async def serve(settings: Settings, life: Life) -> None:
         asyncio.create_task(read_through.watch(queue, jetstream, life.stopping), name="read through"),
     ]
     try:
-        await _deliver_until_stopped(world, life)
+        await _deliver_until_stopped(context, life)
     finally:
         await end(keeping)
         await queue.close()
@@ -78,16 +78,16 @@ def _within_files(config: Delivery, files: int) -> Delivery:
     return config.model_copy(update={"lanes": lanes})
 
 
-async def _deliver_until_stopped(world: World, life: Life) -> None:
-    config = world.config
+async def _deliver_until_stopped(context: DeliveryContext, life: Life) -> None:
+    config = context.config
 
     async def work(claim: Claim, domain: Domain) -> Observation | None:
-        return await deliver(claim, domain, world)
+        return await deliver(claim, domain, context)
 
-    consumer = world.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
+    consumer = context.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:
-        lanes = Lanes(world.queue, config.lanes, work, tasks)
-        watching = tasks.create_task(watch(lanes, world, life.stopping))
+        lanes = Lanes(context.queue, config.lanes, work, tasks)
+        watching = tasks.create_task(watch(lanes, context, life.stopping))
         taking = tasks.create_task(_take(await consumer.start(), lanes))
         await life.stopping.wait()
         log.info("draining", patience_s=config.drain_s)

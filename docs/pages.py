@@ -13,7 +13,7 @@ import typer
 from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperGroup
 
-from delivery.attempt.classify import RULES
+from delivery.classify.phases import RULES
 from jetpost.cli.main import COMMANDS, app
 from jetpost.config.load import configuration_model
 from jetpost.config.reference import reference
@@ -157,7 +157,7 @@ are deferred when none is left. 421 counts as a broken connection of the host, i
         (phase.value, rule.scope.value, rule.on_4yz.value, rule.on_5yz.value, rule.on_break.value)
         for phase, rule in RULES.items()
     ]
-    head = _head("`delivery/attempt/classify.py` and the replies in the code", "Replies", "## What we hear\n\n" + intro)
+    head = _head("`delivery/classify/phases.py` and the replies in the code", "Replies", "## What we hear\n\n" + intro)
     ours = {
         reply: module.__name__
         for module in _modules()

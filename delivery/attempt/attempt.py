@@ -3,16 +3,19 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from delivery.attempt.classify import outcome
-from delivery.attempt.connection import Connection
-from delivery.attempt.look import Chunks
-from delivery.attempt.opening import OutOfFiles, Refusal
-from delivery.attempt.pool import Pool
+from delivery.attempt.config import AttemptSettings
+from delivery.attempt.scan import Chunks
 from delivery.attempt.transaction import Result, transact
-from delivery.route.mx import MxHost, Route
+from delivery.classify.phases import outcome
+from delivery.connect.connection import Connection
+from delivery.connect.opening import OutOfFiles, Refusal
+from delivery.connect.pool import Pool
+from delivery.route.endpoint import Endpoint
+from delivery.route.mx import Route
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
@@ -62,19 +65,28 @@ class Attempt:
         return asyncio.get_running_loop().time() < self.until
 
 
-async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Attempt:
+class Tried(NamedTuple):
+    """One message at one endpoint."""
+
+    entry: Entry
+    endpoint: Endpoint
+    chunks: Chunks
+    pool: Pool
+    settings: AttemptSettings
+
+
+async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool, settings: AttemptSettings) -> Attempt:
     """Try the hosts of `route` in order (RFC 5321, 5.1). Once a recipient is settled it raises no error.
 
     A bug in the middle takes the outcomes before it not along: who has the message must not get it again.
     """
     begun = time.perf_counter()
-    until = asyncio.get_running_loop().time() + pool.settings.timeouts.attempt_s
+    until = asyncio.get_running_loop().time() + settings.timeouts.attempt_s
     made = Attempt(until, left=list(entry.envelope.recipients))
     try:
-        for host in route.hosts:
-            for address in host.addresses:
-                if made.left and not made.starved and made.has_time:
-                    await _try(made, entry, host, address, chunks, pool)
+        for endpoint in route.endpoints():
+            if made.left and not made.starved and made.has_time:
+                await _try(made, Tried(entry, endpoint, chunks, pool, settings))
     except Exception:
         if not made.outcomes:
             raise
@@ -88,20 +100,20 @@ async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool) -> Att
     return made
 
 
-async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: Chunks, pool: Pool) -> None:
+async def _try(made: Attempt, tried: Tried) -> None:
     """One host at one address: as many transactions as its recipients need."""
-    most = pool.settings.recipients_per_transaction
+    most = tried.settings.recipients_per_transaction
     waiting: list[Recipient] = made.left
     elsewhere: list[Recipient] = []
     while waiting and made.has_time:
         try:
-            result = await _transact(made, entry, waiting[:most], host, address, chunks, pool)
+            result = await _transact(made, tried, waiting[:most])
         except OutOfFiles:
             made.starved = True
             made.last |= dict.fromkeys(waiting, _OUT_OF_FILES)
             break
         except Refusal as refusal:
-            said = outcome(refusal.phase, refusal.answer, host.name)
+            said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
             break
@@ -111,31 +123,30 @@ async def _try(made: Attempt, entry: Entry, host: MxHost, address: str, chunks: 
     made.left = elsewhere + waiting
 
 
-async def _transact(
-    made: Attempt, entry: Entry, group: list[Recipient], host: MxHost, address: str, chunks: Chunks, pool: Pool
-) -> Result:
+async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Result:
     """One transaction on a kept connection or a fresh one. Refusal when there is none to be had."""
-    connection = await pool.connection(host, address, until=made.until)
+    pool, endpoint = tried.pool, tried.endpoint
+    connection = await pool.connection(endpoint, until=made.until)
     was_kept = connection.transactions > 0
-    result = await _on(connection, entry, group, chunks, pool)
+    result = await _on(connection, tried, group)
     if was_kept and result.stale:
         # The host gave it up while it was idle (RFC 5321, 3.8), and has heard nothing of this message but MAIL: a fresh
         # connection at once can double nothing, and is no second attempt.
         pool.drop(connection)
-        connection = await pool.connection(host, address, until=made.until, fresh=True)
-        result = await _on(connection, entry, group, chunks, pool)
+        connection = await pool.connection(endpoint, until=made.until, fresh=True)
+        result = await _on(connection, tried, group)
     made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
     if result.lost_in_group:
-        pool.distrust(host, address)
-    made.host, made.tls, made.site_down = host.name, connection.tls, made.site_down and not result.heard
-    pool.keep(connection, host, address)
+        pool.distrust(endpoint)
+    made.host, made.tls, made.site_down = endpoint.host, connection.tls, made.site_down and not result.heard
+    pool.keep(connection, endpoint)
     return result
 
 
-async def _on(connection: Connection, entry: Entry, group: list[Recipient], chunks: Chunks, pool: Pool) -> Result:
+async def _on(connection: Connection, tried: Tried, group: list[Recipient]) -> Result:
     """One transaction on this connection, which is broken off when the attempt is."""
     try:
-        return await transact(connection, entry, group, chunks, pool.settings)
+        return await transact(connection, tried.entry, group, tried.chunks, tried.settings)
     except BaseException:
-        pool.drop(connection)
+        tried.pool.drop(connection)
         raise

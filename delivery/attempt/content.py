@@ -4,11 +4,11 @@ import math
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from delivery.attempt.classify import ConnectionBroke, Phase
-from delivery.attempt.connection import Connection
-from delivery.attempt.demands import size
-from delivery.attempt.look import Chunks
-from delivery.attempt.timeouts import Timeouts
+from delivery.attempt.commands import size
+from delivery.attempt.scan import Chunks
+from delivery.classify.phases import ConnectionBroke, Phase
+from delivery.connect.connection import Connection
+from delivery.connect.timeouts import Timeouts
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.reply import Reply

@@ -5,11 +5,7 @@ Where the host offers PIPELINING the commands go out together (RFC 2920); the re
 
 from dataclasses import dataclass, field
 
-from delivery.attempt.classify import ConnectionBroke, Phase, Scope, Step, classify, outcome
-from delivery.attempt.config import AttemptSettings
-from delivery.attempt.connection import Connection
-from delivery.attempt.content import Heard, Unavailable, hand_over
-from delivery.attempt.demands import (
+from delivery.attempt.commands import (
     Seen,
     asks_for_ascii,
     asks_for_ascii_header,
@@ -17,7 +13,11 @@ from delivery.attempt.demands import (
     obstacle,
     rcpt_command,
 )
-from delivery.attempt.look import Chunks, look
+from delivery.attempt.config import AttemptSettings
+from delivery.attempt.content import Heard, Unavailable, hand_over
+from delivery.attempt.scan import Chunks, look
+from delivery.classify.phases import ConnectionBroke, Phase, Scope, Step, classify, outcome
+from delivery.connect.connection import Connection
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome

@@ -1,10 +1,11 @@
 """Where mail for a domain goes: DNS answers in, ordered hosts out, or why there are none (RFC 5321, 5.1)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Literal, NamedTuple
 
+from delivery.route.endpoint import ConnectionTerms, Endpoint
 from jetpost.dns.answer import Answer, Failed, Found, MxRecord, NoData, NoDomain
 from jetpost.mail.outcome import Bounced, Deferred
 from jetpost.mail.reply import EnhancedStatus
@@ -33,9 +34,16 @@ class MxHost(NamedTuple):
 
 
 class Route(NamedTuple):
-    """The hosts that take mail for a domain, in the order to try."""
+    """The plan of a hop: the hosts that take mail for a domain, in the order to try, and the terms of connections."""
 
     hosts: tuple[MxHost, ...]
+    terms: ConnectionTerms = ConnectionTerms()
+
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Every address of every host, in the order to try."""
+        for host in self.hosts:
+            for address in host.addresses:
+                yield Endpoint(host.name, address, host.port, self.terms)
 
 
 class HostAnswers(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress
 
 from delivery.route import mx
+from delivery.route.endpoint import ConnectionTerms
 from delivery.route.mx import HostAnswers, Preference, Route
 from jetpost.config.section import Section
 from jetpost.dns.answer import MxRecord, NoData
@@ -33,11 +34,11 @@ class Routing(Section):
 
 
 async def plan(
-    domain: str, resolver: Resolver, routing: Routing, *, own: str, draw: Callable[[], float]
+    domain: str, resolver: Resolver, routing: Routing, terms: ConnectionTerms, *, own: str, draw: Callable[[], float]
 ) -> Route | Deferred | Bounced:
     """The hosts that take mail for `domain` (A-labels), or why there are none. Takes two look-ups at most in a row.
 
-    `own` is our own host name, `draw` a source of numbers from [0, 1).
+    `terms` are those of connections, `own` is our own host name, `draw` a source of numbers from [0, 1).
     """
     if refused := mx.literal(domain):
         return refused
@@ -52,7 +53,7 @@ async def plan(
         async with asyncio.TaskGroup() as tasks:
             asking = [tasks.create_task(_locate(exchange, resolver)) for exchange in exchanges]
         located = [asked.result() for asked in asking]
-    return mx.route(
+    found = mx.route(
         domain,
         located,
         implicit=isinstance(answer, NoData),
@@ -62,6 +63,7 @@ async def plan(
         port=routing.port,
         draw=draw,
     )
+    return found._replace(terms=terms) if isinstance(found, Route) else found
 
 
 async def _locate(exchange: MxRecord, resolver: Resolver) -> HostAnswers:

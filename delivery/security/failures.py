@@ -1,7 +1,6 @@
 """Which hosts TLS failed with lately. Pure."""
 
-Host = tuple[str, str, int]
-"""Name, address and port."""
+from collections.abc import Hashable
 
 
 class Failures:
@@ -10,16 +9,16 @@ class Failures:
     def __init__(self, seconds: float, most: int) -> None:
         self._seconds = seconds
         self._most = most
-        self._until: dict[Host, float] = {}
+        self._until: dict[Hashable, float] = {}
 
-    def add(self, host: Host, now: float) -> None:
+    def add(self, host: Hashable, now: float) -> None:
         """TLS failed with `host`."""
         self._until.pop(host, None)
         self._until[host] = now + self._seconds
         if len(self._until) > self._most:
             del self._until[next(iter(self._until))]
 
-    def has(self, host: Host, now: float) -> bool:
+    def has(self, host: Hashable, now: float) -> bool:
         """Whether TLS failed with `host` less than `seconds` ago."""
         until = self._until.get(host)
         if until is None:

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import uvloop
 
-from delivery.attempt.connection import Connection
-from delivery.attempt.wire import OPEN
+from delivery.connect.connection import Connection
+from delivery.connect.wire import OPEN
 from tests.fixtures.eventually import PATIENCE_S, eventually
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import Pool
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.pool import Pool
+from delivery.connect.timeouts import Timeouts
 from jetpost.mail.content import Inline
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.addresses import loopback_address

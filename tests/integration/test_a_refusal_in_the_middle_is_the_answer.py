@@ -9,8 +9,8 @@ import pytest
 
 from delivery.attempt.attempt import Attempt, attempt
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import Pool
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.pool import Pool
+from delivery.connect.timeouts import Timeouts
 from delivery.route.mx import MxHost, Route
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.mail.outcome import Bounced, Deferred, Delivered
@@ -187,9 +187,8 @@ def test_a_write_that_fails_first_does_not_hide_the_refusal() -> None:
         host.start()
         pool = Pool(AttemptSettings(), "jetpost.test", most=10)
         try:
-            return await attempt(
-                entry(LARGE), Route((MxHost("mx1.test", ("127.0.0.1",), host.port),)), host.chunks, pool
-            )
+            route = Route((MxHost("mx1.test", ("127.0.0.1",), host.port),))
+            return await attempt(entry(LARGE), route, host.chunks, pool, AttemptSettings())
         finally:
             await pool.aclose()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.timeouts import Timeouts
 from jetpost.mail.content import Inline, Reference
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.queue.entry import Entry

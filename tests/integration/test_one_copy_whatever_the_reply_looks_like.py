@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import Pool
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.pool import Pool
+from delivery.connect.timeouts import Timeouts
 from jetpost.mail.content import Inline
 from jetpost.mail.outcome import Bounced, Deferred, Delivered
 from tests.conftest import MakeSystem

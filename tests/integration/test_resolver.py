@@ -9,6 +9,7 @@ import pytest
 import uvloop
 from prometheus_client import REGISTRY
 
+from delivery.route.endpoint import ConnectionTerms
 from delivery.route.mx import MxHost, Route
 from delivery.route.plan import Routing, plan
 from jetpost.dns.answer import Failed, Found, MxRecord, NoData, NoDomain
@@ -252,7 +253,14 @@ async def test_a_route_is_planned_from_what_dns_says(zone: ServedZone) -> None:
     async with asking(zone, settings=SOON) as resolver:
 
         async def planned(domain: str) -> Route | Deferred | Bounced:
-            return await plan(domain, resolver, Routing(port=2525, prefer="ipv4"), own="us.home.test", draw=lambda: 0.5)
+            return await plan(
+                domain,
+                resolver,
+                Routing(port=2525, prefer="ipv4"),
+                ConnectionTerms(),
+                own="us.home.test",
+                draw=lambda: 0.5,
+            )
 
         assert await planned("dest.test") == dest
         assert await planned("alias.test") == dest

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import Counter
 
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import TLS_FAILURES, Pool
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.pool import TLS_FAILURES, Pool
+from delivery.connect.timeouts import Timeouts
 from delivery.security.requirement import TlsMode
 from jetpost.mail.content import Inline
 from jetpost.mail.outcome import Deferred, Delivered
@@ -288,3 +288,20 @@ def total(counter: Counter) -> float:
     """The sum over all labels."""
     samples = (sample for metric in counter.collect() for sample in metric.samples)
     return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+
+def test_a_connection_serves_no_hop_on_other_terms(certificates: Certificates) -> None:
+    """What is kept without TLS, or from another address, is left alone by mail that must have TLS."""
+
+    async def run() -> tuple[bool, bool, int]:
+        async with RawHost("mx1.test") as plain:
+            usual = AttemptSettings(timeouts=TIMEOUTS, idle_s=60)
+            strict = AttemptSettings(timeouts=TIMEOUTS, idle_s=60, tls=TlsMode.REQUIRED)
+            pool = Pool(usual, "jetpost.test", most=10)
+            first = await tried_with(pool, [plain], MESSAGE, usual)
+            idle = pool.idle
+            second = await tried_with(pool, [plain], MESSAGE, strict)
+            await pool.aclose()
+            return isinstance(first.outcomes[BOB], Delivered), isinstance(second.outcomes[BOB], Deferred), idle
+
+    assert on_uvloop(run()) == (True, True, 1)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from delivery.attempt.attempt import attempt
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.pool import Pool
+from delivery.connect.pool import Pool
+from delivery.record import record
 from delivery.route.mx import MxHost, Route
-from delivery.tell import tell
 from ingress.accept import Desk, Offer, accept
 from ingress.listener import ListenerSettings
 from ingress.policy.limits import Limits
@@ -113,7 +113,7 @@ async def test_an_event_that_fails_ends_neither_an_outcome_nor_the_others(server
         # A queue id from elsewhere, too long for an exemplar of Prometheus.
         entry = msgspec.structs.replace(entry, queue_id=f"{entry.queue_id}-{'b1' * 80}")
 
-        tell(entry, dict.fromkeys(entry.envelope.recipients, delivered()), (), datetime.now(UTC), events)
+        record(entry, dict.fromkeys(entry.envelope.recipients, delivered()), (), datetime.now(UTC), events)
 
 
 async def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(server: NatsServer) -> None:
@@ -124,8 +124,8 @@ async def test_an_event_that_cannot_be_encoded_does_not_hold_up_the_others(serve
         await queue._jetstream.listen("events.*", lambda message: heard.extend(message.data.splitlines()))
         entry, now = fresh(), datetime.now(UTC)
 
-        tell(entry, {Recipient("a@dest.test"): msgspec.structs.replace(LATER, why=UNENCODABLE)}, (), now, events)
-        tell(entry, {Recipient("b@dest.test"): LATER}, (), now, events)
+        record(entry, {Recipient("a@dest.test"): msgspec.structs.replace(LATER, why=UNENCODABLE)}, (), now, events)
+        record(entry, {Recipient("b@dest.test"): LATER}, (), now, events)
         await events.aclose()
         await telling
 
@@ -164,8 +164,9 @@ async def test_a_bug_in_the_middle_of_an_attempt_leaves_what_was_settled_before(
 
     async with Mx("mx.dest.test") as host:
         route = Route((MxHost(host.name, (host.address,), host.port),))
-        pool = Pool(AttemptSettings(recipients_per_transaction=1), "jetpost.test", most=10)
-        made = await attempt(entry, route, chunks, pool)
+        settings = AttemptSettings(recipients_per_transaction=1)
+        pool = Pool(settings, "jetpost.test", most=10)
+        made = await attempt(entry, route, chunks, pool, settings)
         await pool.aclose()
 
         assert [type(made.outcomes[recipient]) for recipient in recipients] == [Delivered, Deferred]

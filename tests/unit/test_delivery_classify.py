@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.attempt.classify import RULES, ConnectionBroke, Phase, Scope, Step, classify, outcome
+from delivery.classify.phases import RULES, ConnectionBroke, Phase, Scope, Step, classify, outcome
 from jetpost.mail.outcome import Bounced, Deferred
 from jetpost.mail.reply import EnhancedStatus, Reply
 

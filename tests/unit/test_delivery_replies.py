@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.attempt.replies import AFTER_DOT, ORDINARY, Bounds, ReplyReader, Step
+from delivery.connect.replies import AFTER_DOT, ORDINARY, Bounds, ReplyReader, Step
 from jetpost.mail.reply import Reply
 
 OK = Reply(250, None, ("ok",))

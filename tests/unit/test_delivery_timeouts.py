@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.attempt.timeouts import Timeouts
+from delivery.connect.timeouts import Timeouts
 
 TIMEOUTS = Timeouts(block_s=180, slowest_bytes_per_s=10_000)
 

@@ -67,7 +67,7 @@ def test_the_usual_three_listeners_are_fine(whole: dict[str, Any]) -> None:
         (["postmaster"], "ann@[192.0.2.1]", "ingress.postmaster: must be an address such as admin@example.org"),
         (["postmaster"], "jörg@home.test", "ingress.postmaster: must be an address such as admin@example.org"),
         (["postmaster"], "ann@home.test SIZE=3", "ingress.postmaster: must be an address such as admin@example.org"),
-        (["limits"], {"idle_s": "5m"}, "ingress.limits.idle_s: must be a number of seconds"),
+        (["limits"], {"idle_s": "soon"}, "ingress.limits.idle_s: must be a number of seconds"),
     ],
 )
 def test_a_mistake_is_refused_with_its_place(

@@ -199,12 +199,12 @@ async def test_a_service_that_ends_by_itself_has_failed(tmp_path: Path) -> None:
 
 async def test_a_bad_configuration_is_refused_with_every_mistake_and_no_traceback(tmp_path: Path) -> None:
     async with process(
-        tmp_path, config="delivery:\n  drain_s: 5m\nhtp: {}\ningress: [another process's business]\n"
+        tmp_path, config="delivery:\n  drain_s: soon\nhtp: {}\ningress: [another process's business]\n"
     ) as child:
         async with asyncio.timeout(PATIENCE_S):
             _, stderr = await child.communicate()
 
     assert child.returncode == 78
     first, second = stderr.decode().splitlines()
-    assert first == "jetpost.yaml:2: delivery.drain_s: must be a number of seconds, got `5m`; write 300"
+    assert first == "jetpost.yaml:2: delivery.drain_s: must be a number of seconds, or text such as `5m`, got `soon`"
     assert second.startswith("jetpost.yaml:3: htp: unknown key, did you mean `http`?")

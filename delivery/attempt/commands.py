@@ -1,10 +1,11 @@
 """What a message asks of a host, and the commands that hand it over as far as the host's EHLO goes. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from delivery.connect.extensions import Extensions
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced
 from jetpost.mail.parameters import orcpt_value, xtext
@@ -16,11 +17,6 @@ _SIZE = re.compile(r"[0-9]{1,20}")
 _TOO_BIG = EnhancedStatus(5, 3, 4)
 _NEEDS_8_BITS = EnhancedStatus(5, 6, 3)
 _NEEDS_UTF8 = EnhancedStatus(5, 6, 7)
-
-Extensions = Mapping[str, str]
-"""EHLO keyword → parameters."""
-_USED = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS"})
-_LONGEST_PARAMETERS = 100
 
 
 class EightBit(StrEnum):
@@ -35,12 +31,6 @@ class Seen(NamedTuple):
 
     header_is_ascii: bool = True
     is_ascii: bool = True
-
-
-def offered(lines: Sequence[str]) -> dict[str, str]:
-    """The extensions that a reply to EHLO offers, of those that are used (RFC 5321, 4.1.1.1)."""
-    words = (line.upper().partition(" ") for line in lines[1:])
-    return {keyword: parameters[:_LONGEST_PARAMETERS] for keyword, _, parameters in words if keyword in _USED}
 
 
 def size(entry: Entry) -> int:

@@ -10,9 +10,9 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
-from delivery.attempt.classify import ConnectionBroke
-from delivery.attempt.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
-from delivery.attempt.wire import Wire
+from delivery.classify.phases import ConnectionBroke
+from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
+from delivery.connect.wire import Wire
 from jetpost.mail.reply import Reply
 
 _PIECE = 16 * 1024

@@ -7,12 +7,12 @@ from typing import Literal
 
 from prometheus_client import Counter
 
-from delivery.attempt.classify import ConnectionBroke, Phase
-from delivery.attempt.config import AttemptSettings
-from delivery.attempt.connection import Connection
-from delivery.attempt.demands import offered
-from delivery.route.mx import MxHost
-from delivery.security.requirement import Hop, judge
+from delivery.classify.phases import ConnectionBroke, Phase
+from delivery.connect.connection import Connection
+from delivery.connect.extensions import offered
+from delivery.connect.settings import ConnectSettings
+from delivery.route.endpoint import Endpoint
+from delivery.security.requirement import Hop, TlsMode, judge
 from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
 
@@ -48,19 +48,19 @@ class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothi
 
 
 async def opened(
-    host: MxHost, address: str, hostname: str, settings: AttemptSettings, *, until: float, plain: bool = False
+    endpoint: Endpoint, hostname: str, settings: ConnectSettings, *, until: float, plain: bool = False
 ) -> Connection:
-    """A new connection to `host` at one of its addresses, ready for MAIL.
+    """A new connection to `endpoint`, ready for MAIL: dial, greet, secure.
 
     Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
     `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host lately.
     """
-    connection = await _connected(host, address, settings, until)
+    connection = await _dial(endpoint, settings, until)
     connection.until = until
     try:
         await _expect(connection, Phase.GREETING, settings.timeouts.greeting_s)
         await _greet(connection, hostname, settings)
-        await _begin_tls(connection, hostname, settings, plain=plain)
+        await _secure(connection, hostname, endpoint.terms.tls, settings, plain=plain)
     except BaseException:
         connection.abort()
         raise
@@ -68,17 +68,19 @@ async def opened(
     return connection
 
 
-async def _connected(host: MxHost, address: str, settings: AttemptSettings, until: float) -> Connection:
-    source = None if settings.source_address is None else (str(settings.source_address), 0)
+async def _dial(endpoint: Endpoint, settings: ConnectSettings, until: float) -> Connection:
+    source = (endpoint.terms.source, 0) if endpoint.terms.source else None
     loop = asyncio.get_running_loop()
     timeout_s = max(min(settings.timeouts.connect_s, until - loop.time()), 0)
     try:
         async with asyncio.timeout(timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(host.name), address, host.port, local_addr=source
+                lambda: Connection(endpoint.host), endpoint.address, endpoint.port, local_addr=source
             )
     except TimeoutError:
-        raise Refusal(Phase.CONNECT, ConnectionBroke(f"{address} did not answer within {timeout_s:.3g} s")) from None
+        raise Refusal(
+            Phase.CONNECT, ConnectionBroke(f"{endpoint.address} did not answer within {timeout_s:.3g} s")
+        ) from None
     except OSError as error:
         if error.errno in _OUT_OF_FILES:
             raise OutOfFiles(error.strerror or reason_of(error)) from error
@@ -93,7 +95,7 @@ async def _expect(connection: Connection, phase: Phase, timeout_s: float) -> Rep
     return answer
 
 
-async def _greet(connection: Connection, hostname: str, settings: AttemptSettings) -> None:
+async def _greet(connection: Connection, hostname: str, settings: ConnectSettings) -> None:
     """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
     connection.send(f"EHLO {hostname}\r\n".encode())
     answer = await connection.whole_reply(settings.timeouts.ehlo_s)
@@ -112,8 +114,11 @@ async def _greet(connection: Connection, hostname: str, settings: AttemptSetting
         raise Refusal(Phase.EHLO, helo)
 
 
-async def _begin_tls(connection: Connection, hostname: str, settings: AttemptSettings, *, plain: bool) -> None:
-    match judge(settings.tls, offered="STARTTLS" in connection.extensions, failed_before=plain):
+async def _secure(
+    connection: Connection, hostname: str, mode: TlsMode, settings: ConnectSettings, *, plain: bool
+) -> None:
+    """STARTTLS as `mode` asks, and EHLO again inside (RFC 3207, 4.2)."""
+    match judge(mode, offered="STARTTLS" in connection.extensions, failed_before=plain):
         case Hop.PLAIN:
             return
         case Hop.REFUSE:

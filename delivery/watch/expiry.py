@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from prometheus_client import Counter
 
+from delivery.context import DeliveryContext
 from delivery.deliver import conclude
 from delivery.lanes.lane import Lanes
-from delivery.late import LateRetries
+from delivery.record import record
 from delivery.settle import expire
-from delivery.tell import tell
-from delivery.world import World
+from delivery.watch.overdue_retries import LateRetries
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry
@@ -34,22 +34,22 @@ _A_LOOK = 256
 log = logger(__name__)
 
 
-async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
+async def watch(lanes: Lanes, context: DeliveryContext, stopping: asyncio.Event) -> None:
     """Look every `watchdog_s` seconds until `stopping`. What fails in one part of a look costs the others nothing.
 
     What compares times waits while the process's clock is wrong.
     """
-    late, strangers = LateRetries(world), Strangers(world)
+    late, strangers = LateRetries(context), Strangers(context)
     looks: tuple[tuple[Callable[[], Awaitable[None]], bool], ...] = (
-        (lambda: _expire_waiting(lanes, world), True),
-        (lambda: _expire_parked(world), True),
-        (lambda: _drain_parked(lanes, world, strangers), False),
+        (lambda: _expire_waiting(lanes, context), True),
+        (lambda: _expire_parked(context), True),
+        (lambda: _drain_parked(lanes, context, strangers), False),
         (late.begin, True),
     )
     while not stopping.is_set():
         for look, needs_time in looks:
             try:
-                if world.may_expire() or not needs_time:
+                if context.may_expire() or not needs_time:
                     await look()
             except (Unreachable, ApiError) as error:
                 log.warning("watchdog", error=reason_of(error))
@@ -57,42 +57,42 @@ async def watch(lanes: Lanes, world: World, stopping: asyncio.Event) -> None:
                 log.exception("watchdog")
         lanes.sweep()
         try:
-            async with asyncio.timeout(world.config.watchdog_s):
+            async with asyncio.timeout(context.config.watchdog_s):
                 await stopping.wait()
         except TimeoutError:
             continue
 
 
-async def _expire_waiting(lanes: Lanes, world: World) -> None:
-    now = world.now()
-    late = now - timedelta(seconds=2 * world.config.watchdog_s)
+async def _expire_waiting(lanes: Lanes, context: DeliveryContext) -> None:
+    now = context.now()
+    late = now - timedelta(seconds=2 * context.config.watchdog_s)
     for lane in lanes.lanes:
         for claim in [waiting for waiting in lane.waiting if waiting.entry.expires <= late]:
             if lanes.remove(claim):
-                await _expire(claim, now, world)
+                await _expire(claim, now, context)
 
 
-async def _expire(claim: Claim, now: datetime, world: World) -> None:
+async def _expire(claim: Claim, now: datetime, context: DeliveryContext) -> None:
     try:
-        await conclude(claim, {}, expire(claim.entry, now), world)
+        await conclude(claim, {}, expire(claim.entry, now), context)
     except asyncio.CancelledError:  # the process leaves, and the queue does not answer
-        await world.queue.hand_back(claim)
+        await context.queue.hand_back(claim)
         raise
     except Exception as error:  # a bug; the other entries have their look
-        await world.queue.give_up(claim, error)
+        await context.queue.give_up(claim, error)
         return
     EXPIRED.inc()
 
 
-async def _expire_parked(world: World) -> None:
+async def _expire_parked(context: DeliveryContext) -> None:
     """Parked entries beyond their age: moved without a claim, guarded like every move. What is unreadable is held."""
-    now = world.now()
-    for shard in world.queue.shards:
+    now = context.now()
+    for shard in context.queue.shards:
         beyond = 0
         while (oldest := await shard.oldest(State.PARKED, beyond=beyond)) is not None:
             beyond = oldest.sequence
             try:
-                if not await _expire_one(shard, oldest, now, world):
+                if not await _expire_one(shard, oldest, now, context):
                     break
             except (Unreachable, ApiError):
                 raise
@@ -100,30 +100,30 @@ async def _expire_parked(world: World) -> None:
                 log.exception("a parked entry could not be expired", sequence=oldest.sequence)
 
 
-async def _expire_one(shard: Shard, oldest: Found, now: datetime, world: World) -> bool:
+async def _expire_one(shard: Shard, oldest: Found, now: datetime, context: DeliveryContext) -> bool:
     """Whether what lies behind it is to be looked at: not behind one that has time."""
     if isinstance(oldest, Unreadable):
-        await world.queue.hold(shard, oldest)
+        await context.queue.hold(shard, oldest)
         return True
-    if not _overdue(oldest.entry, now, world):
+    if not _overdue(oldest.entry, now, context):
         return False
     successors = expire(oldest.entry, now)
-    if await world.queue.move(shard, oldest, successors):
+    if await context.queue.move(shard, oldest, successors):
         EXPIRED.inc()
-        tell(oldest.entry, {}, successors, now, world.events)
+        record(oldest.entry, {}, successors, now, context.events)
     return True
 
 
-def _overdue(entry: Entry, now: datetime, world: World) -> bool:
+def _overdue(entry: Entry, now: datetime, context: DeliveryContext) -> bool:
     """So far beyond its age that no attempt begun in time can still be under way: its lane is stuck or gone."""
-    content_s = world.config.attempt.timeouts.content_s(entry.size)
-    return (now - entry.expires).total_seconds() > world.config.overdue_s + content_s
+    content_s = context.config.attempt.timeouts.content_s(entry.size)
+    return (now - entry.expires).total_seconds() > context.config.overdue_s + content_s
 
 
-async def _drain_parked(lanes: Lanes, world: World, strangers: "Strangers") -> None:
-    if all([await shard.oldest(State.PARKED) is None for shard in world.queue.shards]):
+async def _drain_parked(lanes: Lanes, context: DeliveryContext, strangers: "Strangers") -> None:
+    if all([await shard.oldest(State.PARKED) is None for shard in context.queue.shards]):
         return
-    sites = sorted({site for _, site in (await depth(world.queue, State.PARKED)).by_state_and_site})
+    sites = sorted({site for _, site in (await depth(context.queue, State.PARKED)).by_state_and_site})
     known = [site for site in sites if is_site(site)]
     for site in known:
         lanes.drain_parked(site)
@@ -134,13 +134,13 @@ async def _drain_parked(lanes: Lanes, world: World, strangers: "Strangers") -> N
 class Strangers:
     """Goes round the parked entries, a few at a time, for those of no site: no lane takes them."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
         self._looked_up_to: dict[int, int] = {}
 
     async def hold(self) -> None:
         """Hold what is unreadable. Unreachable or ApiError when the queue is away."""
-        for shard in self._world.queue.shards:
+        for shard in self._context.queue.shards:
             beyond = self._looked_up_to.get(shard.number, 0)
             for _ in range(_A_LOOK):
                 found = await shard.oldest(State.PARKED, beyond=beyond)
@@ -148,5 +148,5 @@ class Strangers:
                 if found is None:
                     break
                 if isinstance(found, Unreadable):
-                    await self._world.queue.hold(shard, found)
+                    await self._context.queue.hold(shard, found)
             self._looked_up_to[shard.number] = beyond

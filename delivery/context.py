@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from delivery.attempt.pool import Pool
 from delivery.config import Delivery
+from delivery.connect.pool import Pool
 from jetpost.dns.resolver import Resolver
 from jetpost.events.publish import Events
 from jetpost.queue.queue import Queue
 
 
 @dataclass(frozen=True)
-class World:
+class DeliveryContext:
     """The edges of delivery, made once."""
 
     config: Delivery

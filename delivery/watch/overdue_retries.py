@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from prometheus_client import Counter
 
-from delivery.world import World
+from delivery.context import DeliveryContext
 from jetpost.jetstream import ApiError, Unreachable
 from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Found, Lying, Shard
@@ -24,8 +24,8 @@ log = logger(__name__)
 class LateRetries:
     """Goes round the retries of the queue, a few at a time."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
         self._looked_up_to: dict[int, int] = {}
 
     async def begin(self) -> None:
@@ -34,7 +34,7 @@ class LateRetries:
         Guarded like every move: what the server has begun meanwhile stays its own. Killed between the batch and the
         deletion of the retry: the server, or the next look, finds that the key has moved on, and removes it.
         """
-        for shard in self._world.queue.shards:
+        for shard in self._context.queue.shards:
             self._looked_up_to[shard.number] = await self._look(shard, self._looked_up_to.get(shard.number, 0))
 
     async def _look(self, shard: Shard, beyond: int) -> int:
@@ -54,15 +54,15 @@ class LateRetries:
 
     async def _look_at(self, shard: Shard, found: Found) -> None:
         if isinstance(found, Unreadable):
-            await self._world.queue.hold(shard, found)
-        elif self._is_late(found.entry, self._world.now()):
+            await self._context.queue.hold(shard, found)
+        elif self._is_late(found.entry, self._context.now()):
             await self._begin(shard, found)
 
     async def _begin(self, shard: Shard, late: Lying) -> None:
-        if await self._world.queue.move(shard, late, [late.entry.moved(State.READY)]):
+        if await self._context.queue.move(shard, late, [late.entry.moved(State.READY)]):
             BEGUN_LATE.inc()
             log.warning("retry begun late", queue_id=late.entry.queue_id, due=str(late.entry.due))
 
     def _is_late(self, entry: Entry, now: datetime) -> bool:
         # One without a time would never be begun by anybody.
-        return entry.due is None or now - entry.due > timedelta(seconds=self._world.config.retry_late_s)
+        return entry.due is None or now - entry.due > timedelta(seconds=self._context.config.retry_late_s)

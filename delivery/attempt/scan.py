@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from delivery.attempt.demands import Seen
+from delivery.attempt.commands import Seen
 
 Chunks = Callable[[], AsyncIterator[bytes]]
 """The content from its beginning, a chunk at a time."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.attempt.demands import EightBit, Extensions, Seen, mail_command, obstacle, rcpt_command
-from delivery.attempt.look import look
+from delivery.attempt.commands import EightBit, Seen, mail_command, obstacle, rcpt_command
+from delivery.attempt.scan import look
+from delivery.connect.extensions import Extensions
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.queue.entry import Entry, QueueId, Site

@@ -29,16 +29,16 @@ SECONDS = Histogram(
 log = logger(__name__)
 
 
-def tell(
+def record(
     entry: Entry, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], now: datetime, events: Events
 ) -> None:
     """Count, log and publish what became of each recipient of `entry`. Never raises: it has been settled."""
     with BestEffort("event", entry.queue_id):
         for recipient, outcome in final(outcomes, successors):
-            _tell(entry, recipient, outcome, now, events)
+            _record(entry, recipient, outcome, now, events)
 
 
-def _tell(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, events: Events) -> None:
+def _record(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, events: Events) -> None:
     queue_id = entry.queue_id
     kind, why = _described(outcome)
     with BestEffort("event", queue_id):

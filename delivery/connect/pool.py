@@ -7,10 +7,10 @@ from functools import partial
 
 from prometheus_client import Counter
 
-from delivery.attempt.config import AttemptSettings
-from delivery.attempt.connection import Connection
-from delivery.attempt.opening import OutOfFiles, TlsFailure, opened
-from delivery.route.mx import MxHost
+from delivery.connect.connection import Connection
+from delivery.connect.opening import OutOfFiles, TlsFailure, opened
+from delivery.connect.settings import ConnectSettings
+from delivery.route.endpoint import Endpoint
 from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
 from jetpost.reason import reason_of
@@ -33,26 +33,23 @@ DROPPED = Counter(
 _REMEMBERED = 10_000
 _PAUSE_S = 1.0
 
-Place = tuple[str, str, int]
-"""Name, address and port: the name counts, since TLS was asked for under it."""
-
 log = logger(__name__)
 
 
 class Pool:
     """The connections of a process: at most `most` in use, which callers keep to; idle ones make way for them."""
 
-    def __init__(self, settings: AttemptSettings, hostname: str, most: int) -> None:
+    def __init__(self, settings: ConnectSettings, hostname: str, most: int) -> None:
         self.settings = settings
         self._hostname = hostname
         self._most = most
         self._used = 0
-        self._idle: dict[Place, deque[Connection]] = {}
-        self._timers: dict[Connection, tuple[Place, asyncio.TimerHandle]] = {}
+        self._idle: dict[Endpoint, deque[Connection]] = {}
+        self._timers: dict[Connection, tuple[Endpoint, asyncio.TimerHandle]] = {}
         """Of each idle connection, the one that is idle longest first."""
         self._closing: dict[asyncio.Task[None], Connection] = {}
         self._most_closing = max(most // 10, 10)
-        self._distrusted: dict[Place, None] = {}
+        self._distrusted: dict[Endpoint, None] = {}
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
 
     @property
@@ -60,14 +57,13 @@ class Pool:
         """Connections that are kept for the next message."""
         return len(self._timers)
 
-    async def connection(self, host: MxHost, address: str, *, until: float, fresh: bool = False) -> Connection:
+    async def connection(self, endpoint: Endpoint, *, until: float, fresh: bool = False) -> Connection:
         """A connection that is ready for MAIL: a kept one unless `fresh`. To be given back by `keep` or `drop`.
 
         It waits for nothing longer than `until`, on the loop's clock.
         Refusal when the host cannot be used; OutOfFiles when none can be opened for want of a file descriptor.
         """
-        place = (host.name, address, host.port)
-        while not fresh and (kept := self._idle.get(place)):
+        while not fresh and (kept := self._idle.get(endpoint)):
             connection = kept[-1]
             self._forget(connection)
             if connection.usable:
@@ -78,15 +74,15 @@ class Pool:
             connection.abort()
         self._used += 1
         try:
-            connection = await self._opened(host, address, until)
+            connection = await self._opened(endpoint, until)
         except BaseException:
             self._used -= 1
             raise
-        if place in self._distrusted:
+        if endpoint in self._distrusted:
             connection.extensions.pop("PIPELINING", None)
         return connection
 
-    async def _opened(self, host: MxHost, address: str, until: float) -> Connection:
+    async def _opened(self, endpoint: Endpoint, until: float) -> Connection:
         """A new connection. Waits a while for a file descriptor: attempts end, and give theirs back."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.settings.timeouts.connect_s
@@ -94,39 +90,41 @@ class Pool:
             continue
         while True:
             try:
-                return await self._open(host, address, until)
+                return await self._open(endpoint, until)
             except OutOfFiles as error:
                 OUT_OF_FILES.inc()
                 self._make_way()
                 if loop.time() > give_up:
                     raise
-                log.warning("no file for a connection", host=host.name, error=reason_of(error))
+                log.warning("no file for a connection", host=endpoint.host, error=reason_of(error))
             await asyncio.sleep(_PAUSE_S)
 
-    async def _open(self, host: MxHost, address: str, until: float) -> Connection:
-        opportunistic = self.settings.tls is TlsMode.OPPORTUNISTIC
-        place, loop = (host.name, address, host.port), asyncio.get_running_loop()
-        plain = opportunistic and self._without_tls.has(place, loop.time())
+    async def _open(self, endpoint: Endpoint, until: float) -> Connection:
+        opportunistic = endpoint.terms.tls is TlsMode.OPPORTUNISTIC
+        loop = asyncio.get_running_loop()
+        plain = opportunistic and self._without_tls.has(endpoint, loop.time())
         try:
-            return await opened(host, address, self._hostname, self.settings, until=until, plain=plain)
+            return await opened(endpoint, self._hostname, self.settings, until=until, plain=plain)
         except TlsFailure as failure:
             if loop.time() >= until:  # the attempt has had its time: that says nothing about the host
                 raise
             TLS_FAILURES.labels(failure.at).inc()
-            log.warning("TLS failed", host=host.name, address=address, at=failure.at, why=reason_of(failure))
+            log.warning(
+                "TLS failed", host=endpoint.host, address=endpoint.address, at=failure.at, why=reason_of(failure)
+            )
             if not opportunistic:
                 raise
         # The connection is spoilt, the host may be fine without TLS.
-        self._without_tls.add(place, loop.time())
-        return await opened(host, address, self._hostname, self.settings, until=until, plain=True)
+        self._without_tls.add(endpoint, loop.time())
+        return await opened(endpoint, self._hostname, self.settings, until=until, plain=True)
 
-    def distrust(self, host: MxHost, address: str) -> None:
+    def distrust(self, endpoint: Endpoint) -> None:
         """The host offers PIPELINING, but fell silent in the middle of a group: send it one command at a time."""
-        self._distrusted[host.name, address, host.port] = None
+        self._distrusted[endpoint] = None
         if len(self._distrusted) > _REMEMBERED:
             del self._distrusted[next(iter(self._distrusted))]
 
-    def keep(self, connection: Connection, host: MxHost, address: str) -> None:
+    def keep(self, connection: Connection, endpoint: Endpoint) -> None:
         """Keep a connection for the next message, or close it when it has had its share."""
         self._used -= 1
         settings = self.settings
@@ -134,10 +132,9 @@ class Pool:
             self._close(connection)
             return
         connection.until = math.inf
-        place = (host.name, address, host.port)
         timer = asyncio.get_running_loop().call_later(settings.idle_s, self._expire, connection)
-        self._idle.setdefault(place, deque()).append(connection)
-        self._timers[connection] = place, timer
+        self._idle.setdefault(endpoint, deque()).append(connection)
+        self._timers[connection] = endpoint, timer
         connection.rest(partial(self._drop_idle, connection))
 
     def drop(self, connection: Connection) -> None:
@@ -171,12 +168,12 @@ class Pool:
 
     def _forget(self, connection: Connection) -> None:
         """It is idle no more."""
-        place, timer = self._timers.pop(connection)
+        endpoint, timer = self._timers.pop(connection)
         timer.cancel()
         connection.wake()
-        self._idle[place].remove(connection)
-        if not self._idle[place]:
-            del self._idle[place]
+        self._idle[endpoint].remove(connection)
+        if not self._idle[endpoint]:
+            del self._idle[endpoint]
 
     def _close(self, connection: Connection) -> None:
         """Say goodbye. Only so many hosts have the time to answer."""
