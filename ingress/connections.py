@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import lru_cache
 from typing import Protocol
 
 from prometheus_client import Counter as Count
@@ -20,6 +21,8 @@ HELD = Gauge(
 SESSIONS = Count(
     "jetpost_ingress_sessions_total", "Sessions begun. Labels: `listener` is its configured name.", ["listener"]
 )
+
+_sessions_of = lru_cache(SESSIONS.labels)
 
 _BUSY = EnhancedStatus(4, 3, 2)
 _TOO_MANY = Refuse(Reply(421, _BUSY, ("Too many connections, try again later",)), "connections")
@@ -85,6 +88,7 @@ class Connections:
         self._was_much = False
         self._share = limits.memory_bytes // (2 * limits.connections)
         HELD.set_function(lambda: self._held)
+        CONNECTIONS.set_function(lambda: len(self._places))
         self.turns = Turns()
         """For sessions that have sent more than one turn allows."""
         self.handshakes = Turns(most=_HANDSHAKES)
@@ -104,7 +108,6 @@ class Connections:
         if refusal is not None:
             return refusal
         self._places.add(place)
-        CONNECTIONS.inc()
         return place
 
     def given(self, place: Place, client: str) -> Refuse | None:
@@ -120,7 +123,6 @@ class Connections:
         if place not in self._places:
             return
         self._places.remove(place)
-        CONNECTIONS.dec()
         if place.client:
             self._of_client[place.client] -= 1
             if not self._of_client[place.client]:
@@ -129,7 +131,7 @@ class Connections:
     def begin(self, connection: Connection, listener: str) -> None:
         """A session begins."""
         self._sessions.add(connection)
-        SESSIONS.labels(listener).inc()
+        _sessions_of(listener).inc()
 
     def end(self, connection: Connection) -> None:
         """It has ended, if it ever began."""

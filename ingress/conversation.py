@@ -1,5 +1,6 @@
 """One session: commands in, replies out. What they mean is decided in `session` and `policy`; here it is done."""
 
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -32,7 +33,8 @@ _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
 TURN_COMMANDS = 32
 """Commands of a session that are answered before others have their turn."""
 _TURN_S = 0.001
-"""How long a turn may take; the command that was begun is finished."""
+"""How long a turn may take after its first command, which most have alone: they read no clock. The command that was
+begun is finished."""
 
 OK = Reply(250, _OK, ("Ok",))
 _SENDER_OK = Reply(250, EnhancedStatus(2, 1, 0), ("Ok",))
@@ -119,15 +121,17 @@ class Conversation:
 
         What takes time is returned, to be done before this is called again.
         """
-        monotonic = self._house.desk.monotonic
-        left, until = TURN_COMMANDS, monotonic() + _TURN_S
+        session, octets, monotonic = self.session, arrived.octets, self._house.desk.monotonic
+        answered, until = 0, math.inf
         work: Work | None = None
         self.has_more = False
-        while work is None and arrived and not self.is_over:
-            if not left or monotonic() > until:
+        while work is None and octets and session.phase is not Phase.CLOSED:
+            if answered == 1:
+                until = monotonic() + _TURN_S
+            elif answered == TURN_COMMANDS or monotonic() > until:
                 self.has_more = True
                 break
-            left -= 1
+            answered += 1
             if self._receiving is not None:
                 work = self._receive(self._receiving, arrived.all(), arrived)
             elif (line := arrived.line()) is not None:

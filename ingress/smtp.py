@@ -120,7 +120,10 @@ class Smtp(SMTP):
         self._connections.end(self)
         if self._place is not None:
             self._place.leave()
-        self._proceed()
+        if self._work is not None:
+            self._wake()
+        elif self._conversation is not None:
+            self._leave()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: do nothing for it until it does, and read nothing."""
@@ -140,7 +143,7 @@ class Smtp(SMTP):
 
     def _account(self) -> None:
         """Say how much is kept in memory for this client."""
-        held = len(self._arrived)
+        held = len(self._arrived.octets)
         if self._conversation is not None:
             held += self._conversation.held_bytes
         if self._writing_paused and self.transport is not None:
@@ -251,14 +254,10 @@ class Smtp(SMTP):
             self._pause_reading()
         elif self._writing_paused:
             self._await_reader()
-        elif self.transport is not None and (self._is_greedy or not self._may_go_at_once()):
+        elif self._is_greedy or (len(self._arrived.octets) > _SMALL_BYTES and not self._connections.turns.is_free()):
             self._await_turn()
         else:
             self._take_turn()
-
-    def _may_go_at_once(self) -> bool:
-        """Whether what has arrived is little, or nobody else has much to do."""
-        return len(self._arrived) <= _SMALL_BYTES or self._connections.turns.is_free()
 
     def _take_turn(self) -> None:
         """Answer what has arrived, or as much of it as a turn allows."""

@@ -13,31 +13,32 @@ class Arrived:
     """What the client sent ahead of what was answered."""
 
     def __init__(self) -> None:
-        self._octets = bytearray()
+        self.octets = bytearray()
+        """All of it, to be looked at: the hot path asks what there is without a call."""
         self._searched = 0
         self._is_skipping = False
         self.overlong = b""
         """How the last line began for which `OVERLONG` stands."""
 
     def __len__(self) -> int:
-        return len(self._octets)
+        return len(self.octets)
 
     def put(self, octets: bytes) -> None:
         """More has arrived."""
-        self._octets += octets
+        self.octets += octets
 
     def put_back(self, octets: bytes) -> None:
         """What was taken belongs to the next command."""
-        self._octets[:0] = octets
+        self.octets[:0] = octets
 
     def clear(self) -> None:
         """Forget it all."""
-        self._octets.clear()
+        self.octets.clear()
         self._searched = 0
 
     def line(self) -> bytes | None:
         """The next line without its CRLF, `OVERLONG` for one that is longer than any may be; None until it is whole."""
-        octets = self._octets
+        octets = self.octets
         end = octets.find(b"\r\n", self._searched)
         if end < 0:
             if len(octets) > MOST_LINE_OCTETS:
@@ -57,15 +58,15 @@ class Arrived:
 
     def beginning(self) -> bytes:
         """How the next line begins, when there is more to it than `line` has given; empty within an overlong one."""
-        return b"" if self._is_skipping else bytes(self._octets[:BEGINNING_BYTES])
+        return b"" if self._is_skipping else bytes(self.octets[:BEGINNING_BYTES])
 
     def _skip(self) -> None:
         if not self._is_skipping:
             self._is_skipping = True
-            self.overlong = bytes(self._octets[:BEGINNING_BYTES])
+            self.overlong = bytes(self.octets[:BEGINNING_BYTES])
 
     def all(self) -> bytes:
         """Everything, whatever it is; empty when there is nothing."""
-        octets = bytes(self._octets)
+        octets = bytes(self.octets)
         self.clear()
         return octets

@@ -10,7 +10,7 @@ from prometheus_client import Gauge
 from jetpost.jetstream import ApiError, JetStream, Unreachable
 from jetpost.queue.board import about
 from jetpost.queue.monitoring import Silent, ask_time
-from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, spread
+from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, is_sound, spread
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import time_of
 from jetpost.queue.stream import CONTENT_STREAM
@@ -54,7 +54,7 @@ class Clock:
     def now(self) -> datetime:
         """The time: ours while it can be trusted, otherwise what the servers' is by their last word."""
         wall, monotonic = self._wall(), self._monotonic()
-        if self._reading is not None and doubt(self._reading, wall, monotonic, self._tolerance_s) is not None:
+        if self._reading is not None and not is_sound(self._reading, wall, monotonic, self._tolerance_s):
             wall = corrected(self._reading, monotonic)
         return datetime.fromtimestamp(wall, UTC)
 

@@ -80,7 +80,9 @@ class LargeContent:
         The sweep condemns a content only if no reference was added since it looked, so who finds it whole after having
         added one keeps it.
         """
-        entries = list(entries)
+        entries = [entry for entry in entries if isinstance(entry.content, Reference)]
+        if not entries:
+            return
         await self.refer(entries)
         await _patiently(lambda: self._insist_on_whole(entries), self._write_s)
 

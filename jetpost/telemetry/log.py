@@ -33,6 +33,8 @@ _NO_CAUSE = _MESSAGE_FIELDS | _AMOUNTS | {"exc_info", "exception"}
 _LONGEST_TEXT = 2_000
 _LONGEST_TRACEBACK = 16_000
 _MOST_ELEMENTS = 50
+_SHORT = frozenset({int, float, bool, type(None)})
+"""Kinds of value that are never cut."""
 _MOST_CAUSES = 20
 """Warnings or errors of one event in `log.repeat_after_s`, each of another cause or object."""
 _MOST_CLIENTS = 200
@@ -126,7 +128,10 @@ class _Lines:
         event = _cut(fields.pop("event"), _LONGEST_TEXT)
         head = {"time": time, "level": fields.pop("level"), "service": self._service, "event": event}
         for name, value in fields.items():
-            head[name] = _cut(value, _LONGEST_TRACEBACK if name == "exception" else _LONGEST_TEXT)
+            if type(value) in _SHORT or (type(value) is str and len(value) <= _LONGEST_TEXT):
+                head[name] = value
+            else:
+                head[name] = _cut(value, _LONGEST_TRACEBACK if name == "exception" else _LONGEST_TEXT)
         return head
 
 
