@@ -8,17 +8,20 @@ LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
 # For every platform, with the checksums of all files that may be taken.
 HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
 
-.PHONY: help demo test crash soak hostile end-to-end bench lint generate chart image cluster node pictures lock clean
+.PHONY: help demo test unit-others crash soak hostile end-to-end bench lint generate chart image cluster node pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## Send three messages through the whole system on this machine, and look
 	@$(BIN)/python -m demo
 
 test: .venv/installed ## Unit and integration tests, against real processes on loopback; WORKERS=3 at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+unit-others: ## The unit tests on Python 3.12 and 3.13 as well, where they are found: on the PATH, or with pyenv
+	@WORKERS=$(WORKERS) .ci/unit-others
 
 crash: .venv/installed ## Kill processes at random moments under load and count every message (minutes); KILLS=8 of each kind
 	KILLS=$(KILLS) $(BIN)/python -m pytest tests/crash --timeout 1800 -s
@@ -45,7 +48,7 @@ generate: .venv/installed ## Write again what is made from the code
 	$(BIN)/python -m docs.generate
 
 chart: .venv/installed $(if $(NATS_SERVER),,build/nats-server) ## Render the Helm chart in every way, check it, run its NATS and its Unbound: needs helm, go and the Debian package unbound
-	NATS_SERVER=$(or $(NATS_SERVER),build/nats-server) $(BIN)/python -m pytest tests/chart
+	NATS_SERVER=$(or $(NATS_SERVER),build/nats-server) $(BIN)/python -m pytest tests/chart -n $(WORKERS) --dist worksteal
 
 build/nats-server: deploy/nats-server/build deploy/nats-server/go.mod deploy/nats-server/go.sum
 	deploy/nats-server/build $@

@@ -18,7 +18,7 @@ from tests.fixtures.mx import Mx
 from tests.fixtures.mx_script import Script
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.system import System
-from tests.fixtures.users import write_users
+from tests.fixtures.users import write_quick_users
 from tests.fixtures.worker import own_ports
 from tests.fixtures.zone import ServedZone, served
 
@@ -52,7 +52,7 @@ def surroundings(
     names: ServedZone, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
 ) -> Surroundings:
     """What every system of the run shares."""
-    users_file = write_users(tmp_path_factory.mktemp("users") / "users")
+    users_file = write_quick_users(tmp_path_factory.mktemp("users") / "users")
     return Surroundings(names.address, certificates, free_port(), users_file)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.chart import CHART, Manifest, configuration, is_selected, named, of_kind, render
+from tests.fixtures.chart import CHART, Manifest, configuration, is_selected, named, of_kind, render, rendered
 
 pytestmark = pytest.mark.chart
 
@@ -18,7 +18,7 @@ WORKLOADS = ["jetpost-bouncer", "jetpost-delivery", "jetpost-ingress", "jetpost-
 
 def changed(*settings: str) -> list[str]:
     """The objects that differ when these settings are made, as kind/name."""
-    before, after = objects(render(MINIMAL)), objects(render(MINIMAL, *settings))
+    before, after = objects(rendered(MINIMAL)), objects(render(MINIMAL, *settings))
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
@@ -88,7 +88,7 @@ def test_a_changed_nats_configuration_rolls_the_nodes() -> None:
 def test_what_cannot_be_changed_is_the_same_for_all_values() -> None:
     """Selectors, the names behind volumes and addresses: an upgrade that changed them would fail, or lose the queue."""
     for example in sorted((CHART / "ci").glob("*.yaml")):
-        for workload in of_kind(render(example), "Deployment", "StatefulSet"):
+        for workload in of_kind(rendered(example), "Deployment", "StatefulSet"):
             name = workload["metadata"]["name"]
             assert name in WORKLOADS
             assert workload["spec"]["selector"]["matchLabels"] == {
@@ -110,12 +110,12 @@ def test_every_nats_server_keeps_a_copy() -> None:
     settings = configuration(render(CHART / "ci/small.yaml"))
 
     assert (settings["queue"]["replicas"], settings["events"]["replicas"]) == (1, 1)
-    assert configuration(render(MINIMAL))["queue"]["replicas"] == 3
+    assert configuration(rendered(MINIMAL))["queue"]["replicas"] == 3
     assert configuration(render(MINIMAL, "nats.bundled.replicas=5"))["queue"]["replicas"] == 5
 
 
 def test_a_drain_of_nodes_leaves_a_quorum() -> None:
-    manifests = render(MINIMAL)
+    manifests = rendered(MINIMAL)
     budget = named(manifests, "PodDisruptionBudget", "jetpost-nats")["spec"]
     nodes = named(manifests, "StatefulSet", "jetpost-nats")["spec"]
 

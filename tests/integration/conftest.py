@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from pytest_asyncio import is_async_test
 
+from tests.fixtures.process import Process
+
+Process.forked = True
 SHARED = {"names", "system", "make_system", "mx"}
 
 

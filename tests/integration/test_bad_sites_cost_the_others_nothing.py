@@ -1,4 +1,4 @@
-"""One site never answers, one takes two seconds for each reply: three hundred others do not notice."""
+"""One site never answers, one takes two seconds for each reply: a hundred others do not notice."""
 
 import asyncio
 import statistics
@@ -15,8 +15,8 @@ from tests.fixtures.mx_script import SILENCE
 from tests.fixtures.system import System
 from tests.fixtures.zone import ServedZone
 
-HEALTHY = 300
-BAD_EACH = 300
+HEALTHY = 100
+BAD_EACH = 150
 TIGHT = {"delivery.lanes.waiting_per_site": 50}
 """Less than comes: most of what the bad sites get is parked."""
 NOISE_S = 0.25

@@ -90,7 +90,7 @@ async def test_a_process_ends_in_time_though_the_queue_does_not_answer(make_syst
 async def test_rolling_updates_never_quarantine_an_entry(make_system: MakeSystem, mx: MakeMx) -> None:
     system = await make_system(
         {
-            "queue.quarantine_after": 8,
+            "queue.quarantine_after": 3,
             "queue.ack_wait_s": 600,
             "delivery.drain_s": 0,
             "delivery.lanes.first_connections": 1,
@@ -108,7 +108,7 @@ async def test_rolling_updates_never_quarantine_an_entry(make_system: MakeSystem
             await service.metric("jetpost_queue_claims") == 2 and await service.metric("jetpost_delivery_active") == 1
         )
 
-    for _ in range(9):
+    for _ in range(4):
         await eventually_asked(both_are_claimed, "one is attempted, the other one waits")
         await service.stop()
         await service.start()

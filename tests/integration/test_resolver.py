@@ -26,6 +26,8 @@ PATIENT = Dns(timeout_s=10, lifetime_s=PATIENCE_S, ttl_min_s=0)
 """Where everybody answers: a machine that stands still for a moment is not asked twice."""
 SOON = Dns(timeout_s=0.5, lifetime_s=2, ttl_min_s=0)
 """Where somebody does not."""
+NEXT_SOON = Dns(timeout_s=0.5, lifetime_s=PATIENCE_S, ttl_min_s=0)
+"""Where one does not and the next one does."""
 
 
 @asynccontextmanager
@@ -46,7 +48,7 @@ async def test_answers_are_told_apart(zone: ServedZone) -> None:
     zone.fail("refused.test", rcode="REFUSED")
     zone.silent("mute.test")
     at = zone.address.replace(":", "@")
-    async with asking(zone, settings=SOON) as resolver:
+    async with asking(zone) as resolver, asking(zone, settings=SOON) as impatient:
         records = (MxRecord(10, "mx1.dest.test"), MxRecord(20, "mx2.dest.test"))
         assert await resolver.mx("Dest.test.") == Found(records, 30)
         addresses = await resolver.a("mx1.dest.test")
@@ -58,7 +60,7 @@ async def test_answers_are_told_apart(zone: ServedZone) -> None:
         assert await resolver.mx("nowhere.test") == NoDomain(60)
         assert await resolver.mx("broken.test") == Failed(f"SERVFAIL from {at}")
         assert await resolver.mx("refused.test") == Failed(f"REFUSED from {at}")
-        assert await resolver.mx("mute.test") == Failed("no answer within 2 s", timed_out=True)
+        assert await impatient.mx("mute.test") == Failed("no answer within 2 s", timed_out=True)
 
 
 @pytest.mark.parametrize("name", ["a..test", "x" * 64 + ".test", "", "x." * 200, "\u2028.test"])
@@ -194,7 +196,7 @@ async def test_a_dead_name_server_costs_one_time_out(zone: ServedZone) -> None:
         mute = await stack.enter_async_context(served())
         for name in ("a.test", "b.test"):
             mute.silent(name)
-        resolver = await stack.enter_async_context(asking(mute, zone, settings=SOON))
+        resolver = await stack.enter_async_context(asking(mute, zone, settings=NEXT_SOON))
         assert isinstance(await resolver.a("a.test"), Found)
         assert isinstance(await resolver.a("b.test"), Found)
         assert (mute.asked("a.test"), mute.asked("b.test")) == (1, 0)
@@ -223,14 +225,14 @@ async def test_closing_gives_up_what_is_under_way(zone: ServedZone) -> None:
 
 def test_it_works_on_uvloop() -> None:
     async def scenario() -> None:
-        async with served() as zone, asking(zone, settings=SOON) as resolver:
+        async with served() as zone, asking(zone) as resolver, asking(zone, settings=SOON) as impatient:
             zone.add("dest.test", a=["127.0.0.2"])
             zone.add("many.test", mx=[(n, f"a-host-with-a-long-name-{n}.many.test") for n in range(200)])
             assert await resolver.a("dest.test") == Found(("127.0.0.2",), 60)
             assert isinstance(await resolver.mx("many.test"), Found)
             assert isinstance(await resolver.a("nowhere.test"), NoDomain)
             zone.silent("mute.test")
-            assert isinstance(await resolver.a("mute.test"), Failed)
+            assert isinstance(await impatient.a("mute.test"), Failed)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
@@ -289,9 +291,9 @@ async def test_the_server_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             said = (await server.stdout.readline()).decode().split()
-            async with asking(said[-1], settings=SOON) as resolver:
+            async with asking(said[-1]) as resolver, asking(said[-1], settings=SOON) as impatient:
                 assert await resolver.mx("dest.test") == Found((MxRecord(10, "mx.dest.test"),), 5)
-                assert await resolver.mx("mute.test") == Failed("no answer within 2 s", timed_out=True)
+                assert await impatient.mx("mute.test") == Failed("no answer within 2 s", timed_out=True)
     finally:
         server.terminate()
         await server.wait()

@@ -11,6 +11,7 @@ MINUTES = {
     "prepare": 12,
     "lint": 2,
     "test": 5,
+    "unit-others": 5,
     "demo": 2,
     "crash": 15,
     "hostile": 4,

@@ -11,7 +11,7 @@ from ingress.config import Ingress
 from jetpost.cli.config import config_app
 from jetpost.config.load import ConfigurationError, check, configuration_model
 from jetpost.up.certificate import self_signed
-from tests.fixtures.users import write_users
+from tests.fixtures.users import write_quick_users
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def whole(tmp_path: Path) -> dict[str, Any]:
     self_signed("mx.test", certificate, key)
     return {
         "tls": {"certificate": str(certificate), "key": str(key)},
-        "auth": {"backends": [{"kind": "users_file", "path": str(write_users(tmp_path / "users"))}]},
+        "auth": {"backends": [{"kind": "users_file", "path": str(write_quick_users(tmp_path / "users"))}]},
         "listeners": [
             {"name": "submission", "port": 587, "tls": "starttls", "submission": True, "require_auth": True},
             {"name": "submissions", "port": 465, "tls": "implicit", "submission": True, "require_auth": True},

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jetpost.up.probe import get
+from tests.fixtures.eventually import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30
 
 SERVICE = """
 import asyncio
