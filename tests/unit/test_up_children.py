@@ -15,7 +15,7 @@ from jetpost.up.children import Child, cause_of_death, restart_delay_s
 from jetpost.up.settings import Up
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30
+PATIENCE_S = 60
 FOREVER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 DEAF = [
     *(sys.executable, "-c"),
