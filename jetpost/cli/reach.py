@@ -11,7 +11,7 @@ import typer
 
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import ConfigurationError, Settings, load
-from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Nats, Unreachable
 from jetpost.queue.durability import Unsafe
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings

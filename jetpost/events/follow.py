@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from jetpost.events.publish import STREAM
 from jetpost.events.record import Event, decode
-from jetpost.jetstream import JetStream
+from jetpost.jetstream.connection import JetStream
 
 _FOR_EVER_S = 3600
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from jetpost.config.section import Section
 from jetpost.events.record import Event, encode
-from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable, answer_of
 from jetpost.reason import reason_of
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable, answer_of
 from jetpost.queue.shard import time_of
 
 WATCH_STREAM = "WATCH"

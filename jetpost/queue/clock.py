@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.board import about
 from jetpost.queue.monitoring import Silent, ask_time
 from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, is_sound, spread

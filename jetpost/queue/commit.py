@@ -22,7 +22,7 @@ from typing import NamedTuple
 from nats.nuid import NUID
 from prometheus_client import Counter, Histogram
 
-from jetpost.jetstream import ApiError, Unreachable, answer_of
+from jetpost.jetstream.connection import ApiError, Unreachable, answer_of
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of

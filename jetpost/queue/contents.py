@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jetpost.jetstream import JetStream
+from jetpost.jetstream.connection import JetStream
 from jetpost.queue.board import about
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.queue.sweep import every_shard

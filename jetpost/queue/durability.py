@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream import JetStream, Unreachable
+from jetpost.jetstream.connection import JetStream, Unreachable
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.settings import QueueSettings
 from jetpost.reason import reason_of

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, Note, about
 from jetpost.queue.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
 from jetpost.queue.shard import time_of

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable, answer_of
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable, answer_of
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.queue.board import about
 from jetpost.queue.entry import Entry

@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, Note, about, is_our_turn
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

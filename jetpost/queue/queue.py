@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from prometheus_client import Counter
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.acks import Acks
 from jetpost.queue.claim import Claim, Settled

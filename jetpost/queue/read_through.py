@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, about
 from jetpost.queue.queue import Queue
 from jetpost.queue.stream import CONTENT_STREAM

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.mail.reply import Reply
 from jetpost.queue.acks import Acks
 from jetpost.queue.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample

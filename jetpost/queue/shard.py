@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.entry import NO_ENTRY, Entry
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from jetpost.jetstream import ApiError, JetStream
+from jetpost.jetstream.connection import ApiError, JetStream
 from jetpost.queue.board import board_stream
 from jetpost.queue.durability import Unsafe
 from jetpost.queue.made import RUNBOOK, Made, ends_at

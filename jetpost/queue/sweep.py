@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
 from jetpost.queue.board import Board, Message, about, is_our_turn, last_message, store_after
 from jetpost.queue.large import CHUNK_BYTES
 from jetpost.queue.queue import Queue

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.jetstream import JetStream, Nats
+from jetpost.jetstream.connection import JetStream, Nats
 from jetpost.queue import made
 from jetpost.queue.backup import back_up, restore
 from jetpost.queue.commit import Unavailable

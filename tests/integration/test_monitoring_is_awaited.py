@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from jetpost.jetstream import JetStream, Nats
+from jetpost.jetstream.connection import JetStream, Nats
 from jetpost.queue import durability, monitoring
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.queue import Queue

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from jetpost.jetstream import JetStream, Nats
+from jetpost.jetstream.connection import JetStream, Nats
 from jetpost.up.probe import get
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.jetstream import JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream, Nats, Unreachable
 from tests.fixtures.eventually import PATIENCE_S
 from tests.fixtures.nats import NatsServer
 

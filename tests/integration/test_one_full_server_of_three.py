@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.jetstream import ApiError, JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import ApiError, JetStream, Nats, Unreachable
 from jetpost.mail.content import Content, Reference
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.settings import QueueSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jetpost.jetstream import JetStream, Nats
+from jetpost.jetstream.connection import JetStream, Nats
 from jetpost.mail.content import Inline
 from jetpost.queue.commit import Unavailable
 from jetpost.queue.durability import Unsafe

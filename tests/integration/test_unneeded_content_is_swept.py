@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from nats.aio.msg import Msg
 
-from jetpost.jetstream import JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream, Nats, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.contents import contents
 from jetpost.queue.entry import Entry

@@ -18,7 +18,7 @@ MOST_LINES_OF_A_FUNCTION = 50
 DOORS = {
     "structlog": ("jetpost.telemetry",),
     "logging": ("jetpost.telemetry",),
-    "nats": ("jetpost.jetstream", "jetpost.nats_client", "jetpost.queue", "jetpost.events"),
+    "nats": ("jetpost.jetstream", "jetpost.queue", "jetpost.events"),
 }
 """One library, one door: who may import it."""
 SAYS_NOTHING = re.compile(r"(utils?|helpers?|common|misc|types|base|managers?)(\.py)?")

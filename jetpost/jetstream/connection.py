@@ -17,10 +17,10 @@ from prometheus_client import Counter, Gauge
 from pydantic import Field, SecretStr, model_validator
 
 from jetpost.config.section import ReadableFile, Section
-from jetpost.nats_client import NatsClient, refusal
+from jetpost.jetstream.nats_client import NatsClient, refusal
+from jetpost.jetstream.trust import following
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
-from jetpost.trust import following
 
 CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
 RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
