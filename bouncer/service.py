@@ -10,7 +10,9 @@ from bouncer.send import compose
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import received
-from jetpost.jetstream.connection import ApiError, JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.settings import Nats
 from jetpost.process.run import Life
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer

@@ -15,7 +15,8 @@ from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.events.publish import Events, EventsSettings
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.process.files import limit
 from jetpost.process.run import Life
 from jetpost.queue import read_through, sweep

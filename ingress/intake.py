@@ -1,6 +1,6 @@
 """A content on its way in: in memory while it is small, into the queue's large content while it arrives."""
 
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Content, Inline
 from jetpost.queue.commit import Unavailable, unavailable
 from jetpost.queue.large import LargeContent, Writer

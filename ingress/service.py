@@ -17,7 +17,8 @@ from ingress.session.command import Ourselves
 from ingress.smtp import Smtp
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.process.run import Life
 from jetpost.process.tls import Reloading
 from jetpost.queue.queue import Queue

@@ -9,7 +9,7 @@ from delivery.attempt.scan import Chunks
 from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
 from delivery.connect.timeouts import Timeouts
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.reply import Reply
 from jetpost.queue.entry import Entry

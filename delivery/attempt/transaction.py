@@ -18,7 +18,7 @@ from delivery.attempt.content import Heard, Unavailable, hand_over
 from delivery.attempt.scan import Chunks, look
 from delivery.classify.phases import ConnectionBroke, Phase, Scope, Step, classify, outcome
 from delivery.connect.connection import Connection
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply

@@ -15,7 +15,7 @@ from delivery.lanes.lane import Lanes
 from delivery.record import record
 from delivery.settle import expire
 from delivery.watch.overdue_retries import LateRetries
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth

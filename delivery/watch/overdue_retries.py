@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from prometheus_client import Counter
 
 from delivery.context import DeliveryContext
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Found, Lying, Shard
 from jetpost.queue.states import State

@@ -14,7 +14,7 @@ from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream,
 from jetpost.cli.terminal import visible, visible_json
 from jetpost.events.follow import follow
 from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, encode
-from jetpost.jetstream.connection import Nats
+from jetpost.jetstream.settings import Nats
 
 _SPAN = re.compile(r"([0-9]{1,7})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

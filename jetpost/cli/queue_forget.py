@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from jetpost.cli.reach import finish, jetstream
-from jetpost.jetstream.connection import Nats
+from jetpost.jetstream.settings import Nats
 from jetpost.queue.made import Made
 
 

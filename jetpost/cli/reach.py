@@ -11,8 +11,10 @@ import typer
 
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import ConfigurationError, Settings, load
-from jetpost.jetstream.connection import ApiError, JetStream, Nats, Unreachable
-from jetpost.queue.durability import Unsafe
+from jetpost.config.refused import Unsafe
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.settings import Nats
 from jetpost.queue.queue import Queue
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard

@@ -16,7 +16,7 @@ from jetpost.config.section import Section
 from jetpost.reason import reason_of
 
 SECTIONS: dict[str, str] = {
-    "nats": "jetpost.jetstream.connection:Nats",
+    "nats": "jetpost.jetstream.settings:Nats",
     "queue": "jetpost.queue.settings:QueueSettings",
     "events": "jetpost.events.publish:EventsSettings",
     "dns": "jetpost.dns.resolver:Dns",

@@ -14,7 +14,9 @@ from pydantic import Field
 
 from jetpost.config.section import Section
 from jetpost.events.record import Event, encode
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable, answer_of
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable, answer_of
+from jetpost.jetstream.streams import ensure
 from jetpost.reason import reason_of
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
@@ -24,7 +26,6 @@ DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the st
 
 STREAM = "EVENTS"
 _MOST_A_MESSAGE = 500
-_NOT_FOUND = 10059
 
 log = logger(__name__)
 
@@ -133,12 +134,4 @@ async def provision(jetstream: JetStream, settings: EventsSettings) -> None:
         "max_bytes": settings.max_bytes,
         "allow_direct": True,
     }
-    try:
-        existing = (await jetstream.api(f"STREAM.INFO.{STREAM}"))["config"]
-    except ApiError as error:
-        if error.err_code != _NOT_FOUND:
-            raise
-        await jetstream.api(f"STREAM.CREATE.{STREAM}", wanted)
-        return
-    if {**existing, **wanted} != existing:
-        await jetstream.api(f"STREAM.UPDATE.{STREAM}", {**existing, **wanted})
+    await ensure(jetstream, wanted, "events", may_shrink=True)

@@ -4,21 +4,16 @@ import asyncio
 import itertools
 import json
 import math
-import re
-import ssl
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.protocol import parser
 from prometheus_client import Counter, Gauge
-from pydantic import Field, SecretStr, model_validator
 
-from jetpost.config.section import ReadableFile, Section
+from jetpost.jetstream.errors import ErrorNumber, Unreachable, answer_of
 from jetpost.jetstream.nats_client import NatsClient, refusal
-from jetpost.jetstream.trust import following
+from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
@@ -27,7 +22,7 @@ RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to N
 
 _NO_RESPONDERS = "503"
 _STREAM_INFO = b"stream_info_response"
-_NO_LEADER_KNOWN = b'"err_code":10008'
+_NO_LEADER_KNOWN = f'"err_code":{ErrorNumber.CLUSTER_NOT_AVAILABLE}'.encode()
 _LEADER_S = 2.0
 """How long a question is asked again that was answered by a server that knows no leader."""
 _ASK_AGAIN_S = 0.1
@@ -36,81 +31,7 @@ _DEAF_S = 5.0
 _FORGIVEN_S = 10.0
 """After this long without a failure the earlier ones count no more."""
 
-# Between words stands a space or a tab. nats-py takes a form feed for one as well, which the server takes in a subject:
-# such a message ended the connection of whoever it was delivered to, again and again.
-parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
-parser.HMSG_RE = re.compile(
-    rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n"
-)
-
 log = logger(__name__)
-
-
-class Nats(Section):
-    """How to reach NATS."""
-
-    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
-    """URLs of the servers, `nats://host:port` or `tls://host:port`."""
-    monitoring: tuple[str, ...] = ()
-    """Monitoring URLs of the servers, `https://host:8222` (with the files below) or `http://…`; whether they fsync
-    before they answer is asked there."""
-    user: str = ""
-    """User name; empty for none."""
-    password: SecretStr = SecretStr("")
-    """Password of `user`."""
-    credentials_file: ReadableFile | None = None
-    """A NATS credentials file (JWT and seed)."""
-    ca_file: Path | None = None
-    """CA certificates (PEM) that must have signed the servers' certificates. The file is read again for each
-    connection. What it had when the process started counts as well, until the process ends."""
-    certificate_file: Path | None = None
-    """Our client certificate (PEM), with `key_file`. A renewed one counts from the next connection on."""
-    key_file: Path | None = None
-    """Key of `certificate_file` (PEM)."""
-    request_timeout_s: Annotated[float, Field(gt=0)] = 5
-    """How long one question to JetStream may take."""
-
-    @model_validator(mode="after")
-    def _files_are_readable(self) -> Self:
-        self.tls_context()
-        return self
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS context for the servers, or None when no TLS file is named. ValueError: a file cannot be used.
-
-        It trusts the CA that this process started with, and the one that the file has when a connection is made.
-        """
-        if self.ca_file is None and self.certificate_file is None:
-            return None
-        try:
-            return following(self.ca_file, self.certificate_file, self.key_file)
-        except OSError as error:
-            raise ValueError(f"cannot use the TLS files of nats: {reason_of(error)}") from error
-
-
-class ApiError(Exception):
-    """JetStream said no: `err_code` is its number (10071 wrong last sequence, …)."""
-
-    def __init__(self, code: int, err_code: int, description: str) -> None:
-        super().__init__(f"{description} ({err_code})")
-        self.code = code
-        self.err_code = err_code
-        self.description = description
-
-
-class Unreachable(Exception):  # noqa: N818 — a state of the world, named as one
-    """JetStream did not answer: disconnected, no leader, or the question timed out. The request may have been done."""
-
-
-def answer_of(data: bytes) -> dict[str, Any]:
-    """The JSON answer of a JetStream API; ApiError when it is an error, Unreachable when it is no JSON."""
-    try:
-        answer: dict[str, Any] = json.loads(data)
-    except ValueError as no_json:
-        raise Unreachable(f"no answer of JetStream: {data[:80]!r}") from no_json
-    if error := answer.get("error"):
-        raise ApiError(int(error.get("code", 0)), int(error.get("err_code", 0)), str(error.get("description", "")))
-    return answer
 
 
 def _is_stored(message: Msg) -> bool:
@@ -123,25 +44,6 @@ def _knows_no_leader(data: bytes) -> bool:
     if _NO_LEADER_KNOWN in data[:500]:
         return True
     return _STREAM_INFO in data[:100] and b'"cluster":{' in data and b'"leader":"' not in data
-
-
-class _Listener:
-    """Hears messages where they arrive, in the place of the future that nats-py would resolve there with the first one.
-
-    Its own callbacks are told by a task that reads a queue, and its `request` adds three futures and a timer to that:
-    each is a pass through the event loop, and in a busy process those passes were half of the time a commit takes.
-    """
-
-    def __init__(self, hear: Callable[[Msg], None]) -> None:
-        self._hear = hear
-
-    def cancelled(self) -> bool:
-        """What nats-py asks before it hands over a message."""
-        return False
-
-    def set_result(self, message: Msg) -> None:
-        """A message."""
-        self._hear(message)
 
 
 class JetStream:
@@ -249,7 +151,7 @@ class JetStream:
 
     async def listen(self, subject: str, hear: Callable[[Msg], None]) -> None:
         """`hear` what is published to `subject`, now and after each reconnect. It must neither raise nor block."""
-        await self.nc.subscribe(subject, future=cast("asyncio.Future[Msg]", _Listener(hear)))
+        await self.nc.hear(subject, hear)
 
     def _hear_answer(self, message: Msg) -> None:
         answer = self._answers.get(message.subject)

@@ -13,9 +13,9 @@ import uvloop
 
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import SHARED, ConfigurationError, Settings, load
+from jetpost.config.refused import Unsafe
 from jetpost.process import files, http
 from jetpost.process.signals import obey_signals
-from jetpost.queue.durability import Unsafe
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import Log, configure, logger

@@ -16,7 +16,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from prometheus_client import Counter
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

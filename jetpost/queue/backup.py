@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
-from jetpost.jetstream.connection import Unreachable
+from jetpost.jetstream.errors import Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.commit import Unavailable
 from jetpost.queue.entry import Entry, shard_of, stored_form

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
-from jetpost.queue.board import about
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.kv import time_of
+from jetpost.jetstream.streams import about
 from jetpost.queue.monitoring import Silent, ask_time
 from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, is_sound, spread
 from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import time_of
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

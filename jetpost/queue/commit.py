@@ -22,7 +22,7 @@ from typing import NamedTuple
 from nats.nuid import NUID
 from prometheus_client import Counter, Histogram
 
-from jetpost.jetstream.connection import ApiError, Unreachable, answer_of
+from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable, answer_of
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
@@ -54,22 +54,37 @@ _MOST_MESSAGES = 1000
 _MOST_OCTETS = 4 * 1024 * 1024
 _MOST_HEADER_OCTETS = 65_000
 """nats-server takes 65 535, in which it counts its own line and those of a batch."""
-_WRONG_LAST_SEQUENCE = 10071
-_DUPLICATE_ID = 10201
-_GUARDED = frozenset({_WRONG_LAST_SEQUENCE, _DUPLICATE_ID})
+_GUARDED = frozenset({ErrorNumber.WRONG_LAST_SEQUENCE, ErrorNumber.DUPLICATE_MESSAGE})
 """Something lies under the key, or lay there."""
-_IN_A_MOMENT = frozenset({10164, 10210, 10211})
+_IN_A_MOMENT = frozenset(
+    {
+        ErrorNumber.WRONG_LAST_SEQUENCE_CONSTANT,
+        ErrorNumber.TOO_MANY_ATOMIC_BATCHES,
+        ErrorNumber.TOO_MANY_BATCHES,
+    }
+)
 """The move before this one is still being applied to the cluster, or too many batches are open."""
-_NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077, 10110, 10122})
-_STORE_FAILED = 10077
+_NO_ROOM = frozenset(
+    {
+        ErrorNumber.ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorNumber.INSUFFICIENT_RESOURCES,
+        ErrorNumber.MEMORY_RESOURCES_EXCEEDED,
+        ErrorNumber.STORAGE_RESOURCES_EXCEEDED,
+        ErrorNumber.STORE_FAILED,
+        ErrorNumber.PURGE_FAILED,
+        ErrorNumber.MAX_STREAM_BYTES_EXCEEDED,
+    }
+)
 _SERVER_ERROR = 500
 _SOUND_S = 2.0
 _MARGIN_OCTETS = 1024
 """For the lines of a batch, and the server's own."""
 _BAD_REQUEST = 400
-_INCOMPLETE = 10176
-"""Also when the server refused a message in the middle of the batch, which it tells nobody."""
-_NOT_OUR_FAULT = frozenset({_INCOMPLETE, 10174, 10202}) | _IN_A_MOMENT
+_NOT_OUR_FAULT = _IN_A_MOMENT | {
+    ErrorNumber.INCOMPLETE_BATCH,
+    ErrorNumber.ATOMIC_PUBLISH_DISABLED,
+    ErrorNumber.MEMBER_CHANGE_IN_FLIGHT,
+}
 """Refused as bad requests, although the same unit may be stored later: the stream or the cluster is being changed."""
 _nuid = NUID()
 
@@ -270,7 +285,7 @@ class GroupCommit:
             self._is_full = True
             COMMITS.labels("full").inc()
             self.trouble = f"queue full: {reason_of(error)}"
-            return Unavailable(QUEUE_FULL, reason_of(error), in_doubt or error.err_code == _STORE_FAILED)
+            return Unavailable(QUEUE_FULL, reason_of(error), in_doubt or error.err_code == ErrorNumber.STORE_FAILED)
         if _is_impossible(error, alone=alone):
             COMMITS.labels("impossible").inc()
             return Impossible(reason_of(error))
@@ -298,7 +313,7 @@ class GroupCommit:
             subject, headers, payload = publications[0]
             answer = answer_of((await jetstream.request(subject, payload, headers, timeout_s=patience_s)).data)
             if answer.get("duplicate"):  # nothing was written: it remembers that it has stored this very publication
-                raise ApiError(_BAD_REQUEST, _DUPLICATE_ID, "it is stored already")
+                raise ApiError(_BAD_REQUEST, ErrorNumber.DUPLICATE_MESSAGE, "it is stored already")
             return
         batch = _nuid.next().decode()
         for number, (subject, headers, payload) in enumerate(publications[:-1], 1):
@@ -316,7 +331,7 @@ class GroupCommit:
 
 def _is_impossible(error: ApiError, *, alone: bool) -> bool:
     """Whether the server refuses what was sent, not the moment; beside others an incomplete batch may mean that."""
-    if error.err_code == _INCOMPLETE:
+    if error.err_code == ErrorNumber.INCOMPLETE_BATCH:
         return not alone
     return error.code == _BAD_REQUEST and error.err_code not in _NOT_OUR_FAULT
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jetpost.jetstream.connection import JetStream
-from jetpost.queue.board import about
+from jetpost.jetstream.streams import about
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.queue.sweep import every_shard
 from jetpost.queue.unneeded import by_content, keys_of, kind_of

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream.connection import Unreachable
+from jetpost.jetstream.errors import Unreachable
 from jetpost.queue.commit import Answer, GroupCommit, Refused, Stored, Unavailable
 from jetpost.queue.entry import Entry
 from jetpost.queue.shard import Shard

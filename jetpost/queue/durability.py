@@ -4,7 +4,9 @@ import asyncio
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import JetStream, Unreachable
+from jetpost.config.refused import Unsafe
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import Unreachable
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.settings import QueueSettings
 from jetpost.reason import reason_of
@@ -32,10 +34,6 @@ _MISSING_AGAIN_S = 5.0
 _WAITING = "waiting until a nats-server tells whether it fsyncs before it acknowledges (nats.monitoring): {}"
 
 log = logger(__name__)
-
-
-class Unsafe(Exception):  # noqa: N818 — a state of the world, named as one
-    """The queue would not keep what Jetpost promises."""
 
 
 class Durability:

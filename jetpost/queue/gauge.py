@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.queue import Queue
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter
 
-from jetpost.jetstream.connection import Unreachable
+from jetpost.jetstream.errors import Unreachable
 from jetpost.queue.commit import GroupCommit, Impossible, Publication, Stored, Unavailable
 from jetpost.queue.shard import Shard
 from jetpost.queue.states import State

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import msgspec
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
-from jetpost.queue.board import Board, Note, about
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.kv import Note, time_of
+from jetpost.jetstream.streams import about
+from jetpost.queue.board import Board
 from jetpost.queue.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
-from jetpost.queue.shard import time_of
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

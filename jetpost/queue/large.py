@@ -10,11 +10,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable, answer_of
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable, answer_of
+from jetpost.jetstream.kv import last_payload, last_sequence
+from jetpost.jetstream.streams import about
 from jetpost.mail.content import Content, Inline, Reference
-from jetpost.queue.board import about
 from jetpost.queue.entry import Entry
-from jetpost.queue.shard import DEPOSED_S, last_payload, last_sequence
+from jetpost.queue.shard import DEPOSED_S
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.queue.unneeded import CONDEMNED, is_whole
 from jetpost.tasks import end

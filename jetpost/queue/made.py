@@ -12,8 +12,11 @@ from typing import Any
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
-from jetpost.queue.board import Board, Note, about, is_our_turn
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
+from jetpost.jetstream.kv import Note
+from jetpost.jetstream.streams import ends_at
+from jetpost.queue.board import Board, is_our_turn
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
@@ -21,7 +24,6 @@ MISSING = Gauge(
     "jetpost_queue_streams_missing", "Streams that are not there any more, or end earlier than they did; 0: none."
 )
 RUNBOOK = "docs/runbooks/stream-is-missing.md"
-NOT_FOUND = 10059
 _NOTE = "streams.made"
 _EVERY_S = 30.0
 _AGAIN_S = 1.0
@@ -132,7 +134,7 @@ class Made:
         try:
             return await self._board.read(_NOTE)
         except ApiError as error:
-            if error.err_code != NOT_FOUND:
+            if error.err_code != ErrorNumber.STREAM_NOT_FOUND:
                 raise
             return None
 
@@ -142,16 +144,6 @@ class Made:
     async def _ends(self, names: Collection[str]) -> dict[str, int | None]:
         """Where each stream ends, by its leader; None: it is certainly not there."""
         return {name: await ends_at(self._jetstream, name) for name in names}
-
-
-async def ends_at(jetstream: JetStream, name: str) -> int | None:
-    """The last sequence of a stream; None: there is none of that name. Unreachable or ApiError: nobody can say."""
-    try:
-        return int((await about(jetstream, name))["state"]["last_seq"])
-    except ApiError as error:
-        if error.err_code != NOT_FOUND:
-            raise
-        return None
 
 
 def missing(listed: Ends, found: Mapping[str, int | None]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from jetpost.jetstream.connection import Nats
+from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 
 PATIENCE_S = 5.0

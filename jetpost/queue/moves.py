@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.commit import (
     QUEUE_AWAY,

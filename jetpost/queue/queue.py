@@ -8,7 +8,8 @@ from typing import NamedTuple, Self
 
 from prometheus_client import Counter
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.acks import Acks
 from jetpost.queue.claim import Claim, Settled

@@ -16,8 +16,10 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
-from jetpost.queue.board import Board, about
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.streams import about
+from jetpost.queue.board import Board
 from jetpost.queue.queue import Queue
 from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of

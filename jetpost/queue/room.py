@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from prometheus_client import Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.reply import Reply
 from jetpost.queue.acks import Acks
 from jetpost.queue.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample

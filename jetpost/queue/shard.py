@@ -3,12 +3,14 @@
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
+from jetpost.jetstream.kv import last_message, last_sequence, time_of
 from jetpost.queue.entry import NO_ENTRY, Entry
 from jetpost.queue.states import State
 from jetpost.queue.unreadable import Unreadable
@@ -18,9 +20,9 @@ _BATCH = 256
 _SEQUENCE = "Nats-Sequence"
 DEPOSED_S = 15.0
 """After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
-_NO_CONSUMER = 10014
-_NO_MESSAGE = 10037
-_NOT_THERE = frozenset({10037, 10043, 10057})
+_NOT_THERE = frozenset(
+    {ErrorNumber.NO_MESSAGE_FOUND, ErrorNumber.SEQUENCE_NOT_FOUND, ErrorNumber.MESSAGE_DELETE_FAILED}
+)
 
 
 class Lying(NamedTuple):
@@ -79,8 +81,8 @@ class Shard(NamedTuple):
 
     async def lives_on(self, key: str, sequence: int) -> bool:
         """Whether an entry, and no tombstone, lies under `key` beyond `sequence`, as the leader knows it."""
-        found = await _last(self.jetstream, self.stream, self.subject(key))
-        return found is not None and int(found["seq"]) > sequence and found["subject"].split(".")[1] != State.DONE.value
+        found = await last_message(self.jetstream, self.stream, self.subject(key))
+        return found is not None and found.sequence > sequence and found.subject.split(".")[1] != State.DONE.value
 
     async def latest(self, key: str) -> Found | None:
         """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
@@ -116,7 +118,7 @@ class Shard(NamedTuple):
         try:
             about = await self.jetstream.api(f"CONSUMER.INFO.{self.stream}.{consumer}")
         except ApiError as error:
-            if error.err_code != _NO_CONSUMER:
+            if error.err_code != ErrorNumber.CONSUMER_NOT_FOUND:
                 raise
             return 0
         return int(about["delivered"]["stream_seq"])
@@ -165,32 +167,6 @@ class Shard(NamedTuple):
                 return
 
 
-async def last_sequence(jetstream: JetStream, stream: str, subject: str) -> int:
-    """The sequence of the last message under `subject`, wildcards allowed; 0 when there is none.
-
-    Unreachable or ApiError when the stream's leader does not answer.
-    """
-    found = await _last(jetstream, stream, subject)
-    return 0 if found is None else int(found["seq"])
-
-
-async def last_payload(jetstream: JetStream, stream: str, subject: str) -> bytes | None:
-    """What the last message under `subject` holds; None when there is none. Fails like `last_sequence`."""
-    found = await _last(jetstream, stream, subject)
-    return None if found is None else base64.b64decode(found.get("data", ""))
-
-
-async def _last(jetstream: JetStream, stream: str, subject: str) -> dict[str, Any] | None:
-    """Asked of the stream's leader: a replica that lags behind, as it may serve a direct get, knows less."""
-    try:
-        found: dict[str, Any] = (await jetstream.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))["message"]
-    except ApiError as error:
-        if error.err_code != _NO_MESSAGE:
-            raise
-        return None
-    return found
-
-
 def stored(message: Msg) -> Found | None:
     """What the answer to a direct get holds; None when there is nothing, or a tombstone."""
     headers = message.headers or {}
@@ -208,9 +184,3 @@ def read(subject: str, headers: Mapping[str, str], payload: bytes, sequence: int
         return Lying(sequence, Entry.read(subject, headers, payload), since)
     except ValueError as error:
         return Unreadable(reason_of(error).removeprefix(NO_ENTRY), subject, sequence, headers, payload, since)
-
-
-def time_of(stamp: str) -> datetime:
-    """RFC 3339 with up to nine decimals, of which datetime knows six."""
-    seconds, _, decimals = stamp.rstrip("Z").partition(".")
-    return datetime.fromisoformat(seconds).replace(microsecond=int(decimals[:6].ljust(6, "0")), tzinfo=UTC)

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
-from jetpost.jetstream.connection import ApiError, JetStream, Unreachable
-from jetpost.queue.board import Board, Message, about, is_our_turn, last_message, store_after
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.kv import Message, last_message, store_after, time_of
+from jetpost.jetstream.streams import about, stream_names
+from jetpost.queue.board import Board, is_our_turn
 from jetpost.queue.large import CHUNK_BYTES
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Shard, time_of
-from jetpost.queue.stream import CONTENT_STREAM, stream_names
+from jetpost.queue.shard import Shard
+from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.queue.unneeded import (
     CONDEMNED,
     MARK,

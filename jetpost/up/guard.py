@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from jetpost.jetstream.connection import JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import Unreachable
+from jetpost.jetstream.settings import Nats
 from jetpost.queue.made import RUNBOOK as MISSING
 from jetpost.queue.made import Made
 from jetpost.queue.stream import entries_in, is_shard

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.up import nats_server, staging

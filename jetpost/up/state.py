@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
-from jetpost.jetstream.connection import Nats
+from jetpost.jetstream.settings import Nats
 from jetpost.up.streams import Seen
 
 FILE = "up.json"

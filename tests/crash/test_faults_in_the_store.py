@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.queue.durability import Unsafe
+from jetpost.config.refused import Unsafe
 from jetpost.queue.queue import Committed
 from jetpost.up import nats_server
 from tests.fixtures.eventually import eventually_asked

@@ -13,11 +13,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.config.refused import Unsafe
+from jetpost.jetstream.connection import JetStream, streams
+from jetpost.jetstream.settings import Nats
 from jetpost.queue import made
 from jetpost.queue.backup import back_up, restore
 from jetpost.queue.commit import Unavailable
-from jetpost.queue.durability import Unsafe
 from jetpost.queue.entry import shard_of
 from jetpost.queue.made import RUNBOOK, Made, missing
 from jetpost.queue.queue import Committed, Queue
@@ -118,7 +119,7 @@ async def test_a_stream_that_is_away_for_a_moment_is_awaited(
     async with opened(server) as queue:
         assert await queue.enqueue([fresh()]) == Committed()
     looks = 0
-    ends_at = made.ends_at
+    ends_at = streams.ends_at
 
     async def not_yet(jetstream: JetStream, name: str) -> int | None:
         nonlocal looks

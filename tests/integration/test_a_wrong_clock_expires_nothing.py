@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.queue.commit import Unavailable
 from jetpost.queue.listing import entries
 from jetpost.queue.queue import Committed, Queue

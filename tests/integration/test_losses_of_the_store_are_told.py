@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
-from jetpost.jetstream.connection import ApiError, Unreachable
+from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.commit import Unavailable
 from jetpost.queue.queue import Committed, Queue
 from tests.conftest import MakeSystem

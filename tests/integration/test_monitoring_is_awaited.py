@@ -12,7 +12,8 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.queue import durability, monitoring
 from jetpost.queue.monitoring import Silent, ask
 from jetpost.queue.queue import Queue

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.up.probe import get
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked

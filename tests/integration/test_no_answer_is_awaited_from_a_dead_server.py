@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.jetstream.connection import JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import Unreachable
+from jetpost.jetstream.settings import Nats
 from tests.fixtures.eventually import PATIENCE_S
 from tests.fixtures.nats import NatsServer
 

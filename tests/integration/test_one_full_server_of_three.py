@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.jetstream.connection import ApiError, JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Content, Reference
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.settings import QueueSettings

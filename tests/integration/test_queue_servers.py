@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jetpost.jetstream.connection import JetStream, Nats
+from jetpost.config.refused import Unsafe
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Inline
 from jetpost.queue.commit import Unavailable
-from jetpost.queue.durability import Unsafe
 from jetpost.queue.entry import shard_of
 from jetpost.queue.large import ContentMissing
 from jetpost.queue.listing import depth

@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 from nats.aio.msg import Msg
 
-from jetpost.jetstream.connection import JetStream, Nats, Unreachable
+from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.errors import Unreachable
+from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Reference
 from jetpost.queue.contents import contents
 from jetpost.queue.entry import Entry

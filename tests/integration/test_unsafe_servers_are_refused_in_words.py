@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jetpost.queue.durability import Unsafe
+from jetpost.config.refused import Unsafe
 from jetpost.up.nats_server import packaged
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.process import Service

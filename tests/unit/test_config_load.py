@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jetpost.config.load import ConfigurationError, load
-from jetpost.jetstream.connection import Nats
+from jetpost.jetstream.settings import Nats
 from jetpost.process.http import Http
 from jetpost.queue.settings import QueueSettings
 

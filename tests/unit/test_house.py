@@ -109,6 +109,26 @@ def test_one_library_has_one_door(library: str) -> None:
     assert [it for it in importers if not any(is_within(it, room) for room in DOORS[library])] == []
 
 
+@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "errors"], ids=name)
+def test_an_error_number_has_a_name(path: Path) -> None:
+    """The numbers of JetStream's errors are in one table: `jetpost.jetstream.errors.ErrorNumber`."""
+    constants = [it.value for it in ast.walk(ast.parse(path.read_text())) if isinstance(it, ast.Constant)]
+
+    assert [it for it in constants if type(it) is int and 10_001 <= it <= 10_300] == []
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "nats_client"], ids=name)
+def test_what_nats_py_does_not_document_is_used_in_one_file(path: Path) -> None:
+    """`jetpost/jetstream/nats_client.py`, which a test compares with the installed nats-py."""
+    assert re.findall(r"\bnc\._\w+", path.read_text()) == []
+
+
+def test_streams_are_made_in_one_file() -> None:
+    makers = [name(path) for path in CODE if re.search(r"STREAM\.(CREATE|UPDATE)", path.read_text())]
+
+    assert makers == ["jetpost/jetstream/streams.py"]
+
+
 @pytest.mark.parametrize("path", CODE, ids=name)
 def test_the_licence_of_a_rule_is_a_reason(path: Path) -> None:
     """Every `noqa` and `type: ignore` names its rule."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jetpost.jetstream.connection import ApiError
+from jetpost.jetstream.errors import ApiError
 from jetpost.queue.commit import _is_impossible
 
 
