@@ -8,18 +8,16 @@ from bouncer.config import Bouncer
 from bouncer.decide import Silence, decide
 from bouncer.send import compose
 from jetpost.config.load import Settings
-from jetpost.events.publish import Events, EventsSettings
+from jetpost.events.publish import Events
 from jetpost.events.record import received
-from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.jetstream.settings import Nats
+from jetpost.process.context import service_context
 from jetpost.process.run import Life
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.gauge import watch
 from jetpost.queue.large import ContentMissing
 from jetpost.queue.queue import Queue
-from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
 from jetpost.reason import reason_of
 from jetpost.tasks import end
@@ -41,22 +39,14 @@ log = logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Report failures until told to stop; then finish what has begun."""
     config = settings.of(Bouncer)
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "bouncer", life.waits_for))
-    queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
-    life.needs(queue.tasks)
-    events = Events(jetstream, settings.of(EventsSettings), "bouncer")
-    desk = Desk(queue, events, config, settings.hostname)
-    life.ready_when("queue", queue.trouble)
-    telling = asyncio.create_task(events.run(), name="events")
-    watching = asyncio.create_task(watch(queue, life.stopping), name="gauge")
-    try:
-        await _report_until_stopped(desk, life)
-    finally:
-        await end([watching])
-        await queue.close()
-        await events.aclose()
-        await asyncio.gather(telling, return_exceptions=True)
-        await jetstream.close()
+    async with service_context(settings, life, "bouncer") as (_, queue, events):
+        desk = Desk(queue, events, config, settings.hostname)
+        life.ready_when("queue", queue.trouble)
+        watching = asyncio.create_task(watch(queue, life.stopping), name="gauge")
+        try:
+            await _report_until_stopped(desk, life)
+        finally:
+            await end([watching])
 
 
 async def _report_until_stopped(desk: "Desk", life: Life) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from contextlib import AsyncExitStack
 
 from delivery.config import Delivery
 from delivery.connect.pool import Pool
@@ -14,16 +15,12 @@ from delivery.shaping.limits import affordable
 from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
-from jetpost.events.publish import Events, EventsSettings
-from jetpost.jetstream.connection import JetStream
-from jetpost.jetstream.settings import Nats
+from jetpost.process.context import service_context
 from jetpost.process.files import limit
 from jetpost.process.run import Life
 from jetpost.queue import read_through, sweep
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
-from jetpost.queue.queue import Queue
-from jetpost.queue.settings import QueueSettings
 from jetpost.queue.states import State
 from jetpost.tasks import end, finish
 from jetpost.telemetry.log import logger
@@ -34,40 +31,32 @@ log = logger(__name__)
 async def serve(settings: Settings, life: Life) -> None:
     """Deliver until told to stop; then drain."""
     config = _within_files(settings.of(Delivery), limit())
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "delivery", life.waits_for))
-    queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
-    life.needs(queue.tasks)
-    events = Events(jetstream, settings.of(EventsSettings), "delivery")
-    pool = Pool(config.attempt, settings.hostname, config.lanes.connections)
-    resolver = Resolver(settings.of(Dns))
-    context = DeliveryContext(
-        config=config,
-        hostname=settings.hostname,
-        queue=queue,
-        resolver=resolver,
-        pool=pool,
-        events=events,
-        now=queue.clock.now,
-        may_expire=queue.clock.may_expire,
-        monotonic=time.monotonic,
-        draw=random.random,
-    )
-    life.ready_when("queue", queue.trouble)
-    telling = asyncio.create_task(events.run(), name="events")
-    keeping = [
-        asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep"),
-        asyncio.create_task(read_through.watch(queue, jetstream, life.stopping), name="read through"),
-    ]
-    try:
+    async with AsyncExitStack() as opened:
+        resolver = Resolver(settings.of(Dns))
+        opened.push_async_callback(resolver.aclose)
+        pool = Pool(config.attempt, settings.hostname, config.lanes.connections)
+        opened.push_async_callback(pool.aclose)
+        # Closed before the pool: acks are confirmed first.
+        jetstream, queue, events = await opened.enter_async_context(service_context(settings, life, "delivery"))
+        context = DeliveryContext(
+            config=config,
+            hostname=settings.hostname,
+            queue=queue,
+            resolver=resolver,
+            pool=pool,
+            events=events,
+            now=queue.clock.now,
+            may_expire=queue.clock.may_expire,
+            monotonic=time.monotonic,
+            draw=random.random,
+        )
+        life.ready_when("queue", queue.trouble)
+        keeping = [
+            asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep"),
+            asyncio.create_task(read_through.watch(queue, jetstream, life.stopping), name="read through"),
+        ]
+        opened.push_async_callback(end, keeping)
         await _deliver_until_stopped(context, life)
-    finally:
-        await end(keeping)
-        await queue.close()
-        await pool.aclose()
-        await resolver.aclose()
-        await events.aclose()
-        await asyncio.gather(telling, return_exceptions=True)
-        await jetstream.close()
 
 
 def _within_files(config: Delivery, files: int) -> Delivery:

@@ -16,13 +16,9 @@ from ingress.listener import listen
 from ingress.session.command import Ourselves
 from ingress.smtp import Smtp
 from jetpost.config.load import Settings
-from jetpost.events.publish import Events, EventsSettings
-from jetpost.jetstream.connection import JetStream
-from jetpost.jetstream.settings import Nats
+from jetpost.process.context import service_context
 from jetpost.process.run import Life
 from jetpost.process.tls import Reloading
-from jetpost.queue.queue import Queue
-from jetpost.queue.settings import QueueSettings
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 
@@ -34,7 +30,7 @@ async def serve(settings: Settings, life: Life) -> None:
     config = settings.of(Ingress)
     for remark in config.remarks():
         log.warning("configuration", remark=remark)
-    async with _edges(settings, life) as (queue, events):
+    async with service_context(settings, life, "ingress") as (_, queue, events):
         desk = Desk(
             queue=queue,
             events=events,
@@ -50,25 +46,6 @@ async def serve(settings: Settings, life: Life) -> None:
             await life.stopping.wait()
         log.info("draining", connections=connections.sessions, patience_s=config.drain_s)
         await connections.drain(config.drain_s)
-
-
-@asynccontextmanager
-async def _edges(settings: Settings, life: Life) -> AsyncIterator[tuple[Queue, Events]]:
-    """The queue and the events, while the block runs."""
-    jetstream = await life.unless_stopping(JetStream.connect(settings.of(Nats), "ingress", life.waits_for))
-    events = Events(jetstream, settings.of(EventsSettings), "ingress")
-    try:
-        queue = await life.unless_stopping(Queue.open(jetstream, settings.of(QueueSettings), life.waits_for))
-        life.needs(queue.tasks)
-        telling = asyncio.create_task(events.run(), name="events")
-        try:
-            yield queue, events
-        finally:
-            await events.aclose()
-            await asyncio.gather(telling, return_exceptions=True)
-            await queue.close()
-    finally:
-        await jetstream.close()
 
 
 @asynccontextmanager

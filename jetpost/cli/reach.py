@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,10 +12,10 @@ import typer
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.config.refused import Unsafe
-from jetpost.jetstream.connection import JetStream
+from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.settings import Nats
-from jetpost.queue.queue import Queue
+from jetpost.queue.queue import Queue, opened
 from jetpost.queue.settings import QueueSettings
 from jetpost.queue.shard import Shard
 from jetpost.reason import reason_of
@@ -52,43 +52,27 @@ def settings_for(config: Path | None, data: Path, *sections: str) -> Settings:
         raise typer.Exit(EXIT_CONFIGURATION) from None
 
 
-@asynccontextmanager
-async def jetstream(settings: Nats) -> AsyncIterator[JetStream]:
+def jetstream(settings: Nats) -> AbstractAsyncContextManager[JetStream]:
     """A connection for the length of one command; Unreachable when nobody answers within seconds."""
-    reasons = [f"no NATS server answers at {', '.join(settings.servers)}"]
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            connected = await JetStream.connect(settings, "jetpost command", reasons.append)
-    except (TimeoutError, OSError) as error:
-        raise Unreachable(reasons[-1]) from error
-    try:
-        yield connected
-    finally:
-        await connected.close()
+    return connected(settings, "jetpost command", patience_s=_CONNECT_S)
 
 
 @asynccontextmanager
 async def looking(settings: Settings) -> AsyncIterator[Queue]:
     """The queue to look at: nothing is made, changed or consumed."""
-    async with jetstream(settings.of(Nats)) as connected:
+    async with jetstream(settings.of(Nats)) as connection:
         wanted = settings.of(QueueSettings)
-        yield Queue(connected, wanted, [Shard(number, connected) for number in range(wanted.shards)])
+        yield Queue(connection, wanted, [Shard(number, connection) for number in range(wanted.shards)])
 
 
 @asynccontextmanager
 async def changing(settings: Settings) -> AsyncIterator[Queue]:
     """The queue to change something in, checked and made as by a service. Unsafe: it would not keep its promise."""
-    async with jetstream(settings.of(Nats)) as connected:
-        reasons = ["no answer"]
-        try:
-            async with asyncio.timeout(_OPEN_S):
-                queue = await Queue.open(connected, settings.of(QueueSettings), reasons.append)
-        except TimeoutError:
-            raise Unreachable(reasons[-1]) from None
-        try:
-            yield queue
-        finally:
-            await queue.close()
+    async with (
+        jetstream(settings.of(Nats)) as connection,
+        opened(connection, settings.of(QueueSettings), patience_s=_OPEN_S) as queue,
+    ):
+        yield queue
 
 
 def finish(asking: Coroutine[Any, Any, R]) -> R:

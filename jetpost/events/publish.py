@@ -56,6 +56,7 @@ class Events:
         self._subject = f"events.{service}"
         self._waiting: deque[Event] = deque()
         self._closing = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
 
     def tell(self, event: Event) -> None:
         """Take an event; never waits."""
@@ -66,6 +67,10 @@ class Events:
         if len(self._waiting) > self._settings.buffer:
             self._waiting.popleft()
             DROPPED.inc()
+
+    def begin(self) -> None:
+        """Publish in a task of its own, which `aclose` waits for."""
+        self._telling = asyncio.create_task(self.run(), name="events")
 
     async def run(self) -> None:
         """Publish what is told until closed; what is told by then still goes out."""
@@ -84,8 +89,10 @@ class Events:
                 log.warning("events wait", error=reason_of(error), waiting=len(self._waiting))
 
     async def aclose(self) -> None:
-        """Let `run` publish the rest and end."""
+        """Let `run` publish the rest and end; wait for that when `begin` has started it."""
         self._closing.set()
+        if self._telling is not None:
+            await asyncio.gather(self._telling, return_exceptions=True)
 
     async def _provision(self) -> None:
         """The stream is there before the first event, so that it can be followed from the beginning."""

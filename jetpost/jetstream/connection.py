@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
 from nats.aio.msg import Msg
@@ -46,6 +47,33 @@ def _knows_no_leader(data: bytes) -> bool:
     return _STREAM_INFO in data[:100] and b'"cluster":{' in data and b'"leader":"' not in data
 
 
+@asynccontextmanager
+async def connected(
+    settings: Nats, name: str, waits_for: Callable[[str], None] = lambda _: None, patience_s: float | None = None
+) -> AsyncIterator["JetStream"]:
+    """A connection while the block runs, however long it takes to be made.
+
+    With `patience_s`: Unreachable, with the reason, when it is not made within that time.
+    """
+    reason = f"no NATS server answers at {', '.join(settings.servers)}"
+
+    def wait_for(why: str) -> None:
+        nonlocal reason
+        reason = why
+        waits_for(why)
+
+    async with AsyncExitStack() as opened:
+        try:
+            async with asyncio.timeout(patience_s):
+                jetstream = await JetStream.connect(settings, name, wait_for)
+                opened.push_async_callback(jetstream.close)
+        except OSError as error:  # TimeoutError is one
+            if patience_s is None:
+                raise
+            raise Unreachable(reason) from error
+        yield jetstream
+
+
 class JetStream:
     """A connection that is made again for ever. Questions fail with Unreachable, never hang."""
 
@@ -68,10 +96,13 @@ class JetStream:
         self = cls(NatsClient(), settings, waits_for)
         try:
             await self.nc.connect(**self._options(name))
+            await self.listen(f"{self._inbox}.*", self._hear_answer)
         except BaseException:
+            self._closing = True
             self.nc.abandon()  # also when it is cancelled in the middle of a handshake
+            if self.nc.is_connected:
+                await self.nc.close()
             raise
-        await self.listen(f"{self._inbox}.*", self._hear_answer)
         CONNECTED.set(1)
         return self
 

@@ -73,11 +73,12 @@ class Life:
         """What `starting` comes to. Stopped when the process is told to stop before, however long it would wait."""
         task = asyncio.ensure_future(starting)
         stopping = asyncio.create_task(self.stopping.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await end([stopping])
-        if task.done():
-            return task.result()
-        await end([task])
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:  # also when this is cancelled
+            await end([task for task in (task, stopping) if not task.done()])
         raise Stopped
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Self
 
 from prometheus_client import Counter
@@ -58,6 +59,36 @@ log = logger(__name__)
 
 class Committed(NamedTuple):
     """Every entry is on disk: the message may be answered for with 250."""
+
+
+@asynccontextmanager
+async def opened(
+    jetstream: JetStream,
+    settings: QueueSettings,
+    waits_for: Callable[[str], None] = lambda _: None,
+    patience_s: float | None = None,
+) -> AsyncIterator["Queue"]:
+    """The queue while the block runs, checked and made; see `Queue.open`.
+
+    With `patience_s`: Unreachable, with the reason, when it is not open within that time.
+    """
+    reason = "no answer"
+
+    def wait_for(why: str) -> None:
+        nonlocal reason
+        reason = why
+        waits_for(why)
+
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(patience_s):
+                queue = await Queue.open(jetstream, settings, wait_for)
+                stack.push_async_callback(queue.close)
+        except TimeoutError:
+            if patience_s is None:
+                raise
+            raise Unreachable(reason) from None
+        yield queue
 
 
 class Queue:
@@ -134,11 +165,12 @@ class Queue:
 
     async def close(self) -> None:
         """End the queue's own tasks. Claims that are still live come back to others after `ack_wait_s`."""
-        for consumer in self._consumers:
-            await consumer.stop()
-        await self._acks.close()
-        await end(self._tasks)
-        await self._keeper.close()
+        async with AsyncExitStack() as closing:  # each of them, whatever the one before comes to; the last first
+            closing.push_async_callback(self._keeper.close)
+            closing.push_async_callback(end, self._tasks)
+            closing.push_async_callback(self._acks.close)
+            for consumer in reversed(self._consumers):
+                closing.push_async_callback(consumer.stop)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:

@@ -4,12 +4,11 @@ import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from jetpost.jetstream.connection import JetStream
-from jetpost.jetstream.errors import Unreachable
+from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.settings import Nats
 from jetpost.queue.made import RUNBOOK as MISSING
 from jetpost.queue.made import Made
@@ -160,17 +159,8 @@ class Guard:
                     found[name] = Seen(found[name].last, await entries_in(jetstream, name))
         return found
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[JetStream]:
-        try:
-            async with asyncio.timeout(_CONNECT_S):
-                jetstream = await JetStream.connect(self._nats, "jetpost up")
-        except (TimeoutError, OSError) as error:
-            raise Unreachable(f"nats-server does not answer: {error or 'timed out'}") from error
-        try:
-            yield jetstream
-        finally:
-            await jetstream.close()
+    def _connected(self) -> AbstractAsyncContextManager[JetStream]:
+        return connected(self._nats, "jetpost up", patience_s=_CONNECT_S)
 
 
 def _told(what: str, why: Iterable[str], runbook: str) -> str:
