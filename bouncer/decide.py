@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 
 
 class Failure(NamedTuple):

@@ -8,7 +8,7 @@ from bouncer.report.dsn import Reporter, build, header_block
 from jetpost.mail.address import a_labels, domain_of
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.entry import Entry, site_of
+from jetpost.queue.model.entry import Entry, site_of
 from jetpost.queue.queue import Queue
 
 _HEADER_MOST = 256 * 1024

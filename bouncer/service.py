@@ -15,10 +15,10 @@ from jetpost.process.context import service_context
 from jetpost.process.run import Life
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
-from jetpost.queue.gauge import watch
-from jetpost.queue.large import ContentMissing
+from jetpost.queue.content.large import ContentMissing
+from jetpost.queue.maintenance.gauge import watch
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.best_effort import BestEffort

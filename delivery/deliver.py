@@ -15,8 +15,8 @@ from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.claim import Claim
-from jetpost.queue.entry import Entry
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

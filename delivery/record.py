@@ -10,8 +10,8 @@ from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
-from jetpost.queue.entry import Entry
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 

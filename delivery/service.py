@@ -18,10 +18,10 @@ from jetpost.dns.resolver import Dns, Resolver
 from jetpost.process.context import service_context
 from jetpost.process.files import limit
 from jetpost.process.run import Life
-from jetpost.queue import read_through, sweep
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
-from jetpost.queue.states import State
+from jetpost.queue.maintenance import read_through, sweep
+from jetpost.queue.model.states import State
 from jetpost.tasks import end, finish
 from jetpost.telemetry.log import logger
 

@@ -8,8 +8,8 @@ from delivery.retry import RetryPolicy, backoff
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus
-from jetpost.queue.entry import Entry
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 
 UNTRIED = Deferred(EnhancedStatus(4, 4, 7), "it was never tried")
 """4.4.7, delivery time expired, is the status only where no attempt gave a better one (RFC 3463, 3.5)."""

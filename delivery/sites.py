@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter
 
-from jetpost.queue.entry import Site
+from jetpost.queue.model.entry import Site
 
 RECIPIENTS = Counter(
     "jetpost_delivery_site_recipients_total",

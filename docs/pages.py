@@ -20,11 +20,11 @@ from jetpost.config.reference import reference
 from jetpost.events.publish import STREAM as EVENTS_STREAM
 from jetpost.events.record import Event
 from jetpost.mail.reply import Reply
-from jetpost.queue.entry import ENVELOPE_HEADER, OCTETS_HEADER
-from jetpost.queue.large import CHUNK_BYTES
-from jetpost.queue.states import MOVES, State
-from jetpost.queue.stream import CONTENT_STREAM
-from jetpost.queue.transition import TOMBSTONE_TTL_S
+from jetpost.queue.content.large import CHUNK_BYTES
+from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER
+from jetpost.queue.model.states import MOVES, State
+from jetpost.queue.model.transition import TOMBSTONE_TTL_S
+from jetpost.queue.provision.stream import CONTENT_STREAM
 
 PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 

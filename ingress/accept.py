@@ -20,9 +20,9 @@ from jetpost.mail.content import Content
 from jetpost.mail.envelope import Envelope
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import fix_ups, received
-from jetpost.queue.commit import Unavailable
-from jetpost.queue.entry import Entry, QueueId, fresh_queue_id
+from jetpost.queue.model.entry import Entry, QueueId, fresh_queue_id
 from jetpost.queue.queue import Queue
+from jetpost.queue.storage.commit import Unavailable
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 

@@ -23,7 +23,7 @@ from ingress.session.phase import VERBS, Phase, advance
 from ingress.session.transaction import Session, Transaction
 from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import QueueId
+from jetpost.queue.model.entry import QueueId
 from jetpost.telemetry.log import logger
 
 _OK = EnhancedStatus(2, 0, 0)

@@ -2,8 +2,8 @@
 
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Content, Inline
-from jetpost.queue.commit import Unavailable, unavailable
-from jetpost.queue.large import LargeContent, Writer
+from jetpost.queue.content.large import LargeContent, Writer
+from jetpost.queue.storage.commit import Unavailable, unavailable
 
 
 class Intake:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from jetpost.mail.address import domain_of
 from jetpost.mail.envelope import Envelope, Recipient
-from jetpost.queue.entry import Site, site_of
+from jetpost.queue.model.entry import Site, site_of
 
 LEAST_INLINE_BYTES = 4096
 """So little travels with every entry: keeping it apart would cost as much."""

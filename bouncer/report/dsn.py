@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from bouncer.decide import Failure, Report
 from bouncer.report.text import explanation, subject
 from jetpost.mail.parameters import utf8_xtext
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r\n[ \t]+)?(<[^<>\r\n]{1,900}>)", re.IGNORECASE | re.MULTILINE)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]+")

@@ -19,7 +19,7 @@ from delivery.route.mx import Route
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
 
 ATTEMPTS = Counter(

@@ -10,7 +10,7 @@ from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced
 from jetpost.mail.parameters import orcpt_value, xtext
 from jetpost.mail.reply import EnhancedStatus
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 
 _SIZE = re.compile(r"[0-9]{1,20}")
 """What RFC 1870 has for a limit; `str.isdigit` takes more than `int` does."""

@@ -12,8 +12,8 @@ from delivery.connect.timeouts import Timeouts
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer, Inline
 from jetpost.mail.reply import Reply
-from jetpost.queue.entry import Entry
-from jetpost.queue.large import ContentMissing
+from jetpost.queue.content.large import ContentMissing
+from jetpost.queue.model.entry import Entry
 from jetpost.reason import reason_of
 
 _PIECE = 64 * 1024

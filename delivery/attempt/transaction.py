@@ -22,8 +22,8 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import Entry
-from jetpost.queue.large import ContentMissing
+from jetpost.queue.content.large import ContentMissing
+from jetpost.queue.model.entry import Entry
 from jetpost.reason import reason_of
 
 _CONTENT_AWAY = EnhancedStatus(4, 3, 0)

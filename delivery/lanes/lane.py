@@ -15,9 +15,9 @@ from delivery.shaping.adapt import Domain, Observation, adapt
 from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_weary
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer, Memory
-from jetpost.queue.entry import Entry, Site
+from jetpost.queue.model.entry import Entry, Site
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
 from jetpost.tasks import end, finish
 from jetpost.telemetry.log import logger
 

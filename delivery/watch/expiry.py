@@ -17,12 +17,12 @@ from delivery.settle import expire
 from delivery.watch.overdue_retries import LateRetries
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
-from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth
-from jetpost.queue.names import is_site
-from jetpost.queue.shard import Found, Shard
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.names import is_site
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.storage.shard import Found, Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

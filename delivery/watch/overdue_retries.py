@@ -6,10 +6,10 @@ from prometheus_client import Counter
 
 from delivery.context import DeliveryContext
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.queue.entry import Entry
-from jetpost.queue.shard import Found, Lying, Shard
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.storage.shard import Found, Lying, Shard
 from jetpost.telemetry.log import logger
 
 BEGUN_LATE = Counter(

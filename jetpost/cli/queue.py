@@ -18,11 +18,11 @@ from jetpost.cli.terminal import visible
 from jetpost.mail.address import a_labels
 from jetpost.mail.content import Content
 from jetpost.queue import listing
-from jetpost.queue.large import ContentMissing
-from jetpost.queue.names import Site, is_queue_id, is_site, site_of
+from jetpost.queue.content.large import ContentMissing
+from jetpost.queue.model.names import Site, is_queue_id, is_site, site_of
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
 
 _FIRST_ENTRIES = 20
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jetpost.cli.reach import finish, looking
-from jetpost.queue.contents import Contents, contents
+from jetpost.queue.maintenance.contents import Contents, contents
 from jetpost.queue.queue import Queue
 
 

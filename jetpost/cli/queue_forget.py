@@ -6,7 +6,7 @@ import typer
 
 from jetpost.cli.reach import finish, jetstream
 from jetpost.jetstream.settings import Nats
-from jetpost.queue.made import Made
+from jetpost.queue.integrity.made import Made
 
 
 def forget(

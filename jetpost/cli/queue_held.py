@@ -9,11 +9,11 @@ import typer
 from jetpost.cli.reach import changing, finish, looking
 from jetpost.cli.terminal import visible
 from jetpost.queue.listing import called
-from jetpost.queue.names import is_queue_id
+from jetpost.queue.model.names import is_queue_id
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Found, Lying, Shard
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.shard import Found, Lying, Shard
 
 QueueIds = Annotated[list[str], typer.Argument(metavar="QUEUE_ID…", help="Held entries.")]
 

@@ -3,9 +3,9 @@
 import typer
 
 from jetpost.cli.reach import finish, looking
-from jetpost.queue.keeper import acknowledge
-from jetpost.queue.made import Made
-from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.queue.integrity.keeper import acknowledge
+from jetpost.queue.integrity.made import Made
+from jetpost.queue.provision.stream import CONTENT_STREAM
 
 
 def acknowledge_loss(context: typer.Context) -> None:

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from jetpost.cli.terminal import visible
 from jetpost.mail.outcome import Outcome
-from jetpost.queue.entry import Entry
 from jetpost.queue.listing import Depth
-from jetpost.queue.names import BadName, Site, domain_of
-from jetpost.queue.shard import Found, Lying
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.names import BadName, Site, domain_of
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.storage.shard import Found, Lying
 
 Entries = Sequence[tuple[int, Found]]
 """Entries, unreadable ones among them, with the number of the shard they lie in."""

@@ -15,9 +15,9 @@ from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.settings import Nats
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Queue, opened
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import Log, configure
 from jetpost.up import state

@@ -17,7 +17,7 @@ from jetpost.reason import reason_of
 
 SECTIONS: dict[str, str] = {
     "nats": "jetpost.jetstream.settings:Nats",
-    "queue": "jetpost.queue.settings:QueueSettings",
+    "queue": "jetpost.queue.provision.settings:QueueSettings",
     "events": "jetpost.events.publish:EventsSettings",
     "dns": "jetpost.dns.resolver:Dns",
     "http": "jetpost.process.http:Http",

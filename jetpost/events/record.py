@@ -13,7 +13,7 @@ from jetpost.mail.outcome import Bounced as BouncedOutcome
 from jetpost.mail.outcome import Deferred as DeferredOutcome
 from jetpost.mail.outcome import Delivered as DeliveredOutcome
 from jetpost.mail.outcome import Outcome
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 
 
 class _About(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):

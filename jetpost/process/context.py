@@ -9,8 +9,8 @@ from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.settings import Nats
 from jetpost.process.run import Life
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Queue, opened
-from jetpost.queue.settings import QueueSettings
 
 T = TypeVar("T")
 

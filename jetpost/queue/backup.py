@@ -21,12 +21,12 @@ from typing import BinaryIO, NamedTuple
 
 from jetpost.jetstream.errors import Unreachable
 from jetpost.mail.content import Reference
-from jetpost.queue.commit import Unavailable
-from jetpost.queue.entry import Entry, shard_of, stored_form
-from jetpost.queue.large import ContentMissing, Writer
+from jetpost.queue.content.large import ContentMissing, Writer
+from jetpost.queue.model.entry import Entry, shard_of, stored_form
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Lying
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.shard import Lying
 from jetpost.reason import reason_of
 
 FORMAT = 1

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from nats.aio.msg import Msg
 
-from jetpost.queue.entry import Entry
-from jetpost.queue.shard import Shard
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.storage.shard import Shard
 
 _REMEMBERED = 200_000
 

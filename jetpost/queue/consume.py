@@ -8,13 +8,13 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from jetpost.queue.claim import Claim, Settled
-from jetpost.queue.entry import Site
-from jetpost.queue.names import consumer_name
+from jetpost.queue.model.entry import Site
+from jetpost.queue.model.names import consumer_name
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard, read
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.shard import Shard, read
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 

@@ -4,11 +4,11 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from jetpost.queue.entry import Site
+from jetpost.queue.model.entry import Site
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Found, Lying, Shard
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.shard import Found, Lying, Shard
 
 _PAGE = 100_000
 _STATES = frozenset(State)

@@ -5,7 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
-from jetpost.queue.commit import (
+from jetpost.queue.content.large import LargeContent
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.model.transition import succession
+from jetpost.queue.storage.commit import (
     QUEUE_AWAY,
     Answer,
     GroupCommit,
@@ -15,11 +19,7 @@ from jetpost.queue.commit import (
     Stored,
     Unavailable,
 )
-from jetpost.queue.entry import Entry
-from jetpost.queue.large import LargeContent
-from jetpost.queue.shard import DEPOSED_S, Lying, Shard
-from jetpost.queue.states import State
-from jetpost.queue.transition import succession
+from jetpost.queue.storage.shard import DEPOSED_S, Lying, Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

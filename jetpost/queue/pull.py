@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.queue.shard import Shard
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -12,10 +12,23 @@ from prometheus_client import Counter
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Reference
-from jetpost.queue.acks import Acks
 from jetpost.queue.claim import Claim, Settled
-from jetpost.queue.clock import Clock
-from jetpost.queue.commit import (
+from jetpost.queue.clock.clock import Clock
+from jetpost.queue.consume import RESUMED, Consumer, Memory, Shared
+from jetpost.queue.content.large import LargeContent
+from jetpost.queue.integrity.keeper import Keeper
+from jetpost.queue.integrity.made import Made
+from jetpost.queue.model.entry import Entry, Site, shard_of
+from jetpost.queue.model.states import State
+from jetpost.queue.model.transition import publication
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.moves import Moves
+from jetpost.queue.provision.capacity import Room
+from jetpost.queue.provision.durability import Durability
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.queue.provision.stream import CONTENT_STREAM, provision
+from jetpost.queue.storage.acks import Acks
+from jetpost.queue.storage.commit import (
     QUEUE_AWAY,
     QUEUE_CANNOT,
     QUEUE_FULL,
@@ -25,22 +38,9 @@ from jetpost.queue.commit import (
     Unavailable,
     unavailable,
 )
-from jetpost.queue.consume import RESUMED, Consumer, Memory, Shared
-from jetpost.queue.doubt import Doubts
-from jetpost.queue.durability import Durability
-from jetpost.queue.entry import Entry, Site, shard_of
-from jetpost.queue.holding import Holding
-from jetpost.queue.keeper import Keeper
-from jetpost.queue.large import LargeContent
-from jetpost.queue.made import Made
-from jetpost.queue.moves import Moves
-from jetpost.queue.room import Room
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Found, Lying, Shard
-from jetpost.queue.states import State
-from jetpost.queue.stream import CONTENT_STREAM, provision
-from jetpost.queue.transition import publication
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.doubt import Doubts
+from jetpost.queue.storage.holding import Holding
+from jetpost.queue.storage.shard import Found, Lying, Shard
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.settings import Nats
-from jetpost.queue.made import RUNBOOK as MISSING
-from jetpost.queue.made import Made
-from jetpost.queue.stream import entries_in, is_shard
+from jetpost.queue.integrity.made import RUNBOOK as MISSING
+from jetpost.queue.integrity.made import Made
+from jetpost.queue.provision.stream import entries_in, is_shard
 from jetpost.reason import reason_of
 from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.store.check import faults

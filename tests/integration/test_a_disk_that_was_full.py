@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from jetpost.mail.content import Inline
-from jetpost.queue.commit import Unavailable
 from jetpost.queue.consume import Consumer
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.states import State
+from jetpost.queue.storage.commit import Unavailable
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER

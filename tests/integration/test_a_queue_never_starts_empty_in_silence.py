@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream, streams
 from jetpost.jetstream.settings import Nats
-from jetpost.queue import made
 from jetpost.queue.backup import back_up, restore
-from jetpost.queue.commit import Unavailable
-from jetpost.queue.entry import shard_of
-from jetpost.queue.made import RUNBOOK, Made, missing
+from jetpost.queue.integrity import made
+from jetpost.queue.integrity.made import RUNBOOK, Made, missing
+from jetpost.queue.model.entry import shard_of
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.states import State
+from jetpost.queue.storage.commit import Unavailable
 from tests.fixtures.eventually import eventually
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.one_queue import queued

@@ -12,12 +12,12 @@ import pytest_asyncio
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.settings import Nats
-from jetpost.queue.commit import Unavailable
 from jetpost.queue.listing import entries
+from jetpost.queue.model.states import State
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Lying
-from jetpost.queue.states import State
+from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER

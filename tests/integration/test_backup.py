@@ -13,10 +13,10 @@ import pytest_asyncio
 from jetpost.mail.content import Content, Reference
 from jetpost.mail.envelope import Recipient
 from jetpost.queue.backup import Archive, Restored, Unusable, back_up, restore
-from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth, entries
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.letters import LETTER
 from tests.fixtures.nats import NatsServer

@@ -9,9 +9,9 @@ from prometheus_client import REGISTRY
 
 from jetpost.mail.content import Inline
 from jetpost.queue.consume import Consumer, Memory
-from jetpost.queue.entry import Site
+from jetpost.queue.model.entry import Site
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
 from tests.fixtures.eventually import eventually
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import fresh, opened

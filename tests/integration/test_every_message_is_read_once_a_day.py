@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from jetpost.mail.content import Inline
+from jetpost.queue.maintenance.read_through import Place, Reading
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.read_through import Place, Reading
-from jetpost.queue.shard import Lying
-from jetpost.queue.states import State
+from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer

@@ -10,7 +10,7 @@ from delivery.attempt.config import AttemptSettings
 from delivery.connect.timeouts import Timeouts
 from jetpost.mail.content import Inline, Reference
 from jetpost.mail.outcome import Deferred, Outcome
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures import attempts
 from tests.fixtures.addresses import loopback_address

@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from jetpost.queue.entry import Entry
+from jetpost.queue.model.entry import Entry
 from jetpost.queue.queue import Queue
 from tests.fixtures.eventually import PATIENCE_S, eventually_asked
 from tests.fixtures.nats import NatsCluster

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from jetpost.mail.content import Inline
-from jetpost.queue.commit import Impossible, Publication, Stored, Unavailable
 from jetpost.queue.listing import entries
+from jetpost.queue.model.states import State
+from jetpost.queue.model.transition import publication
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.states import State
-from jetpost.queue.transition import publication
+from jetpost.queue.storage.commit import Impossible, Publication, Stored, Unavailable
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import PLENTY, fresh, opened
 

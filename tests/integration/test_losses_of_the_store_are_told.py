@@ -9,8 +9,8 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.queue.commit import Unavailable
 from jetpost.queue.queue import Committed, Queue
+from jetpost.queue.storage.commit import Unavailable
 from tests.conftest import MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer

@@ -14,10 +14,10 @@ import yaml
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.settings import Nats
-from jetpost.queue import durability, monitoring
-from jetpost.queue.monitoring import Silent, ask
+from jetpost.queue.provision import durability, monitoring
+from jetpost.queue.provision.monitoring import Silent, ask
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Queue
-from jetpost.queue.settings import QueueSettings
 from jetpost.up.probe import free_port, get
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.eventually import eventually, eventually_asked

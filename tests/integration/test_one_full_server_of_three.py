@@ -11,8 +11,8 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Content, Reference
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.settings import QueueSettings
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsCluster, NatsServer
 from tests.fixtures.queue import fresh

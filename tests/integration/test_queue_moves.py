@@ -10,13 +10,13 @@ import pytest
 
 from jetpost.mail.content import Content
 from jetpost.queue.claim import Claim
-from jetpost.queue.commit import Refused
 from jetpost.queue.consume import Consumer
-from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth, entries, show
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.model.transition import publication, succession
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.states import State
-from jetpost.queue.transition import publication, succession
+from jetpost.queue.storage.commit import Refused
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import ACK_WAIT_S, PLENTY, fresh, opened

@@ -12,12 +12,12 @@ from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Inline
-from jetpost.queue.commit import Unavailable
-from jetpost.queue.entry import shard_of
-from jetpost.queue.large import ContentMissing
+from jetpost.queue.content.large import ContentMissing
 from jetpost.queue.listing import depth
+from jetpost.queue.model.entry import shard_of
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.states import State
+from jetpost.queue.storage.commit import Unavailable
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import PLENTY, fresh, opened
@@ -233,7 +233,7 @@ async def test_large_content_is_kept_once_and_goes_with_its_last_entry(
             assert b"".join([chunk async for chunk in queue.content.chunks(claim.entry.content)]) == octets
             await queue.settle(claim, [])
         await eventually_asked(lambda: _has_no_content(queue), "the chunks have gone")
-        monkeypatch.setattr("jetpost.queue.large.DEPOSED_S", 0.1)
+        monkeypatch.setattr("jetpost.queue.content.large.DEPOSED_S", 0.1)
         with pytest.raises(ContentMissing):
             async for _ in queue.content.chunks(reference):
                 pass

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from jetpost.mail.content import Reference
-from jetpost.queue.made import RUNBOOK as MISSING
+from jetpost.queue.integrity.made import RUNBOOK as MISSING
 from jetpost.queue.queue import Committed
 from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.up import guard, nats_server, state

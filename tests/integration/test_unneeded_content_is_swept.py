@@ -17,14 +17,14 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import Unreachable
 from jetpost.jetstream.settings import Nats
 from jetpost.mail.content import Reference
-from jetpost.queue.contents import contents
-from jetpost.queue.entry import Entry
-from jetpost.queue.large import CHUNK_BYTES, ContentMissing
+from jetpost.queue.content.large import CHUNK_BYTES, ContentMissing
 from jetpost.queue.listing import entries
+from jetpost.queue.maintenance.contents import contents
+from jetpost.queue.maintenance.sweep import Sweep
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.shard import Lying
-from jetpost.queue.states import State
-from jetpost.queue.sweep import Sweep
+from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER

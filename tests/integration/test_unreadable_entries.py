@@ -15,12 +15,12 @@ from delivery.shaping.adapt import Domain, Observation
 from delivery.shaping.limits import LaneSettings
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
-from jetpost.queue.entry import Entry
 from jetpost.queue.listing import depth, entries, everything
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Lying
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.garbage import KINDS, Garbage, headers, put, put_everything, record

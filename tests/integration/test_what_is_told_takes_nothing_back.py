@@ -29,10 +29,10 @@ from jetpost.mail.content import Reference
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Delivered
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import fresh_queue_id
 from jetpost.queue.listing import show
+from jetpost.queue.model.entry import fresh_queue_id
+from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
-from jetpost.queue.states import State
 from jetpost.telemetry.best_effort import FAILED
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.mx import Mx

@@ -18,8 +18,8 @@ from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import Entry, QueueId, Site
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry, QueueId, Site
+from jetpost.queue.model.states import State
 
 ARRIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 TRIED = datetime(2026, 3, 4, 6, 0, 0, tzinfo=UTC)

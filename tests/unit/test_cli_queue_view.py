@@ -11,11 +11,11 @@ from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced, Deferred
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import Entry, QueueId, Site, site_of
 from jetpost.queue.listing import Depth
-from jetpost.queue.shard import Lying
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.entry import Entry, QueueId, Site, site_of
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.storage.shard import Lying
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = Deferred(EnhancedStatus(4, 7, 1), "greylisted", Reply(451, EnhancedStatus(4, 7, 1), ("later",)), "mx.dest.test")

@@ -7,7 +7,7 @@ import pytest
 from jetpost.config.load import ConfigurationError, load
 from jetpost.jetstream.settings import Nats
 from jetpost.process.http import Http
-from jetpost.queue.settings import QueueSettings
+from jetpost.queue.provision.settings import QueueSettings
 
 SECTIONS = ("nats", "queue")
 

@@ -14,7 +14,7 @@ from delivery.attempt.scan import look
 from delivery.connect.extensions import Extensions
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.entry import Entry, QueueId, Site
+from jetpost.queue.model.entry import Entry, QueueId, Site
 from tests.fixtures.queue import fresh
 
 BOB = Recipient("bob@dest.test")

@@ -11,8 +11,8 @@ from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.entry import Entry, QueueId, site_of
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry, QueueId, site_of
+from jetpost.queue.model.states import State
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 DAYS = timedelta(days=5)

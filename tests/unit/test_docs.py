@@ -9,7 +9,7 @@ import pytest
 from docs import chart
 from docs.generate import DOCS, PAGES, Page
 from docs.pages import WHO
-from jetpost.queue.states import MOVES
+from jetpost.queue.model.states import MOVES
 
 ROOT = DOCS.parent
 PROSE = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *chart.CHART.glob("*.md")])

@@ -23,7 +23,7 @@ from jetpost.mail.outcome import Bounced
 from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import received
-from jetpost.queue.states import State
+from jetpost.queue.model.states import State
 from jetpost.users import read_users, remove_user, set_password
 from tests.fixtures.accepted import ACCEPTED
 from tests.fixtures.queue import fresh

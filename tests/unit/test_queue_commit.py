@@ -3,7 +3,7 @@
 import pytest
 
 from jetpost.jetstream.errors import ApiError
-from jetpost.queue.commit import _is_impossible
+from jetpost.queue.storage.commit import _is_impossible
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from jetpost.mail.content import Inline, Reference
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.entry import ENVELOPE_HEADER, OCTETS_HEADER, Entry, QueueId, Site, is_entry
+from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER, Entry, QueueId, Site, is_entry
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 CONTENT = Inline(b"Subject: hello\r\n\r\n{}\r\n")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.queue.losses import Known, Seen, acknowledged, loss, ranges, seen, unaccounted
+from jetpost.queue.integrity.losses import Known, Seen, acknowledged, loss, ranges, seen, unaccounted
 
 KNOWN = Known(last=200, messages=200)
 AS_IT_WAS = Seen(first=1, last=200, messages=200, deleted=0, subjects=200)

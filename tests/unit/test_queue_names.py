@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jetpost.mail.address import a_labels, path
 from jetpost.mail.address import domain_of as domain_of_address
-from jetpost.queue.entry import Entry
-from jetpost.queue.names import (
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.names import (
     BadName,
     QueueId,
     Site,

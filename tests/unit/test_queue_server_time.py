@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, spread
+from jetpost.queue.clock.server_time import Answer, Reading, agreed, ahead, corrected, doubt, spread
 
 NOW = 1_800_000_000.0
 DAYS = 86400.0

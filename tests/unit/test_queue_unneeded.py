@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.queue.entry import Site, fresh_queue_id, site_of
-from jetpost.queue.unneeded import Ages, Last, Step, is_whole, keys_of, lives, next_step
+from jetpost.queue.content.unneeded import Ages, Last, Step, is_whole, keys_of, lives, next_step
+from jetpost.queue.model.entry import Site, fresh_queue_id, site_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 AGES = Ages(timedelta(days=1), timedelta(hours=1))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.queue.entry import ENVELOPE_HEADER, OCTETS_HEADER
-from jetpost.queue.shard import Lying, read
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import REASON_HEADER, Unreadable
+from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import REASON_HEADER, Unreadable
+from jetpost.queue.storage.shard import Lying, read
 from tests.fixtures.queue import fresh
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from jetpost.mail.content import Inline, Reference
-from jetpost.queue.entry import ENVELOPE_HEADER, Entry
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import ENVELOPE_HEADER, Entry
+from jetpost.queue.model.states import State
 from tests.fixtures.golden import Stored, stored
 
 ENTRIES = [message for message in stored() if ENVELOPE_HEADER in message.headers]

@@ -9,12 +9,12 @@ from prometheus_client import Gauge
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.reply import Reply
-from jetpost.queue.acks import Acks
-from jetpost.queue.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample
-from jetpost.queue.monitoring import write_error
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard
-from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.queue.provision.monitoring import write_error
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.queue.provision.stream import CONTENT_STREAM
+from jetpost.queue.storage.acks import Acks
+from jetpost.queue.storage.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -19,9 +19,9 @@ from prometheus_client import Counter, Gauge
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.streams import about
-from jetpost.queue.board import Board
+from jetpost.queue.integrity.board import Board
+from jetpost.queue.provision.stream import CONTENT_STREAM
 from jetpost.queue.queue import Queue
-from jetpost.queue.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

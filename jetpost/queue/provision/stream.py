@@ -6,11 +6,11 @@ from typing import Any
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.streams import ends_at, ensure, stream_names
-from jetpost.queue.board import board_stream
-from jetpost.queue.made import RUNBOOK, Made
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.shard import Shard
-from jetpost.queue.states import State
+from jetpost.queue.integrity.board import board_stream
+from jetpost.queue.integrity.made import RUNBOOK, Made
+from jetpost.queue.model.states import State
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.queue.storage.shard import Shard
 
 CONTENT_STREAM = "CONTENT"
 LARGEST_RECORD_BYTES = 3 * 1024 * 1024

@@ -16,8 +16,8 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.kv import Note, time_of
 from jetpost.jetstream.streams import about
-from jetpost.queue.board import Board
-from jetpost.queue.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
+from jetpost.queue.integrity.board import Board
+from jetpost.queue.integrity.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from jetpost.queue.commit import Publication
-from jetpost.queue.entry import Entry
-from jetpost.queue.shard import Shard
-from jetpost.queue.states import State
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.storage.commit import Publication
+from jetpost.queue.storage.shard import Shard
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"

@@ -11,9 +11,9 @@ from nats.aio.msg import Msg
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
 from jetpost.jetstream.kv import last_message, last_sequence, time_of
-from jetpost.queue.entry import NO_ENTRY, Entry
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.entry import NO_ENTRY, Entry
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.reason import reason_of
 
 _BATCH = 256

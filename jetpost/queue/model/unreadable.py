@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from jetpost.queue.names import Site, is_queue_id, is_site
-from jetpost.queue.states import State
+from jetpost.queue.model.names import Site, is_queue_id, is_site
+from jetpost.queue.model.states import State
 
 REASON_HEADER = "Jetpost-Unreadable"
 """Why a held message could not be read or handled."""

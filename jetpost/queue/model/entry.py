@@ -16,7 +16,7 @@ import msgspec
 from jetpost.mail.content import Content, Inline, Reference
 from jetpost.mail.envelope import Envelope, Recipient
 from jetpost.mail.outcome import Outcome
-from jetpost.queue.names import (
+from jetpost.queue.model.names import (
     BadName,
     QueueId,
     Site,
@@ -27,8 +27,8 @@ from jetpost.queue.names import (
     shard_of,
     site_of,
 )
-from jetpost.queue.states import MOVES, State
-from jetpost.queue.unreadable import REASON_HEADER
+from jetpost.queue.model.states import MOVES, State
+from jetpost.queue.model.unreadable import REASON_HEADER
 from jetpost.reason import reason_of
 
 __all__ = (

@@ -15,10 +15,10 @@ from jetpost.jetstream.errors import ApiError, Unreachable, answer_of
 from jetpost.jetstream.kv import last_payload, last_sequence
 from jetpost.jetstream.streams import about
 from jetpost.mail.content import Content, Inline, Reference
-from jetpost.queue.entry import Entry
-from jetpost.queue.shard import DEPOSED_S
-from jetpost.queue.stream import CONTENT_STREAM
-from jetpost.queue.unneeded import CONDEMNED, is_whole
+from jetpost.queue.content.unneeded import CONDEMNED, is_whole
+from jetpost.queue.model.entry import Entry
+from jetpost.queue.provision.stream import CONTENT_STREAM
+from jetpost.queue.storage.shard import DEPOSED_S
 from jetpost.tasks import end
 
 T = TypeVar("T")

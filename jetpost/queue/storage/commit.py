@@ -24,7 +24,7 @@ from prometheus_client import Counter, Histogram
 
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable, answer_of
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.shard import Shard
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 
 BATCH_ENTRIES = Histogram(

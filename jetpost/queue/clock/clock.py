@@ -11,10 +11,10 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.kv import time_of
 from jetpost.jetstream.streams import about
-from jetpost.queue.monitoring import Silent, ask_time
-from jetpost.queue.server_time import Answer, Reading, agreed, ahead, corrected, doubt, is_sound, spread
-from jetpost.queue.settings import QueueSettings
-from jetpost.queue.stream import CONTENT_STREAM
+from jetpost.queue.clock.server_time import Answer, Reading, agreed, ahead, corrected, doubt, is_sound, spread
+from jetpost.queue.provision.monitoring import Silent, ask_time
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.queue.provision.stream import CONTENT_STREAM
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from prometheus_client import Gauge
 
 from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.queue.model.states import State
+from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Shard
-from jetpost.queue.states import State
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

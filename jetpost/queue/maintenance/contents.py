@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.streams import about
-from jetpost.queue.stream import CONTENT_STREAM
-from jetpost.queue.sweep import every_shard
-from jetpost.queue.unneeded import by_content, keys_of, kind_of
+from jetpost.queue.content.unneeded import by_content, keys_of, kind_of
+from jetpost.queue.maintenance.sweep import every_shard
+from jetpost.queue.provision.stream import CONTENT_STREAM
 
 _PAGE = 100_000
 

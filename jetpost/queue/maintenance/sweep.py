@@ -17,12 +17,8 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.kv import Message, last_message, store_after, time_of
 from jetpost.jetstream.streams import about, stream_names
-from jetpost.queue.board import Board, is_our_turn
-from jetpost.queue.large import CHUNK_BYTES
-from jetpost.queue.queue import Queue
-from jetpost.queue.shard import Shard
-from jetpost.queue.stream import CONTENT_STREAM
-from jetpost.queue.unneeded import (
+from jetpost.queue.content.large import CHUNK_BYTES
+from jetpost.queue.content.unneeded import (
     CONDEMNED,
     MARK,
     Ages,
@@ -35,6 +31,10 @@ from jetpost.queue.unneeded import (
     next_step,
     octets,
 )
+from jetpost.queue.integrity.board import Board, is_our_turn
+from jetpost.queue.provision.stream import CONTENT_STREAM
+from jetpost.queue.queue import Queue
+from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -16,7 +16,7 @@ from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
 from jetpost.jetstream.kv import Note
 from jetpost.jetstream.streams import ends_at
-from jetpost.queue.board import Board, is_our_turn
+from jetpost.queue.integrity.board import Board, is_our_turn
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -7,8 +7,8 @@ from prometheus_client import Gauge
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import Unreachable
-from jetpost.queue.monitoring import Silent, ask
-from jetpost.queue.settings import QueueSettings
+from jetpost.queue.provision.monitoring import Silent, ask
+from jetpost.queue.provision.settings import QueueSettings
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from jetpost.jetstream.errors import Unreachable
-from jetpost.queue.commit import GroupCommit, Impossible, Publication, Stored, Unavailable
-from jetpost.queue.shard import Shard
-from jetpost.queue.states import State
-from jetpost.queue.transition import guarded, tombstone
-from jetpost.queue.unreadable import Unreadable
+from jetpost.queue.model.states import State
+from jetpost.queue.model.transition import guarded, tombstone
+from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.storage.commit import GroupCommit, Impossible, Publication, Stored, Unavailable
+from jetpost.queue.storage.shard import Shard
 from jetpost.telemetry.log import logger
 
 UNREADABLE = Counter(
