@@ -22,7 +22,7 @@ from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import fix_ups, received
 from jetpost.queue.model.entry import Entry, QueueId, fresh_queue_id
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 

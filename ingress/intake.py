@@ -3,7 +3,7 @@
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Content, Inline
 from jetpost.queue.content.large import LargeContent, Writer
-from jetpost.queue.storage.commit import Unavailable, unavailable
+from jetpost.queue.storage.answer import Unavailable, unavailable
 
 
 class Intake:

@@ -1,4 +1,4 @@
-"""How the queue looks on a screen, and as JSON. Pure: entries in, tables and records out."""
+"""How the queue looks on a screen, and as JSON. Entries in, tables and records out."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

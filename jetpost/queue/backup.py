@@ -25,7 +25,7 @@ from jetpost.queue.content.large import ContentMissing, Writer
 from jetpost.queue.model.entry import Entry, shard_of, stored_form
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from jetpost.queue.storage.shard import Lying
 from jetpost.reason import reason_of
 

@@ -7,18 +7,11 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import succession
-from jetpost.queue.storage.commit import (
-    QUEUE_AWAY,
-    Answer,
-    GroupCommit,
-    Impossible,
-    Publication,
-    Refused,
-    Stored,
-    Unavailable,
-)
+from jetpost.queue.storage.answer import QUEUE_AWAY, Answer, Impossible, Refused, Stored, Unavailable
+from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.shard import DEPOSED_S, Lying, Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

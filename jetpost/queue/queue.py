@@ -28,16 +28,16 @@ from jetpost.queue.provision.durability import Durability
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.provision.stream import CONTENT_STREAM, provision
 from jetpost.queue.storage.acks import Acks
-from jetpost.queue.storage.commit import (
+from jetpost.queue.storage.answer import (
     QUEUE_AWAY,
     QUEUE_CANNOT,
     QUEUE_FULL,
-    GroupCommit,
     Impossible,
     Refused,
     Unavailable,
     unavailable,
 )
+from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.doubt import Doubts
 from jetpost.queue.storage.holding import Holding
 from jetpost.queue.storage.shard import Found, Lying, Shard

@@ -13,7 +13,7 @@ from jetpost.queue.consume import Consumer
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.config.refused import Unsafe
-from jetpost.jetstream.connection import JetStream, streams
+from jetpost.jetstream import streams
+from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.settings import Nats
 from jetpost.queue.backup import back_up, restore
 from jetpost.queue.integrity import made
@@ -22,7 +23,7 @@ from jetpost.queue.integrity.made import RUNBOOK, Made, missing
 from jetpost.queue.model.entry import shard_of
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from tests.fixtures.eventually import eventually
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.one_queue import queued

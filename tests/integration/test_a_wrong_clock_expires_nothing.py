@@ -16,7 +16,7 @@ from jetpost.queue.listing import entries
 from jetpost.queue.model.states import State
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked

@@ -6,9 +6,10 @@ from pathlib import Path
 import msgspec
 
 from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication
-from jetpost.queue.storage.commit import Publication, Stored
+from jetpost.queue.storage.answer import Stored
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.queue import fresh, opened
 

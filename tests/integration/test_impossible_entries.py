@@ -10,10 +10,11 @@ import pytest
 
 from jetpost.mail.content import Inline
 from jetpost.queue.listing import entries
+from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Impossible, Publication, Stored, Unavailable
+from jetpost.queue.storage.answer import Impossible, Stored, Unavailable
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import PLENTY, fresh, opened
 

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from tests.conftest import MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer

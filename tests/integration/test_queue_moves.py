@@ -16,7 +16,7 @@ from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication, succession
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Refused
+from jetpost.queue.storage.answer import Refused
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import ACK_WAIT_S, PLENTY, fresh, opened

@@ -17,7 +17,7 @@ from jetpost.queue.listing import depth
 from jetpost.queue.model.entry import shard_of
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.commit import Unavailable
+from jetpost.queue.storage.answer import Unavailable
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.queue import PLENTY, fresh, opened

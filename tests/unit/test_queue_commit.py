@@ -3,7 +3,7 @@
 import pytest
 
 from jetpost.jetstream.errors import ApiError
-from jetpost.queue.storage.commit import _is_impossible
+from jetpost.queue.storage.answer import is_impossible
 
 
 @pytest.mark.parametrize(
@@ -19,17 +19,17 @@ from jetpost.queue.storage.commit import _is_impossible
 )
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_passes_is_tried_again(code: int, err_code: int, why: str, *, alone: bool) -> None:
-    assert not _is_impossible(ApiError(code, err_code, why), alone=alone)
+    assert not is_impossible(ApiError(code, err_code, why), alone=alone)
 
 
 @pytest.mark.parametrize(
     ("err_code", "why"), [(10097, "header size exceeds maximum allowed of 64k"), (10189, "message schedule is invalid")]
 )
 def test_what_is_wrong_with_the_entry_itself_is_for_good(err_code: int, why: str) -> None:
-    assert _is_impossible(ApiError(400, err_code, why), alone=True)
+    assert is_impossible(ApiError(400, err_code, why), alone=True)
 
 
 def test_an_incomplete_batch_may_hide_an_impossible_unit_beside_others() -> None:
     error = ApiError(400, 10176, "batch publish is incomplete and was abandoned")
-    assert _is_impossible(error, alone=False)
-    assert not _is_impossible(error, alone=True)
+    assert is_impossible(error, alone=False)
+    assert not is_impossible(error, alone=True)

@@ -1,11 +1,11 @@
-"""Entries as guarded publications: fresh ones, and the successors of one that is claimed."""
+"""Entries as guarded publications: fresh ones, and the successors of one that is claimed. Pure."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
-from jetpost.queue.storage.commit import Publication
-from jetpost.queue.storage.shard import Shard
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
@@ -13,7 +13,14 @@ TOMBSTONE_TTL_S = 86400
 """How long the end of a bounce is remembered: far longer than a crash keeps its predecessor unacknowledged."""
 
 
-def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
+class Subjects(Protocol):
+    """Where entries lie: the names of one shard."""
+
+    def subject(self, logical: str, /) -> str:
+        """The subject there for an entry's subject or key `mail.…`."""
+
+
+def publication(shard: Subjects, entry: Entry, expected: int) -> Publication:
     """`entry` for its stream, refused unless the latest sequence under its key is `expected` (0: none)."""
     headers, payload = entry.message()
     subject = shard.subject(entry.subject)
@@ -27,23 +34,23 @@ def publication(shard: Shard, entry: Entry, expected: int) -> Publication:
     return Publication(subject, headers, payload)
 
 
-def guarded(shard: Shard, key: str, expected: int) -> dict[str, str]:
+def guarded(shard: Subjects, key: str, expected: int) -> dict[str, str]:
     """The headers of a message that is refused unless the latest sequence under `key` is `expected` (0: none)."""
     return {_EXPECTED: str(expected), _EXPECTED_SUBJECT: shard.subject(key)}
 
 
-def tombstone(shard: Shard, key: str, sequence: int) -> Publication:
+def tombstone(shard: Subjects, key: str, sequence: int) -> Publication:
     """The end of what lies under `key` at `sequence`."""
     headers = {**guarded(shard, key, sequence), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"}
     return Publication(shard.subject(key.replace("*", State.DONE.value, 1)), headers, b"")
 
 
-def fence(shard: Shard, key: str) -> Publication:
+def fence(shard: Subjects, key: str) -> Publication:
     """A tombstone under `key`, refused when anything lies there: once it is stored, no fresh entry can be."""
     return tombstone(shard, key, 0)
 
 
-def succession(shard: Shard, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
+def succession(shard: Subjects, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
     """The successors of the `entry` that lies at `sequence`: one unit that can be stored once and never again.
 
     The successor under the entry's own key carries the guard for all. Where none keeps the key (a bounce becomes a

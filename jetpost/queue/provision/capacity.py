@@ -13,7 +13,8 @@ from jetpost.queue.provision.monitoring import write_error
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.provision.stream import CONTENT_STREAM
 from jetpost.queue.storage.acks import Acks
-from jetpost.queue.storage.commit import DISK_FULL, QUEUE_AWAY, GroupCommit, Unavailable, sample
+from jetpost.queue.storage.answer import DISK_FULL, QUEUE_AWAY, Unavailable
+from jetpost.queue.storage.commit import GroupCommit, sample
 from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

@@ -23,7 +23,21 @@ from nats.nuid import NUID
 from prometheus_client import Counter, Histogram
 
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable, answer_of
-from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.model.publication import Publication
+from jetpost.queue.storage.answer import (
+    BAD_REQUEST,
+    GUARDED,
+    IN_A_MOMENT,
+    NO_ROOM,
+    QUEUE_AWAY,
+    QUEUE_FULL,
+    Answer,
+    Impossible,
+    Refused,
+    Stored,
+    Unavailable,
+    is_impossible,
+)
 from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 
@@ -44,94 +58,16 @@ COMMITS = Counter(
     ["result"],
 )
 
-QUEUE_AWAY = Reply(451, EnhancedStatus(4, 3, 0), ("Queue unavailable, try again later",))
-DISK_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Disk full, try again later",))
-QUEUE_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Queue full, try again later",))
-QUEUE_CANNOT = Reply(554, EnhancedStatus(5, 3, 4), ("This message can never be queued, its envelope is too large",))
-
 _GATHER_S = 0.002
 _MOST_MESSAGES = 1000
 _MOST_OCTETS = 4 * 1024 * 1024
 _MOST_HEADER_OCTETS = 65_000
 """nats-server takes 65 535, in which it counts its own line and those of a batch."""
-_GUARDED = frozenset({ErrorNumber.WRONG_LAST_SEQUENCE, ErrorNumber.DUPLICATE_MESSAGE})
-"""Something lies under the key, or lay there."""
-_IN_A_MOMENT = frozenset(
-    {
-        ErrorNumber.WRONG_LAST_SEQUENCE_CONSTANT,
-        ErrorNumber.TOO_MANY_ATOMIC_BATCHES,
-        ErrorNumber.TOO_MANY_BATCHES,
-    }
-)
-"""The move before this one is still being applied to the cluster, or too many batches are open."""
-_NO_ROOM = frozenset(
-    {
-        ErrorNumber.ACCOUNT_RESOURCES_EXCEEDED,
-        ErrorNumber.INSUFFICIENT_RESOURCES,
-        ErrorNumber.MEMORY_RESOURCES_EXCEEDED,
-        ErrorNumber.STORAGE_RESOURCES_EXCEEDED,
-        ErrorNumber.STORE_FAILED,
-        ErrorNumber.PURGE_FAILED,
-        ErrorNumber.MAX_STREAM_BYTES_EXCEEDED,
-    }
-)
 _SERVER_ERROR = 500
 _SOUND_S = 2.0
 _MARGIN_OCTETS = 1024
 """For the lines of a batch, and the server's own."""
-_BAD_REQUEST = 400
-_NOT_OUR_FAULT = _IN_A_MOMENT | {
-    ErrorNumber.INCOMPLETE_BATCH,
-    ErrorNumber.ATOMIC_PUBLISH_DISABLED,
-    ErrorNumber.MEMBER_CHANGE_IN_FLIGHT,
-}
-"""Refused as bad requests, although the same unit may be stored later: the stream or the cluster is being changed."""
 _nuid = NUID()
-
-
-class Publication(NamedTuple):
-    """One message for the stream."""
-
-    subject: str
-    headers: dict[str, str]
-    payload: bytes
-
-    @property
-    def header_octets(self) -> int:
-        """Octets of the headers on the wire."""
-        return sum(len(name) + 4 + _octets(value) for name, value in self.headers.items())
-
-
-class Stored(NamedTuple):
-    """The unit is on disk."""
-
-
-class Refused(NamedTuple):
-    """A guard failed: the unit, or a later move of its entry, is stored already."""
-
-
-class Unavailable(NamedTuple):
-    """The queue could not take it. The client hears `reply`; the log hears `cause`."""
-
-    reply: Reply
-    cause: str
-    in_doubt: bool = False
-    """Whether it may be stored all the same."""
-
-
-class Impossible(NamedTuple):
-    """The server will never take it: what it is, not when, is the reason."""
-
-    cause: str
-
-
-Answer = Stored | Refused | Unavailable | Impossible
-
-
-def unavailable(error: ApiError | Unreachable) -> Unavailable:
-    """What an error of the server says to who wanted to store something."""
-    full = isinstance(error, ApiError) and error.err_code in _NO_ROOM
-    return Unavailable(QUEUE_FULL if full else QUEUE_AWAY, reason_of(error))
 
 
 class _Unit(NamedTuple):
@@ -253,8 +189,8 @@ class GroupCommit:
                 answer = await self._answer_to(error, generation, deadline, in_doubt=in_doubt, alone=len(units) == 1)
                 if answer is not None:
                     return answer
-                failed = error.code >= _SERVER_ERROR and error.err_code not in _NO_ROOM
-                in_doubt = in_doubt or failed or error.err_code in _GUARDED
+                failed = error.code >= _SERVER_ERROR and error.err_code not in NO_ROOM
+                in_doubt = in_doubt or failed or error.err_code in GUARDED
             except (ValueError, TypeError) as error:  # of a subject or a header that no protocol line can hold
                 COMMITS.labels("impossible").inc()
                 return Impossible(f"{type(error).__name__}: {reason_of(error)}")
@@ -272,24 +208,24 @@ class GroupCommit:
         self, error: ApiError, generation: int, deadline: float, *, in_doubt: bool, alone: bool
     ) -> Refused | Unavailable | Impossible | None:
         """What the refusal of a batch comes to; None: it is to be sent again. `generation`: when it was sent."""
-        if error.err_code in _GUARDED:
+        if error.err_code in GUARDED:
             # A server that cannot write refuses what it has in memory alone: that it still writes is to be seen first.
             doubtful = in_doubt or self.trouble is not None
             if doubtful and not (await self.is_sound() and generation == self._shard.jetstream.generation):
                 return None
             COMMITS.labels("refused").inc()
             return Refused()
-        if error.err_code in _NO_ROOM:
+        if error.err_code in NO_ROOM:
             if not (self._is_lone or self._is_full or asyncio.get_running_loop().time() >= deadline):
                 return None  # it steps down, and another server may have room
             self._is_full = True
             COMMITS.labels("full").inc()
             self.trouble = f"queue full: {reason_of(error)}"
             return Unavailable(QUEUE_FULL, reason_of(error), in_doubt or error.err_code == ErrorNumber.STORE_FAILED)
-        if _is_impossible(error, alone=alone):
+        if is_impossible(error, alone=alone):
             COMMITS.labels("impossible").inc()
             return Impossible(reason_of(error))
-        if error.err_code not in _IN_A_MOMENT:
+        if error.err_code not in IN_A_MOMENT:
             self.trouble = reason_of(error)
         return None
 
@@ -313,7 +249,7 @@ class GroupCommit:
             subject, headers, payload = publications[0]
             answer = answer_of((await jetstream.request(subject, payload, headers, timeout_s=patience_s)).data)
             if answer.get("duplicate"):  # nothing was written: it remembers that it has stored this very publication
-                raise ApiError(_BAD_REQUEST, ErrorNumber.DUPLICATE_MESSAGE, "it is stored already")
+                raise ApiError(BAD_REQUEST, ErrorNumber.DUPLICATE_MESSAGE, "it is stored already")
             return
         batch = _nuid.next().decode()
         for number, (subject, headers, payload) in enumerate(publications[:-1], 1):
@@ -327,17 +263,6 @@ class GroupCommit:
             "Nats-Batch-Commit": "1",
         }
         answer_of((await jetstream.request(subject, payload, stamped, timeout_s=patience_s)).data)
-
-
-def _is_impossible(error: ApiError, *, alone: bool) -> bool:
-    """Whether the server refuses what was sent, not the moment; beside others an incomplete batch may mean that."""
-    if error.err_code == ErrorNumber.INCOMPLETE_BATCH:
-        return not alone
-    return error.code == _BAD_REQUEST and error.err_code not in _NOT_OUR_FAULT
-
-
-def _octets(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _tell(unit: _Unit, answer: Answer) -> None:

@@ -19,7 +19,8 @@ from prometheus_client import Counter, Gauge
 from jetpost.jetstream.errors import Unreachable
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.transition import fence
-from jetpost.queue.storage.commit import Answer, GroupCommit, Refused, Stored, Unavailable
+from jetpost.queue.storage.answer import Answer, Refused, Stored, Unavailable
+from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger

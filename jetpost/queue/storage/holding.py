@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from jetpost.jetstream.errors import Unreachable
+from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import guarded, tombstone
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.queue.storage.commit import GroupCommit, Impossible, Publication, Stored, Unavailable
+from jetpost.queue.storage.answer import Impossible, Stored, Unavailable
+from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.shard import Shard
 from jetpost.telemetry.log import logger
 
