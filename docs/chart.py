@@ -33,7 +33,7 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "nats.bundled.storage.whenDeleted": {"enum": ["Retain", "Delete"]},
     "nats.bundled.storage.whenScaled": {"enum": ["Retain", "Delete"]},
     "nats.bundled.goMemLimit": {"pattern": "^[0-9]+(MiB|GiB)$"},
-    "nats.bundled.lameDuckSeconds": {"minimum": 10},
+    "nats.bundled.lameDuckSeconds": {"minimum": 30},
     "nats.servers": {"items": {"type": "string", "pattern": "^(nats|tls)://"}},
     "nats.monitoring": {"items": {"type": "string", "pattern": "^https?://"}},
     "ingress.users": {"additionalProperties": {"type": "string", "pattern": r"^\$argon2(id|i|d)\$"}},

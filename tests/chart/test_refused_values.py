@@ -50,6 +50,8 @@ def listeners(old: str = "", new: str = "") -> str:
         (("networkPolicy.metricsFrom={}",), "metricsFrom"),
         (("networkPolicy.dnsPorts=[]",), "dnsPorts"),
         (("nats.bundled.replicas=4",), "nats.bundled.replicas"),
+        # nats-server does not start with less.
+        (("nats.bundled.lameDuckSeconds=29",), "lameDuckSeconds"),
         (('ingress.service.type="Loadbalancer"',), "type"),
         (('ingress.service.ports={"mx": 25}',), "no listener mx"),
         (('ingress.service.proxyProtocolFrom=["the load balancer"]',), "proxyProtocolFrom"),
