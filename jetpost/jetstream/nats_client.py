@@ -22,6 +22,7 @@ from nats.protocol import parser
 from jetpost.reason import reason_of
 
 _LONGEST_REASON = 300
+_SPACE = re.compile(r"\s")
 _PLACE_IN_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
@@ -122,6 +123,17 @@ class NatsClient(Client):
         error = NatsError(f"nats: {err_msg}")
         await self._process_op_err(error)
         await self._error_cb(error)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """The same as nats-py's, which looks at each character of each name in Python."""
+        headers: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            name = name.strip()
+            if colon and name.isascii() and not _SPACE.search(name.decode()):
+                headers[name.decode()] = value.strip().decode(errors="replace")
+        return headers
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:
