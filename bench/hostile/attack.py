@@ -1,18 +1,20 @@
 """What an attacker does to ingress: octets it sends again and again on each connection, and whether it reads.
 
 `python -m bench.hostile.attack NAME HOST PORT GROUP SECONDS` attacks from a control group and ends by itself.
-GROUP is the group's `cgroup.procs`.
 """
 
-import argparse
 import asyncio
 import contextlib
+import socket
 import ssl
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
+from bench.hostile.arguments import joined
+
 _BLOCK_BYTES = 64 * 1024
+_BIND_ADDRESS_NO_PORT = 24
+"""IP_BIND_ADDRESS_NO_PORT of Linux, which Python does not name before 3.12."""
 _PAUSE_S = 0.05
 """Before a connection that was ended is made again."""
 
@@ -88,14 +90,30 @@ async def _again_and_again(attack: Attack, host: str, port: int, number: int) ->
     ends = not attack.repeated and not attack.holds
     while True:
         with contextlib.suppress(OSError, EOFError):
-            reader, writer = await asyncio.open_connection(
-                host, port, local_addr=(source, 0), ssl=_unverified() if attack.port is Port.SUBMISSIONS else None
-            )
+            reader, writer = await _connected(source, host, port, tls=attack.port is Port.SUBMISSIONS)
             try:
                 await _one(attack, reader, writer)
             finally:
                 writer.transport.abort()
         await asyncio.sleep(0 if ends else _PAUSE_S)
+
+
+async def _connected(
+    source: str, host: str, port: int, *, tls: bool
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    sock = socket.socket()
+    try:
+        sock.setblocking(False)  # noqa: FBT003 — no keyword there
+        # A port is chosen with the connection: chosen before, all of an address would be used up within seconds.
+        sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return await asyncio.open_connection(
+            sock=sock, ssl=_unverified() if tls else None, server_hostname=host if tls else None
+        )
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _one(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,15 +159,8 @@ async def _for(seconds: float, attack: Attack, host: str, port: int) -> None:
 
 def main() -> None:
     """Attack, and end."""
-    parser = argparse.ArgumentParser(prog="python -m bench.hostile.attack")
-    parser.add_argument("name", choices=[*ATTACKS])
-    parser.add_argument("host")
-    parser.add_argument("port", type=int)
-    parser.add_argument("group", type=Path)
-    parser.add_argument("seconds", type=float)
-    arguments = parser.parse_args()
-    arguments.group.write_text("0")
-    asyncio.run(_for(arguments.seconds, ATTACKS[arguments.name], arguments.host, arguments.port))
+    name, host, port, seconds = joined("bench.hostile.attack", ATTACKS)
+    asyncio.run(_for(seconds, ATTACKS[name], host, port))
 
 
 if __name__ == "__main__":

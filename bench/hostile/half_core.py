@@ -7,6 +7,9 @@ from pathlib import Path
 
 _PERIOD_US = 10_000
 _QUOTA_US = 5_000
+_LEAST_V1 = 2
+_LEAST_V2 = 1
+"""The smallest weight there is."""
 _VERSION_1 = Path("/sys/fs/cgroup/cpu")
 _VERSION_2 = Path("/sys/fs/cgroup")
 
@@ -14,6 +17,8 @@ _VERSION_2 = Path("/sys/fs/cgroup")
 @contextmanager
 def half_core() -> Iterator[Path]:
     """The file into which a process writes `0` to join the group, which lasts as long as the block.
+
+    A stranger's machine takes no processor away from ours: the group has it when nobody else wants it.
 
     SystemExit when the machine lets us make none: unlimited attackers would take the processor from whom they attack.
     """
@@ -24,9 +29,11 @@ def half_core() -> Iterator[Path]:
         if version_1:
             (group / "cpu.cfs_period_us").write_text(f"{_PERIOD_US}")
             (group / "cpu.cfs_quota_us").write_text(f"{_QUOTA_US}")
+            (group / "cpu.shares").write_text(f"{_LEAST_V1}")
         else:
             (_VERSION_2 / "cgroup.subtree_control").write_text("+cpu")
             (group / "cpu.max").write_text(f"{_QUOTA_US} {_PERIOD_US}")
+            (group / "cpu.weight").write_text(f"{_LEAST_V2}")
     except OSError as error:
         raise SystemExit(f"cannot make a control group for the attackers (it takes root): {error}") from None
     try:

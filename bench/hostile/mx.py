@@ -1,10 +1,10 @@
 """MX hosts that keep delivery busy: `python -m bench.hostile.mx NAME HOST PORT GROUP SECONDS`."""
 
-import argparse
 import asyncio
 import contextlib
-from pathlib import Path
 from typing import NamedTuple
+
+from bench.hostile.arguments import joined
 
 _BLOCK_BYTES = 64 * 1024
 
@@ -61,15 +61,8 @@ async def _for(seconds: float, mx: HostileMx, host: str, port: int) -> None:
 
 def main() -> None:
     """Be that host, and end."""
-    parser = argparse.ArgumentParser(prog="python -m bench.hostile.mx")
-    parser.add_argument("name", choices=[*MX_ATTACKS])
-    parser.add_argument("host")
-    parser.add_argument("port", type=int)
-    parser.add_argument("group", type=Path)
-    parser.add_argument("seconds", type=float)
-    arguments = parser.parse_args()
-    arguments.group.write_text("0")
-    asyncio.run(_for(arguments.seconds, MX_ATTACKS[arguments.name], arguments.host, arguments.port))
+    name, host, port, seconds = joined("bench.hostile.mx", MX_ATTACKS)
+    asyncio.run(_for(seconds, MX_ATTACKS[name], host, port))
 
 
 if __name__ == "__main__":
