@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from jetpost.nats_client import NatsClient
+from jetpost.jetstream.nats_client import NatsClient
 
 _PIECES = [b"\r\n", b":", b" ", b"\t", b"\x0b", b"\x1c", b"\x85", b"\xc2\x85", b"a", b"Nats-X", b"\xff", b"\r", b"\n"]
 
