@@ -17,7 +17,7 @@ from tests.fixtures.zone import ServedZone
 
 HEALTHY = 100
 BAD_EACH = 150
-TIGHT = {"delivery.lanes.waiting_per_site": 50}
+TIGHT = {"delivery.lanes.waiting_per_site": 20}
 """Less than comes: most of what the bad sites get is parked."""
 NOISE_S = 0.25
 """What a machine that is busy with other things may add; a site that blocked the others would cost seconds."""
