@@ -114,7 +114,8 @@ class Events:
 
     async def _publish(self, lines: bytes) -> None:
         try:
-            answer_of((await self._jetstream.request(self._subject, lines)).data)
+            # Where there is no room for the stream of events nobody answers, and mail goes on all the same.
+            answer_of((await self._jetstream.request(self._subject, lines, may_be_missing=True)).data)
         except Unreachable:
             await self._provision()  # somebody may have deleted it
             raise

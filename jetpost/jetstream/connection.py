@@ -141,8 +141,13 @@ class JetStream:
         payload: bytes = b"",
         headers: dict[str, str] | None = None,
         timeout_s: float | None = None,
+        *,
+        may_be_missing: bool = False,
     ) -> Msg:
-        """Ask and wait for one answer. Unreachable when none comes within `timeout_s`."""
+        """Ask and wait for one answer. Unreachable when none comes within `timeout_s`.
+
+        `may_be_missing`: who should answer need not exist on any server, so that nobody does says nothing of this one.
+        """
         if not self.connected:
             raise Unreachable(self._reason)
         reply = f"{self._inbox}.{next(self._questions)}"
@@ -161,7 +166,8 @@ class JetStream:
         if message is None:
             raise Unreachable(f"{subject}: the connection broke before the answer")
         if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS and not _is_stored(message):
-            await self._try_another_server()
+            if not may_be_missing:
+                await self._try_another_server()
             raise Unreachable(f"{subject}: nobody answers")
         return message
 
