@@ -1,6 +1,7 @@
-"""The node of a cluster that is on this machine (`make node`): its processes, to be stopped."""
+"""The node of a cluster that is on this machine (`make node`): its processes and volumes, to be harmed."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from tests.fixtures.kubernetes import RELEASE, Namespace
@@ -29,3 +30,35 @@ def _environments() -> list[tuple[int, list[bytes]]]:
         except OSError:  # it has ended
             continue
     return found
+
+
+class Volume:
+    """The volume of a nats-server: a file system in memory whose size can be changed."""
+
+    def __init__(self, namespace: Namespace, pod: str) -> None:
+        (claim,) = namespace.objects("persistentvolumeclaim", f"data-{pod}")
+        (volume,) = namespace.objects("persistentvolume", claim["spec"]["volumeName"])
+        self.claim = str(claim["metadata"]["name"])
+        self.folder = Path(volume["spec"]["hostPath"]["path"])
+        found = os.statvfs(self.folder)
+        self._octets = found.f_blocks * found.f_frsize
+
+    def fill(self) -> None:
+        """Take all room but a few messages'."""
+        found = os.statvfs(self.folder)
+        self._resize((found.f_blocks - found.f_bfree) * found.f_frsize + 256 * 1024)
+
+    def make_room(self) -> None:
+        """Give it back."""
+        self._resize(self._octets)
+
+    def damage(self) -> str:
+        """Overwrite the head of the largest block of all streams; its path in the pod."""
+        block = max(self.folder.glob("jetstream/*/streams/*/msgs/*.blk"), key=lambda it: it.stat().st_size)
+        with block.open("r+b") as file:
+            file.write(b"\xff" * 64)
+        return f"/data/{block.relative_to(self.folder)}"
+
+    def _resize(self, octets: int) -> None:
+        options = f"remount,size={octets // 1024}k"
+        subprocess.run(["mount", "-o", options, self.folder], check=True)  # noqa: S603, S607

@@ -1,6 +1,7 @@
-"""An installation as by GitOps, every message counted: a second rendering, and an update while a nats-server hangs.
+"""Faults under load, every message counted: a server that hangs, a full disk, a damaged file, a second rendering.
 
-It is rendered without a cluster, and applied. Servers are stopped from the node they run on.
+The installation is made as by GitOps: rendered without a cluster, and applied. Its nats-servers have small volumes, and
+are harmed from the node they run on.
 """
 
 import os
@@ -15,6 +16,7 @@ import yaml
 from tests.cluster import node_access
 from tests.cluster.conftest import CLUSTER_DOMAIN, values
 from tests.cluster.mail import Load, Sink
+from tests.cluster.node_access import Volume
 from tests.fixtures.chart import CHART, KUBERNETES
 from tests.fixtures.kubernetes import PATIENCE_S, RELEASE, CommandError, Namespace, until
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.skipif(bool(node_access.missing()), reason=str(node_acc
 
 STATEFUL_SET = f"statefulset/{RELEASE}-nats"
 SERVERS = tuple(f"{RELEASE}-nats-{number}" for number in range(3))
+SMALL = {"size": "1Gi", "storageClass": "small"}
 
 
 class Repository:
@@ -30,6 +33,8 @@ class Repository:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.values: dict[str, Any] = {**values(sink), "secrets": {"create": "job"}}
+        self.values["nats"]["bundled"].update(storage=SMALL)
+        self.values["config"]["events"] = {"max_bytes": "64MB"}
         repository, _, tag = sink.namespace.image.rpartition(":")
         self.values["image"] = {"repository": repository, "tag": tag}
 
@@ -149,3 +154,50 @@ def waiting(namespace: Namespace, pods: list[str], absent: str) -> bool:
     """Whether one of them says that it is asked to stop, and waits."""
     said = [line for pod in pods for line in namespace.kubectl("logs", pod, "-c", "nats", "--tail=-1").splitlines()]
     return any("is asked to stop and waits" in line and f"{absent} is absent" in line for line in said)
+
+
+def test_a_full_disk_is_healed_when_it_has_room(repository: Repository, namespace: Namespace, sink: Sink) -> None:
+    del repository
+    before = lives(namespace)
+    full = SERVERS[1]
+    with sink.under_load("full", seconds=20) as load:
+        volume = Volume(namespace, full)
+        volume.fill()
+        try:
+            until(lambda: "no space left on device" in namespace.kubectl("logs", full, "-c", "nats"), "it is full")
+            goes_on(load)
+            assert lives(namespace) == before, "while there is no room it is left alone"
+        finally:
+            volume.make_room()
+        until(lambda: lives(namespace)[full][1] > before[full][1], "it is restarted by its probe")
+        settled(namespace)
+        counted(load, "the disk of a nats-server is full")
+    uid, restarts = before[full]
+    assert lives(namespace) == {**before, full: (uid, restarts + 1)}
+
+
+def test_a_pod_does_not_start_on_a_damaged_file(repository: Repository, namespace: Namespace, sink: Sink) -> None:
+    del repository
+    damaged = SERVERS[2]
+    with sink.under_load("damage", seconds=20) as load:
+        volume = Volume(namespace, damaged)
+        os.kill(node_access.server(namespace, damaged), signal.SIGSTOP)
+        block = volume.damage()
+        namespace.kubectl("delete", "pod", damaged, "--grace-period=0", "--force")
+        until(lambda: block in refused(namespace, damaged), f"{block} is named")
+        assert "docs/runbooks/nats-server-is-down.md" in refused(namespace, damaged)
+        goes_on(load)
+        # As the runbook has it, while the two others are up.
+        namespace.kubectl("delete", "persistentvolumeclaim", volume.claim, "--wait=false")
+        namespace.kubectl("delete", "pod", damaged)
+        settled(namespace)
+        assert Volume(namespace, damaged).folder != volume.folder
+        counted(load, "a file of a nats-server is damaged")
+
+
+def refused(namespace: Namespace, pod: str) -> str:
+    """Why its init container has ended, as `kubectl describe pod` shows it; empty when it has not."""
+    (found,) = namespace.objects("pod", pod)
+    (status,) = found["status"].get("initContainerStatuses", [{}])
+    ends = [status.get(state, {}).get("terminated") for state in ("state", "lastState")]
+    return "".join(end["message"] for end in ends if end and end["exitCode"] == 78)
