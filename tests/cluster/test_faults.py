@@ -34,7 +34,7 @@ class Repository:
         self.sink = sink
         self.values: dict[str, Any] = {**values(sink), "secrets": {"create": "job"}}
         self.values["nats"]["bundled"].update(storage=SMALL)
-        self.values["config"]["events"] = {"max_bytes": "64MB"}
+        self.values["config"]["events"] = {"max_bytes": 64 * 1024 * 1024}
         repository, _, tag = sink.namespace.image.rpartition(":")
         self.values["image"] = {"repository": repository, "tag": tag}
 
