@@ -158,14 +158,14 @@ def killed_at(step: int, jetstream: JetStream) -> Iterator[None]:
 class Gate:
     """Lets the requests of two processes pass one by one, in an order of somebody's choosing.
 
-    Between the look that finds the content whole and the commit the sweep does nothing: elsewhere the age of a day
-    (`queue.sweep_age_s`) sees to that, and here it is a millisecond.
+    Between a reference and the commit of its entry the sweep marks nothing: elsewhere the age of a day
+    (`queue.sweep_age_s`), which counts from the reference, sees to that, and here it is a millisecond.
     """
 
     def __init__(self, order: list[str]) -> None:
         self._order = order
         self._running = {INGRESS, SWEEP}
-        self._is_committing = False
+        self._has_referred = self._is_held = False
         self._changed = asyncio.Condition()
 
     @contextmanager
@@ -175,9 +175,14 @@ class Gate:
         async def made(subject: str, *rest: Any, **more: Any) -> Msg:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._is_next(who))
+                if ".mark." in subject and self._has_referred:
+                    self._is_held = True
+                    self._changed.notify_all()
+                    await self._changed.wait_for(lambda: INGRESS not in self._running)
+                    self._is_held = False
                 if self._order:
                     self._order.pop(0)
-                self._is_committing = self._is_committing or (who == INGRESS and subject.endswith("INFO.CONTENT"))
+                self._has_referred = self._has_referred or (who == INGRESS and ".ref." in subject)
                 self._changed.notify_all()
             return await request(subject, *rest, **more)
 
@@ -186,14 +191,12 @@ class Gate:
             yield
 
     def _is_next(self, who: str) -> bool:
-        if self._is_committing and who == SWEEP:
-            return False
-        return not self._order or self._order[0] == who or self._order[0] not in self._running
+        waited_for = self._running - {SWEEP} if self._is_held else self._running
+        return not self._order or self._order[0] == who or self._order[0] not in waited_for
 
     async def left(self, who: str) -> None:
         async with self._changed:
             self._running.discard(who)
-            self._is_committing = self._is_committing and who != INGRESS
             self._changed.notify_all()
 
 
