@@ -24,9 +24,9 @@ SMALL, LARGE = 1_000, 150_000
 SETTINGS = {
     "queue.inline_bytes": INLINE_BYTES,
     "queue.ack_wait_s": ACK_WAIT_S,
-    # What the crashes leave in CONTENT is gone soon; longer than a commit takes, and than this machine stands still.
+    # What the crashes leave in CONTENT is gone soon; twice as long as a commit may take (`queue.commit_timeout_s`).
     "queue.sweep_s": 2,
-    "queue.sweep_age_s": 60,
+    "queue.sweep_age_s": 30,
     # Longer than any election: what is this late the servers have forgotten.
     "delivery.retry_late_s": 60,
     "delivery.retry.first_s": 2 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
