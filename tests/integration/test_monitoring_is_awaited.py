@@ -133,9 +133,9 @@ async def test_whatever_monitoring_answers_first_is_awaited(
             opening = asyncio.create_task(
                 Queue.open(jetstream, QueueSettings(store_protected=True), reasons.append), name=fault
             )
-            await eventually(reasons.copy, f"{fault}: a reason is told")
-            assert said in reasons[0], fault
-            assert f"cannot ask {door.url}" in reasons[0], fault
+            # On a busy machine an answer may first come too late to be judged.
+            await eventually(lambda: any(said in reason for reason in reasons), f"{fault}: {said}")  # noqa: B023
+            assert all(f"cannot ask {door.url}" in reason for reason in reasons), fault
             assert not opening.done(), fault
             door.answer = None
             await (await opening).close()
