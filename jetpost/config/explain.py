@@ -63,6 +63,8 @@ def _allowed(error: ErrorDetails, path: Path) -> str:
             return "must be a mapping"
         case "literal_error" | "enum":
             return f"must be {context['expected']}"
+        case "too_short":
+            return f"must have at least {context['min_length']}"
         case kind if kind in _NUMBERS:
             unit = unit_of(_field(path))
             number = f"must be a {'whole ' if kind.startswith('int') else ''}number"

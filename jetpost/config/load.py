@@ -125,9 +125,12 @@ def check(text: str, environ: Mapping[str, str], model: type[Configuration], *, 
     try:
         checked = model.model_validate(data)
     except ValidationError as error:
-        for mistake in error.errors(include_url=False):
-            path = path_of(mistake, data)
-            problems.append(told(path, explain(mistake, path, model, data)))
+        mistakes = [(path_of(mistake, data), mistake) for mistake in error.errors(include_url=False)]
+        # A list is too short for pydantic when what is in it is wrong: that is no mistake of its own.
+        inner = {path[:depth] for path, _ in mistakes for depth in range(len(path))}
+        for path, mistake in mistakes:
+            if mistake["type"] != "too_short" or path not in inner:
+                problems.append(told(path, explain(mistake, path, model, data)))
     except OSError as error:  # from a validator that opens the file it is told of
         problems.append((0, f"cannot use {error.filename}: {error.strerror}"))
     if problems:

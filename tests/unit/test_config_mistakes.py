@@ -46,6 +46,7 @@ class Ingress(Section):
     drain_s: Annotated[float, Field(gt=0, le=600)] = 30
     backends: list[Backend] = []
     listeners: dict[str, Listener] = {}
+    ports: Annotated[tuple[Listener, ...], Field(min_length=1)] = (Listener(),)
     password: SecretStr = SecretStr("")
 
 
@@ -64,7 +65,7 @@ def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
         (
             "ingress:\n  mesage_bytes: 1",
             "jetpost.yaml:2: ingress.mesage_bytes: unknown key, did you mean `message_bytes`?; allowed here: "
-            "message_bytes, drain_s, backends, listeners, password",
+            "message_bytes, drain_s, backends, listeners, ports, password",
         ),
         ("ingres: {}", "jetpost.yaml:1: ingres: unknown key, did you mean `ingress`?; allowed here: hostname, ingress"),
         (
@@ -77,6 +78,11 @@ def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
             "jetpost.yaml:1: ingress.drain_s: must be a number of seconds, or text such as `5m`, got `5M`",
         ),
         ("ingress: {drain_s: 11m}", "jetpost.yaml:1: ingress.drain_s: must be at most 600, got `660`"),
+        ("ingress: {ports: []}", "jetpost.yaml:1: ingress.ports: must have at least 1"),
+        (
+            "ingress:\n  ports:\n  - port: 70000\n",
+            "jetpost.yaml:3: ingress.ports.0.port: must be at most 65535, got `70000`",
+        ),
         ("ingress: {drain_s: 601}", "jetpost.yaml:1: ingress.drain_s: must be at most 600, got `601`"),
         ("ingress: {drain_s: 0}", "jetpost.yaml:1: ingress.drain_s: must be more than 0, got `0`"),
         ("ingress: {drain_s: .nan}", "jetpost.yaml:1: ingress.drain_s: must be a finite number, got `nan`"),
