@@ -16,6 +16,7 @@ from jetpost.config.section import ReadableFile, Section
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.users import is_right, read_users
+from jetpost.watched import Stamp, stamp
 
 # A user who is unknown takes as long as one whose password is wrong: names cannot be found by the clock.
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$SmV0cG9zdCBub2JvZHk$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -52,7 +53,7 @@ class UsersFile:
     def __init__(self, settings: UsersFileSettings) -> None:
         self._settings = settings
         self._slots = Slots(settings.at_once)
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
         self._users: dict[str, str] = {}
         self._remembered = Remembered(settings.cache_s)
 
@@ -71,14 +72,13 @@ class UsersFile:
         return credentials.user
 
     def _refresh(self, file: Path) -> None:
+        now = stamp(file)
+        if now is not None and now == self._stamp:
+            return
         try:
-            found = file.stat()
-            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if stamp == self._stamp:
-                return
-            self._users, self._stamp = read_users(file), stamp
+            self._users, self._stamp = read_users(file), now
         except (OSError, ValueError) as error:
-            log.warning("users file not read, the users of before still count", error=reason_of(error))
+            log.warning("cannot read the users file, keeping the previous users", error=reason_of(error))
             return
         self._remembered = Remembered(self._settings.cache_s)
 

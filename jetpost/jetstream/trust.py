@@ -12,9 +12,10 @@ from typing import Any, Self
 
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
+from jetpost.watched import Stamp, stamp
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
-_Stamps = tuple[tuple[int, int, int] | None, ...]
+_Stamps = tuple[Stamp | None, ...]
 
 log = logger(__name__)
 
@@ -71,18 +72,10 @@ class FollowingContext(ssl.SSLContext):
         return context
 
     def _stamps(self) -> _Stamps:
-        return tuple(None if file is None else _stamp(file) for file in self._files)
+        return tuple(None if file is None else stamp(file) for file in self._files)
 
 
 @functools.cache
 def following(ca: Path | None, certificate: Path | None, key: Path | None) -> FollowingContext:
     """The context of these files: one in a process, so that all of it trusts what it started with."""
     return FollowingContext(ca, certificate, key)
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

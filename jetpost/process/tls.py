@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from jetpost.config.section import ReadableFile, Section
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
+from jetpost.watched import Stamp, stamp
 
 EXPIRES = Gauge(
     "jetpost_tls_certificate_expires_timestamp_seconds",
@@ -77,8 +78,8 @@ class Reloading:
         log.info("certificate renewed", file=str(self._settings.certificate))
         return True
 
-    def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return _stamp(self._settings.certificate), _stamp(self._settings.key)
+    def _state(self) -> tuple[Stamp | None, ...]:
+        return stamp(self._settings.certificate), stamp(self._settings.key)
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -92,14 +93,6 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _no_passphrase() -> NoReturn:
     raise ssl.SSLError("the key has a passphrase; nobody is there to type it")
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _tell_expiry(certificate: Path) -> None:
