@@ -8,7 +8,7 @@ from bouncer.report.dsn import Reporter, build, header_block
 from jetpost.mail.address import a_labels, domain_of
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.model.entry import Entry, site_of
+from jetpost.queue.model.entry import Entry, token_of
 from jetpost.queue.queue import Queue
 
 _HEADER_MOST = 256 * 1024
@@ -34,7 +34,7 @@ async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, h
     )
     return Entry.fresh(
         queue_id=entry.report_id(),
-        site=site_of(a_labels(domain_of(report.to)) or domain_of(report.to)),
+        domain_token=token_of(a_labels(domain_of(report.to)) or domain_of(report.to)),
         envelope=envelope,
         content=Inline(octets),
         trace="",

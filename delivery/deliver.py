@@ -10,7 +10,7 @@ from delivery.record import record
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.settle import settle
-from delivery.shaping.adapt import Domain, Missed, Observation, Reached
+from delivery.shaping.adapt import DomainHealth, Missed, Observation, Reached
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
@@ -28,7 +28,7 @@ _NO_ANSWER = EnhancedStatus(4, 4, 1)
 log = logger(__name__)
 
 
-async def deliver(claim: Claim, domain: Domain, context: DeliveryContext) -> Observation | None:
+async def deliver(claim: Claim, health: DomainHealth, context: DeliveryContext) -> Observation | None:
     """Try one claimed entry once and write down what came of it. Returns what that says about the domain."""
     entry = claim.entry
     if not await context.queue.is_open(claim):
@@ -37,8 +37,8 @@ async def deliver(claim: Claim, domain: Domain, context: DeliveryContext) -> Obs
         await _quarantine(claim, context)
     elif claim.is_shared:
         await context.queue.store_again(claim)
-    elif domain.is_suspended(context.monotonic()):
-        why = f"not tried: no host of {entry.domain} answers ({domain.why})"
+    elif health.is_suspended(context.monotonic()):
+        why = f"not tried: no host of {entry.domain} answers ({health.why})"
         await _record(claim, Deferred(_NO_ANSWER, why), context)
     else:
         return await _attempt(claim, context)
@@ -55,7 +55,7 @@ async def _attempt(claim: Claim, context: DeliveryContext) -> Observation | None
         return None
     made = await attempt(entry, route, lambda: context.queue.content.chunks(entry.content), context.pool, settings)
     await conclude(claim, made.outcomes, _follow(entry, made.outcomes, context), context)
-    if not made.site_down:
+    if not made.unreachable:
         return Reached()
     if made.starved:
         return None

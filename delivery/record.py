@@ -5,7 +5,7 @@ from datetime import datetime
 
 from prometheus_client import Counter, Histogram
 
-from delivery import sites
+from delivery import domains
 from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
@@ -45,7 +45,7 @@ def _record(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime,
         events.tell(attempted(entry, recipient, outcome, now))
     with BestEffort("metric", queue_id):
         RECIPIENTS.labels(kind).inc()
-        sites.count(entry.site, kind)
+        domains.count(entry.domain_token, kind)
         if isinstance(outcome, Delivered):
             # The exemplar leads from a slow bucket to the message that was slow.
             SECONDS.observe(max((now - entry.arrived).total_seconds(), 0), {"queue_id": queue_id})

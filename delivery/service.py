@@ -1,4 +1,4 @@
-"""The delivery service: consume, one lane a site, deliver."""
+"""The delivery service: consume, one lane a domain, deliver."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from delivery.connect.pool import Pool
 from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lane import Lanes
-from delivery.shaping.adapt import Domain, Observation
+from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import affordable
 from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
@@ -71,8 +71,8 @@ def _within_files(config: Delivery, files: int) -> Delivery:
 async def _deliver_until_stopped(context: DeliveryContext, life: Life) -> None:
     config = context.config
 
-    async def work(claim: Claim, domain: Domain) -> Observation | None:
-        return await deliver(claim, domain, context)
+    async def work(claim: Claim, health: DomainHealth) -> Observation | None:
+        return await deliver(claim, health, context)
 
     consumer = context.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from jetpost.config.explain import RENAMED
 from jetpost.config.load import configuration_model
 from jetpost.config.units import unit_of
 
@@ -104,6 +105,9 @@ def schema() -> str:
     for section in OWN:
         del configuration["properties"][section]
     definitions = {name: _with_units(model) for name, model in configuration.pop("$defs").items()}
+    for old, new in RENAMED.items():
+        if old.partition(".")[0] not in OWN:
+            _refuse_renamed(old.split("."), new, configuration, definitions)
     root = _schema_of("", {}, "", {value.path: value for value in values()})
     root["properties"]["config"] = configuration
     # Values that Helm itself passes along.
@@ -124,6 +128,15 @@ def _with_units(model: dict[str, Any]) -> dict[str, Any]:
         bounds = {key: value.pop(key) for key in list(value) if key not in {"default", "description", "title"}}
         value["anyOf"] = [bounds, {"type": "string", "pattern": unit.pattern}]
     return model
+
+
+def _refuse_renamed(path: list[str], new: str, configuration: dict[str, Any], models: dict[str, Any]) -> None:
+    """Let helm's message about a renamed key have the new name: the one value that the schema takes says it."""
+    model = configuration
+    for element in path[:-1]:
+        inner = model["items"] if element == "*" else model["properties"][element]
+        model = models[inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
+    model["properties"][path[-1]] = {"enum": [f"renamed to config.{new}"]}
 
 
 def _schema_of(path: str, default: Any, about: str, known: dict[str, Value]) -> dict[str, Any]:

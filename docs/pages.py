@@ -32,7 +32,7 @@ _TO_COME = "nobody yet: for an operator's command to come"
 _CONTESTED = "delivery: everybody has the message, and another process may have the entry as well"
 WHO: dict[tuple[State, State], str] = {
     (State.READY, State.READY): "delivery, before an attempt: another process may have the entry as well",
-    (State.READY, State.PARKED): "delivery: the site's lane is full; or it was handed back often, to be counted anew",
+    (State.READY, State.PARKED): "delivery: the domain's lane is full; or it was handed back often, to be counted anew",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
@@ -63,7 +63,7 @@ WHO: dict[tuple[State, State], str] = {
 def states() -> str:
     """The states with their subjects, and every legal move with who makes it."""
     about = _attribute_docs(State)
-    subjects = [(f"`mail.{state.value}.<site>.<queue-id>`", about[state.name]) for state in State]
+    subjects = [(f"`mail.{state.value}.<domain>.<queue-id>`", about[state.name]) for state in State]
     moves = [
         (f"`{state.value}`", f"`{following.value}`", WHO[state, following])
         for state in State
@@ -120,11 +120,11 @@ def subjects() -> str:
     rows = [
         (
             "`MAIL`, `MAIL-<k>`",
-            "`mail.<state>.<site>.<queue-id>`, `mail-<k>.…`",
+            "`mail.<state>.<domain>.<queue-id>`, `mail-<k>.…`",
             f"An entry; its state is one of {shown}",
         ),
         (f"`{CONTENT_STREAM}`", "`content.<content-id>.chunk.<n>`", f"Large content, {CHUNK_BYTES // 1024} KiB each"),
-        (f"`{CONTENT_STREAM}`", "`content.<content-id>.ref.<site>-<queue-id>`", "An entry that needs this content"),
+        (f"`{CONTENT_STREAM}`", "`content.<content-id>.ref.<domain>-<queue-id>`", "An entry that needs this content"),
         (f"`{EVENTS_STREAM}`", "`events.<service>`", "Events of a service, JSON lines"),
     ]
     headers = [
@@ -139,9 +139,9 @@ def subjects() -> str:
         ("`Nats-Msg-Id`", "of fresh entries: their subject"),
     ]
     intro = """\
-`<site>` is the recipient domain as one token: lower case, dots as `_`, other characters than letters, digits and `-` as
-`=` and their number in hexadecimal. Durable consumers of a `MAIL` stream: `ready` and `bounce`, shared by all
-processes, and `parked-<site>` while a site is congested. What the states mean and who moves them:
+`<domain>` is the recipient domain as one token: lower case, dots as `_`, other characters than letters, digits and
+`-` as `=` and their number in hexadecimal. Durable consumers of a `MAIL` stream: `ready` and `bounce`, shared by all
+processes, and `parked-<domain>` while a domain is congested. What the states mean and who moves them:
 [states.md](../states.md)."""
     head = _head("the constants of `jetpost/queue/` and `jetpost/events/`", "Streams, subjects and headers", intro)
     return head + _table(("stream", "subject", "is"), *rows) + "\n" + _table(("header of an entry", "says"), *headers)

@@ -13,7 +13,7 @@ from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse, Terms
 from ingress.session.body import Facts
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
-from ingress.split import by_site, inline_share
+from ingress.split import by_domain, inline_share
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
@@ -118,13 +118,13 @@ async def _entries(offer: Offer, content: Content, desk: Desk) -> tuple[Entry, .
     trace = _trace(offer, envelope, now, desk.hostname)
     lifetime = timedelta(seconds=desk.queue.settings.lifetime_s)
     entries: list[Entry] = []
-    for site, part in by_site(envelope).items():
+    for domain_token, part in by_domain(envelope).items():
         if len(entries) % _ENTRIES_OF_A_TURN == _ENTRIES_OF_A_TURN - 1:
             await asyncio.sleep(0)
         entries.append(
             Entry.fresh(
                 queue_id=offer.queue_id,
-                site=site,
+                domain_token=domain_token,
                 envelope=part,
                 content=content,
                 trace=trace,

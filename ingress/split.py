@@ -1,4 +1,4 @@
-"""One envelope into one for each destination: an entry is one message for one site."""
+"""One envelope into one for each destination: an entry is one message for one domain."""
 
 from collections.abc import Iterable
 
@@ -6,20 +6,20 @@ from msgspec.structs import replace
 
 from jetpost.mail.address import domain_of
 from jetpost.mail.envelope import Envelope, Recipient
-from jetpost.queue.model.entry import Site, site_of
+from jetpost.queue.model.entry import DomainToken, token_of
 
 LEAST_INLINE_BYTES = 4096
 """So little travels with every entry: keeping it apart would cost as much."""
 
 
-def by_site(envelope: Envelope) -> dict[Site, Envelope]:
-    """The envelope's parts by site, in the order in which the sites were first named."""
-    recipients: dict[Site, list[Recipient]] = {}
+def by_domain(envelope: Envelope) -> dict[DomainToken, Envelope]:
+    """The envelope's parts by domain, in the order in which the domains were first named."""
+    recipients: dict[DomainToken, list[Recipient]] = {}
     for recipient in envelope.recipients:
-        recipients.setdefault(site_of(domain_of(recipient.address)), []).append(recipient)
+        recipients.setdefault(token_of(domain_of(recipient.address)), []).append(recipient)
     if len(recipients) == 1:
         return dict.fromkeys(recipients, envelope)
-    return {site: replace(envelope, recipients=tuple(theirs)) for site, theirs in recipients.items()}
+    return {token: replace(envelope, recipients=tuple(theirs)) for token, theirs in recipients.items()}
 
 
 def inline_share(domains: Iterable[str], inline_bytes: int) -> int:

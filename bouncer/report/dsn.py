@@ -38,7 +38,7 @@ def build(entry: Entry, report: Report, returned: bytes, *, whole: bool, reporte
 
     `returned` is the original message when `whole`, else its header block; both with our trace above.
     """
-    boundary = hashlib.blake2s(f"{entry.site}.{entry.queue_id}".encode(), digest_size=12).hexdigest()
+    boundary = hashlib.blake2s(f"{entry.domain_token}.{entry.queue_id}".encode(), digest_size=12).hexdigest()
     international = not all(failure.recipient.address.isascii() for failure in report.failures)
     parts = (
         _text(entry, report, reporter),

@@ -50,10 +50,10 @@ class Attempt:
     """The last host that answered."""
     tls: str = ""
     """TLS version and cipher of the connection to it."""
-    site_down: bool = True
-    """Whether no host of the site could be used at all."""
+    unreachable: bool = True
+    """Whether no host of the domain could be used at all."""
     starved: bool = False
-    """Whether there was no file descriptor for a connection: what was not tried says nothing about the site."""
+    """Whether there was no file descriptor for a connection: what was not tried says nothing about the domain."""
     left: list[Recipient] = field(default_factory=list)
     """Recipients that still need a host."""
     last: dict[Recipient, Deferred] = field(default_factory=dict)
@@ -95,7 +95,7 @@ async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool, settin
         made.last |= {recipient: _FAILED for recipient in made.left if recipient not in made.last}
     for recipient in made.left:
         made.outcomes[recipient] = made.last.get(recipient, _NO_HOST if made.has_time else _NO_TIME)
-    ATTEMPTS.labels("no" if made.site_down else "yes").inc()
+    ATTEMPTS.labels("no" if made.unreachable else "yes").inc()
     SECONDS.observe(time.perf_counter() - begun)
     return made
 
@@ -138,7 +138,7 @@ async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Resu
     made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
     if result.lost_in_group:
         pool.distrust(endpoint)
-    made.host, made.tls, made.site_down = endpoint.host, connection.tls, made.site_down and not result.heard
+    made.host, made.tls, made.unreachable = endpoint.host, connection.tls, made.unreachable and not result.heard
     pool.keep(connection, endpoint)
     return result
 

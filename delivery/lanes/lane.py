@@ -1,4 +1,4 @@
-"""Lanes: one a site, so that a dead or slow destination costs the others nothing.
+"""Lanes: one a domain, so that a dead or slow destination costs the others nothing.
 
 A lane holds a bounded number of claims and works on a bounded number of them at a time. What comes beyond that is
 parked in the queue, and taken back in order through a consumer of the lane's own.
@@ -11,51 +11,52 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import Counter, Gauge
 
-from delivery.shaping.adapt import Domain, Observation, adapt
+from delivery.domains import label_of
+from delivery.shaping.adapt import DomainHealth, Observation, adapt
 from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_weary
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer, Memory
-from jetpost.queue.model.entry import Entry, Site
+from jetpost.queue.model.entry import DomainToken, Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
 from jetpost.tasks import end, finish
 from jetpost.telemetry.log import logger
 
-LANES = Gauge("jetpost_delivery_lanes", "Sites that have entries in this process.")
-WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their site.")
+LANES = Gauge("jetpost_delivery_lanes", "Domains that have entries in this process.")
+WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their domain.")
 ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
-PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their site was congested.")
+PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their domain was congested.")
 HANDED_BACK = Counter("jetpost_delivery_handed_back_total", "Entries given back to the queue at shutdown.")
-SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a site was left alone because no host answered.")
+SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a domain was left alone because no host answered.")
 
 _RENEW_S = 5.0
 
 log = logger(__name__)
 
-Deliver = Callable[[Claim, Domain], Awaitable[Observation | None]]
+Deliver = Callable[[Claim, DomainHealth], Awaitable[Observation | None]]
 """Attempts a claim and settles it; returns what that says about the domain, or None: nothing."""
 
 
 class Lane:
-    """The claims of one site in this process."""
+    """The claims of one domain in this process."""
 
-    def __init__(self, site: Site, settings: LaneSettings) -> None:
-        self.site = site
+    def __init__(self, domain_token: DomainToken, settings: LaneSettings) -> None:
+        self.domain_token = domain_token
         self.waiting: deque[Claim] = deque()
         self.active: dict[Claim, asyncio.Task[None]] = {}
-        self.domain = Domain.unknown(settings)
+        self.health = DomainHealth.unknown(settings)
         self.parked: Consumer | None = None
         """The consumer that takes parked entries back, while there are any."""
 
     @property
     def has_room(self) -> bool:
-        """Whether the site may have one more attempt now."""
-        return len(self.active) < self.domain.allowed
+        """Whether the domain may have one more attempt now."""
+        return len(self.active) < self.health.allowed
 
     def forgettable(self, now: float) -> bool:
         """Whether nothing is lost when the lane is forgotten: no entries, and no trouble to remember."""
         empty = not self.waiting and not self.active and self.parked is None
-        return empty and (self.domain.failures == 0 or self.domain.suspended_until < now)
+        return empty and (self.health.failures == 0 or self.health.suspended_until < now)
 
 
 class Lanes:
@@ -66,12 +67,12 @@ class Lanes:
         self._settings = settings
         self._deliver = deliver
         self._tasks = tasks
-        self._lanes: dict[Site, Lane] = {}
+        self._lanes: dict[DomainToken, Lane] = {}
         self._parked_memory = Memory(settings.parked_bytes)
         self._held = 0
         self._active = 0
-        self._next_in_turn: dict[Site, Lane] = {}
-        """Lanes with entries that wait for a connection of the process and not for their site, longest first."""
+        self._next_in_turn: dict[DomainToken, Lane] = {}
+        """Lanes with entries that wait for a connection of the process and not for their domain, longest first."""
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
@@ -84,15 +85,15 @@ class Lanes:
         return list(self._lanes.values())
 
     async def offer(self, claim: Claim) -> None:
-        """Take a claim into its site's lane, or park it. Never raises but for cancellation."""
+        """Take a claim into its domain's lane, or park it. Never raises but for cancellation."""
         try:
             self._offer(claim)
         except Exception as error:
             await self._give_up(claim, error)
 
     def _offer(self, claim: Claim) -> None:
-        lane = self._lane(claim.entry.site)
-        load = Load(len(lane.active), len(lane.waiting), lane.domain.allowed, self._held)
+        lane = self._lane(claim.entry.domain_token)
+        load = Load(len(lane.active), len(lane.waiting), lane.health.allowed, self._held)
         if claim.entry.state is State.READY and admit(load, self._settings) is Admission.PARK:
             task = self._tasks.create_task(self._park(claim, lane))
             self._parking.add(task)
@@ -100,15 +101,15 @@ class Lanes:
             return
         self._accept(claim, lane)
 
-    def drain_parked(self, site: Site) -> None:
-        """Begin to take back the parked entries of `site`, unless that is being done."""
-        lane = self._lane(site)
+    def drain_parked(self, domain_token: DomainToken) -> None:
+        """Begin to take back the parked entries of a domain, unless that is being done."""
+        lane = self._lane(domain_token)
         if lane.parked is not None or self._draining:
             return
         lane.parked = self._queue.consumer(
             State.PARKED,
-            site=site,
-            max_claims=max(self._settings.connections_per_site * 2, 10),
+            domain_token=domain_token,
+            max_claims=max(self._settings.connections_per_domain * 2, 10),
             max_bytes=self._parked_memory,
         )
         task = self._tasks.create_task(self._drain(lane, lane.parked))
@@ -128,7 +129,7 @@ class Lanes:
 
     def remove(self, claim: Claim) -> bool:
         """Take a waiting claim out of its lane; False when it is not waiting."""
-        lane = self._lanes.get(claim.entry.site)
+        lane = self._lanes.get(claim.entry.domain_token)
         if lane is None or claim not in lane.waiting:
             return False
         lane.waiting.remove(claim)
@@ -141,10 +142,10 @@ class Lanes:
         for lane in self.lanes:
             self._forget(lane)
 
-    def _lane(self, site: Site) -> Lane:
-        lane = self._lanes.get(site)
+    def _lane(self, domain_token: DomainToken) -> Lane:
+        lane = self._lanes.get(domain_token)
         if lane is None:
-            lane = self._lanes[site] = Lane(site, self._settings)
+            lane = self._lanes[domain_token] = Lane(domain_token, self._settings)
             LANES.inc()
         return lane
 
@@ -156,7 +157,7 @@ class Lanes:
         lane.waiting.append(claim)
         WAITING.inc()
         if lane.has_room:
-            self._next_in_turn.setdefault(lane.site, lane)
+            self._next_in_turn.setdefault(lane.domain_token, lane)
 
     def _begin(self, claim: Claim, lane: Lane) -> None:
         self._took(claim, lane, self._tasks.create_task(self._work(claim, lane)))
@@ -172,7 +173,7 @@ class Lanes:
         while following is not None:
             claim = following
             try:
-                self._learn(lane, await self._deliver(claim, lane.domain))
+                self._learn(lane, await self._deliver(claim, lane.health))
             except asyncio.CancelledError:
                 await self._hand_back(claim)
                 self._end(claim, lane)
@@ -185,18 +186,18 @@ class Lanes:
         """Apply what an attempt says to what the lane knows by now: others may have ended since it began."""
         if observed is None:
             return
-        was, lane.domain = lane.domain, adapt(lane.domain, observed, time.monotonic(), self._settings)
-        if lane.domain.suspended_until > was.suspended_until:
+        was, lane.health = lane.health, adapt(lane.health, observed, time.monotonic(), self._settings)
+        if lane.health.suspended_until > was.suspended_until:
             SUSPENDED.inc()
-            log.warning("site suspended", site=lane.site, why=lane.domain.why)
+            log.warning("domain suspended", domain=label_of(lane.domain_token), why=lane.health.why)
 
     def _next(self, claim: Claim, lane: Lane) -> Claim | None:
-        """An attempt has ended: begin what may begin now, in this task when it is for the same site."""
+        """An attempt has ended: begin what may begin now, in this task when it is for the same domain."""
         task = lane.active[claim]
         self._end(claim, lane)
         self._held -= 1
         if lane.waiting and lane.has_room:
-            self._next_in_turn.setdefault(lane.site, lane)
+            self._next_in_turn.setdefault(lane.domain_token, lane)
         following: Claim | None = None
         for turn, waiting in self._turns():
             if turn is lane and following is None:
@@ -215,7 +216,7 @@ class Lanes:
                 WAITING.dec()
                 yield lane, lane.waiting.popleft()
             if lane.waiting and lane.has_room:
-                self._next_in_turn[lane.site] = lane
+                self._next_in_turn[lane.domain_token] = lane
 
     def _end(self, claim: Claim, lane: Lane) -> None:
         del lane.active[claim]
@@ -223,9 +224,9 @@ class Lanes:
         ACTIVE.dec()
 
     def _forget(self, lane: Lane) -> None:
-        if lane.forgettable(time.monotonic()) and self._lanes.get(lane.site) is lane:
-            del self._lanes[lane.site]
-            self._next_in_turn.pop(lane.site, None)
+        if lane.forgettable(time.monotonic()) and self._lanes.get(lane.domain_token) is lane:
+            del self._lanes[lane.domain_token]
+            self._next_in_turn.pop(lane.domain_token, None)
             LANES.dec()
 
     async def _park(self, claim: Claim, lane: Lane) -> None:
@@ -238,7 +239,7 @@ class Lanes:
             await self._give_up(claim, error)
             return
         PARKED.inc()
-        self.drain_parked(lane.site)
+        self.drain_parked(lane.domain_token)
 
     async def _drain(self, lane: Lane, consumer: Consumer) -> None:
         """Bring the lane's parked entries back in order until none is left."""

@@ -26,7 +26,7 @@ Observation = Reached | Missed
 """What an attempt says about a domain. An attempt that never got as far as a host says nothing."""
 
 
-class Domain(NamedTuple):
+class DomainHealth(NamedTuple):
     """What a process knows of a domain's hosts."""
 
     allowed: int
@@ -41,16 +41,16 @@ class Domain(NamedTuple):
     """What the last attempt that reached no host said."""
 
     @classmethod
-    def unknown(cls, settings: LaneSettings) -> "Domain":
+    def unknown(cls, settings: LaneSettings) -> "DomainHealth":
         """A domain we know nothing of."""
-        return cls(min(settings.first_connections, settings.connections_per_site))
+        return cls(min(settings.first_connections, settings.connections_per_domain))
 
     def is_suspended(self, now: float) -> bool:
         """Whether entries are to be deferred without an attempt."""
         return now < self.suspended_until
 
 
-def adapt(domain: Domain, observed: Observation, now: float, settings: LaneSettings) -> Domain:
+def adapt(health: DomainHealth, observed: Observation, now: float, settings: LaneSettings) -> DomainHealth:
     """The state after an observation.
 
     A host that answers allows one more attempt at a time, up to the limit, and ends a suspension. Without an answer
@@ -59,13 +59,13 @@ def adapt(domain: Domain, observed: Observation, now: float, settings: LaneSetti
     """
     match observed:
         case Reached():
-            return Domain(min(domain.allowed + 1, settings.connections_per_site))
+            return DomainHealth(min(health.allowed + 1, settings.connections_per_domain))
         case Missed(began, why):
-            if began < domain.suspended_at:
-                return domain
-            failures = domain.failures + 1
+            if began < health.suspended_at:
+                return health
+            failures = health.failures + 1
             if failures < settings.failures_to_suspend:
-                return domain._replace(allowed=max(domain.allowed - 1, 1), failures=failures, why=why)
-            return Domain(1, failures, now, now + settings.suspend_s, why)
+                return health._replace(allowed=max(health.allowed - 1, 1), failures=failures, why=why)
+            return DomainHealth(1, failures, now, now + settings.suspend_s, why)
         case unknown:
             assert_never(unknown)

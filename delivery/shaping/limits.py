@@ -9,30 +9,30 @@ from jetpost.config.section import Section
 
 
 class LaneSettings(Section):
-    """What one delivery process keeps in hand, in all and for each site."""
+    """What one delivery process keeps in hand, in all and for each domain."""
 
-    connections_per_site: Annotated[int, Field(ge=1)] = 20
-    """Attempts at the same time for one site, once it has shown that it takes mail."""
+    connections_per_domain: Annotated[int, Field(ge=1)] = 20
+    """Attempts at the same time for one domain, once it has shown that it takes mail."""
     first_connections: Annotated[int, Field(ge=1)] = 5
-    """Attempts at the same time for a site that has not taken a message yet; each success allows one more."""
+    """Attempts at the same time for a domain that has not taken a message yet; each success allows one more."""
     connections: Annotated[int, Field(ge=1)] = 1000
     """Attempts at the same time in all, each with a connection at most; idle connections count as well and make way for
     attempts. Where the process may not open so many files (`ulimit -Hn`), fewer. What has to wait for its turn waits in
-    memory: each site in turn gets the next free one."""
-    waiting_per_site: Annotated[int, Field(ge=0)] = 1000
-    """Entries that may wait in memory for one site; what is beyond is parked in the queue."""
+    memory: each domain in turn gets the next free one."""
+    waiting_per_domain: Annotated[int, Field(ge=0)] = 1000
+    """Entries that may wait in memory for one domain; what is beyond is parked in the queue."""
     claims: Annotated[int, Field(ge=1)] = 10_000
-    """Entries in memory in all. From half of it on, nothing waits in memory for a busy site."""
+    """Entries in memory in all. From half of it on, nothing waits in memory for a busy domain."""
     claimed_bytes: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
     """Octets of entries in memory in all; a quarter of it is for entries that were parked."""
     failures_to_suspend: Annotated[int, Field(ge=1)] = 5
-    """Attempts in a row that reach no host of a site before it is left alone for `suspend_s`."""
+    """Attempts in a row that reach no host of a domain before it is left alone for `suspend_s`."""
     suspend_s: Annotated[float, Field(ge=0)] = 60
-    """How long an unreachable site's entries are deferred without an attempt."""
+    """How long an unreachable domain's entries are deferred without an attempt."""
 
     @property
     def parked_bytes(self) -> int:
-        """What parked entries that were taken back may have of `claimed_bytes`, of all sites together."""
+        """What parked entries that were taken back may have of `claimed_bytes`, of all domains together."""
         return self.claimed_bytes // 4
 
     @property
@@ -60,28 +60,28 @@ class Load(NamedTuple):
     """What a lane, and the process, have in hand."""
 
     active: int
-    """Attempts under way for the site."""
+    """Attempts under way for the domain."""
     waiting: int
-    """Entries waiting in memory for the site."""
+    """Entries waiting in memory for the domain."""
     allowed: int
-    """Attempts the site may have at a time now."""
+    """Attempts the domain may have at a time now."""
     claims: int
     """Entries in memory in all."""
 
 
 class Admission(StrEnum):
-    """What happens to the next entry of a site."""
+    """What happens to the next entry of a domain."""
 
     WAIT = "wait"
     """It stays in memory; at once, when a slot is free."""
     PARK = "park"
-    """It goes back to the queue as PARKED: the site must not cost the others memory."""
+    """It goes back to the queue as PARKED: the domain must not cost the others memory."""
 
 
 def admit(load: Load, settings: LaneSettings) -> Admission:
-    """Whether the next entry of a site may stay in memory."""
+    """Whether the next entry of a domain may stay in memory."""
     if load.active + load.waiting < load.allowed:
         return Admission.WAIT
-    if load.waiting >= settings.waiting_per_site or load.claims * 2 >= settings.claims:
+    if load.waiting >= settings.waiting_per_domain or load.claims * 2 >= settings.claims:
         return Admission.PARK
     return Admission.WAIT

@@ -19,7 +19,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.claim import Claim
 from jetpost.queue.listing import depth
 from jetpost.queue.model.entry import Entry
-from jetpost.queue.model.names import is_site
+from jetpost.queue.model.names import is_domain_token
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.storage.shard import Found, Shard
@@ -29,7 +29,7 @@ from jetpost.telemetry.log import logger
 EXPIRED = Counter("jetpost_delivery_watchdog_expired_total", "Entries that the watchdog took from a lane or the queue.")
 
 _A_LOOK = 256
-"""Parked entries of a shard that are looked at each time there are some of no site."""
+"""Parked entries of a shard that are looked at each time there are some of no domain."""
 
 log = logger(__name__)
 
@@ -123,16 +123,16 @@ def _overdue(entry: Entry, now: datetime, context: DeliveryContext) -> bool:
 async def _drain_parked(lanes: Lanes, context: DeliveryContext, strangers: "Strangers") -> None:
     if all([await shard.oldest(State.PARKED) is None for shard in context.queue.shards]):
         return
-    sites = sorted({site for _, site in (await depth(context.queue, State.PARKED)).by_state_and_site})
-    known = [site for site in sites if is_site(site)]
-    for site in known:
-        lanes.drain_parked(site)
-    if len(known) < len(sites):
+    tokens = sorted({token for _, token in (await depth(context.queue, State.PARKED)).by_state_and_domain})
+    known = [token for token in tokens if is_domain_token(token)]
+    for token in known:
+        lanes.drain_parked(token)
+    if len(known) < len(tokens):
         await strangers.hold()
 
 
 class Strangers:
-    """Goes round the parked entries, a few at a time, for those of no site: no lane takes them."""
+    """Goes round the parked entries, a few at a time, for those of no domain: no lane takes them."""
 
     def __init__(self, context: DeliveryContext) -> None:
         self._context = context

@@ -3,34 +3,47 @@
 from docs.dashboards.panel import Dashboard, Panel, Query, alarm, one, quantiles, rate, total
 
 _DEFERRED = 'outcome="deferred"'
-_SITES = "jetpost_delivery_site_recipients_total"
+_DOMAINS = "jetpost_delivery_domain_recipients_total"
 
 
 def _top(outcome: str) -> str:
-    chosen = rate(_SITES, by="site", where=f'outcome="{outcome}"')
+    chosen = rate(_DOMAINS, by="domain", where=f'outcome="{outcome}"')
     return f"topk(10, {chosen})"
 
 
 DESTINATIONS = Dashboard(
     "destinations",
     "Jetpost / Destinations",
-    "Which destinations take mail, which do not, and what that costs. A site is a domain, dots as underscores.",
+    "Which destinations take mail, which do not, and what that costs.",
     [
         [
             Panel(
-                "Delivered", "The ten busiest sites, recipients a second.", "ops", one(_top("delivered"), "{{site}}")
+                "Delivered",
+                "The ten busiest domains, recipients a second.",
+                "ops",
+                one(_top("delivered"), "{{domain}}"),
             ),
-            Panel("Deferred", "The ten sites that most often say: later.", "ops", one(_top("deferred"), "{{site}}")),
-            Panel("Bounced", "The ten sites that most often say: never.", "ops", one(_top("bounced"), "{{site}}")),
+            Panel(
+                "Deferred",
+                "The ten domains with the most deferrals.",
+                "ops",
+                one(_top("deferred"), "{{domain}}"),
+            ),
+            Panel(
+                "Bounced",
+                "The ten domains with the most bounces.",
+                "ops",
+                one(_top("bounced"), "{{domain}}"),
+            ),
         ],
         [
             Panel(
                 "Share deferred",
-                "Of the attempts at a site; a site near 1 is down, greylists, or does not like us.",
+                "Of the attempts at a domain; a domain near 1 is down, greylists, or does not like us.",
                 "percentunit",
                 one(
-                    f"topk(10, {rate(_SITES, by='site', where=_DEFERRED)} / {rate(_SITES, by='site')})",
-                    "{{site}}",
+                    f"topk(10, {rate(_DOMAINS, by='domain', where=_DEFERRED)} / {rate(_DOMAINS, by='domain')})",
+                    "{{domain}}",
                 ),
                 kind="bargauge",
                 thresholds=[(alarm("deferrals-are-high"), "orange"), (0.9, "red")],
@@ -51,17 +64,17 @@ DESTINATIONS = Dashboard(
         [
             Panel(
                 "Work in hand",
-                "Entries being attempted, and those that wait in memory for a slot of their site.",
+                "Entries being attempted, and those that wait in memory for a slot of their domain.",
                 "short",
                 [
                     Query(total("jetpost_delivery_active"), "being attempted"),
                     Query(total("jetpost_delivery_waiting"), "waiting for a slot"),
-                    Query(total("jetpost_delivery_lanes"), "sites"),
+                    Query(total("jetpost_delivery_lanes"), "domains"),
                 ],
             ),
             Panel(
                 "Congestion",
-                "Entries parked because their site was full, and sites left alone because no host answered.",
+                "Entries parked because their domain was full, and domains left alone because no host answered.",
                 "ops",
                 [
                     Query(rate("jetpost_delivery_parked_total"), "parked"),

@@ -1,4 +1,4 @@
-"""`jetpost queue`: what is queued, by state and site, entry by entry, or one message in full."""
+"""`jetpost queue`: what is queued, by state and domain, entry by entry, or one message in full."""
 
 import json
 from contextlib import suppress
@@ -19,7 +19,7 @@ from jetpost.mail.address import a_labels
 from jetpost.mail.content import Content
 from jetpost.queue import listing
 from jetpost.queue.content.large import ContentMissing
-from jetpost.queue.model.names import Site, is_queue_id, is_site, site_of
+from jetpost.queue.model.names import DomainToken, is_domain_token, is_queue_id, token_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
@@ -40,7 +40,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 @queue_app.callback()
 def overview(context: typer.Context, config: ConfigOption = None, data: DataOption = DATA) -> None:
-    """Show what is queued: depth by state and site, and the first entries."""
+    """Show what is queued: depth by state and domain, and the first entries."""
     context.obj = settings_for(config, data, "nats", "queue")
     if context.invoked_subcommand is not None:
         return
@@ -63,7 +63,7 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
 
 @queue_app.command()
 def depth(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Count the entries of every state and site."""
+    """Count the entries of every state and domain."""
 
     async def ask() -> listing.Depth:
         async with looking(context.obj) as queue:
@@ -80,7 +80,7 @@ def depth(context: typer.Context, as_json: JsonOption = False) -> None:
 def list_entries(
     context: typer.Context,
     state: Annotated[State | None, typer.Option(help="Only entries in this state.")] = None,
-    domain: Annotated[str | None, typer.Option("--domain", "--site", help="Only entries for this domain.")] = None,
+    domain: Annotated[str | None, typer.Option("--domain", help="Only entries for this domain.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,7 +88,7 @@ def list_entries(
 
     async def ask() -> view.Entries:
         async with looking(context.obj) as queue:
-            return await listing.everything(queue, state=state, site=_site(domain), limit=limit)
+            return await listing.everything(queue, state=state, domain_token=_token(domain), limit=limit)
 
     found = finish(ask())
     if as_json:
@@ -142,8 +142,8 @@ async def _header(queue: Queue, content: Content) -> str:
     return ""
 
 
-def _site(domain: str | None) -> Site | None:
-    """The site of a domain; a site token as logs and metrics show it is taken as it is."""
+def _token(domain: str | None) -> DomainToken | None:
+    """The token of a domain; what is a token, as subjects show it, is taken as it is."""
     if domain is None:
         return None
-    return Site(domain) if is_site(domain) else site_of(a_labels(domain) or domain)
+    return DomainToken(domain) if is_domain_token(domain) else token_of(a_labels(domain) or domain)

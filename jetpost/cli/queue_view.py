@@ -12,7 +12,7 @@ from jetpost.cli.terminal import visible
 from jetpost.mail.outcome import Outcome
 from jetpost.queue.listing import Depth
 from jetpost.queue.model.entry import Entry
-from jetpost.queue.model.names import BadName, Site, domain_of
+from jetpost.queue.model.names import BadName, DomainToken, domain_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.storage.shard import Found, Lying
@@ -32,16 +32,16 @@ class Shown(NamedTuple):
 
 
 def depth_table(depth: Depth) -> Table:
-    """Sites by states, the deepest first, with sums."""
+    """Domains by states, the deepest first, with sums."""
     table = Table("domain", title="Queue", title_justify="left")
     for state in _LIVE:
         table.add_column(state.value, justify="right")
-    sites: dict[Site, int] = {}
-    for (_, site), number in depth.by_state_and_site.items():
-        sites[site] = sites.get(site, 0) + number
-    for site in sorted(sites, key=lambda site: (-sites[site], site)):
-        counts = [depth.by_state_and_site.get((state, site), 0) for state in _LIVE]
-        table.add_row(_plain(_domain(site)), *(str(count or "·") for count in counts))
+    totals: dict[DomainToken, int] = {}
+    for (_, token), number in depth.by_state_and_domain.items():
+        totals[token] = totals.get(token, 0) + number
+    for token in sorted(totals, key=lambda token: (-totals[token], token)):
+        counts = [depth.by_state_and_domain.get((state, token), 0) for state in _LIVE]
+        table.add_row(_plain(_domain(token)), *(str(count or "·") for count in counts))
     table.add_section()
     table.add_row("all", *(str(depth.by_state.get(state, 0)) for state in _LIVE), style="bold")
     return table
@@ -49,10 +49,10 @@ def depth_table(depth: Depth) -> Table:
 
 def depth_record(depth: Depth) -> dict[str, Any]:
     """The same for programs."""
-    sites: dict[str, dict[str, int]] = {}
-    for (state, site), number in sorted(depth.by_state_and_site.items()):
-        sites.setdefault(_domain(site), {})[state.value] = number
-    return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": sites} | (
+    domains: dict[str, dict[str, int]] = {}
+    for (state, token), number in sorted(depth.by_state_and_domain.items()):
+        domains.setdefault(_domain(token), {})[state.value] = number
+    return {"states": {state.value: depth.by_state.get(state, 0) for state in _LIVE}, "domains": domains} | (
         {"strange": depth.strange} if depth.strange else {}
     )
 
@@ -98,7 +98,7 @@ def entry_record(lying: Found) -> dict[str, Any]:
         return {
             "queue_id": lying.queue_id,
             "state": lying.state.value if lying.state else None,
-            "domain": _domain(lying.site) if lying.site else None,
+            "domain": _domain(lying.domain_token) if lying.domain_token else None,
             "sequence": lying.sequence,
             "size": len(lying.payload),
             "subject": lying.came_from,
@@ -185,12 +185,12 @@ def _outcome(outcome: Outcome) -> str:
     return f"{said} ({outcome.host})" if outcome.host else said
 
 
-def _domain(site: Site) -> str:
-    """The domain of a site; a token that is none stays as it is."""
+def _domain(domain_token: DomainToken) -> str:
+    """The domain of a token; a token of none stays as it is."""
     try:
-        return domain_of(site)
+        return domain_of(domain_token)
     except BadName:
-        return site
+        return domain_token
 
 
 def _plain(text: str) -> Text:

@@ -12,6 +12,11 @@ from jetpost.config.document import Path
 from jetpost.config.shape import is_secret, kinds, models, options_at
 from jetpost.config.units import unit_of
 
+RENAMED = {
+    "delivery.lanes.connections_per_site": "delivery.lanes.connections_per_domain",
+    "delivery.lanes.waiting_per_site": "delivery.lanes.waiting_per_domain",
+}
+"""Keys that once had another name: old path to new path. `*` is any index of a list (`ingress.listeners.*.name`)."""
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -39,6 +44,8 @@ def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -
     """One sentence about one mistake that validation of `data` against `root` found at `path`."""
     options = options_at(root, path, data)
     match error["type"]:
+        case "extra_forbidden" if (now := renamed(path)) is not None:
+            return f"renamed to {now}"
         case "extra_forbidden":
             fields = [name for model in models(options_at(root, path[:-1], data)) for name in model.model_fields]
             return f"unknown key{did_you_mean(str(path[-1]), fields)}; allowed here: {_listed(fields)}"
@@ -53,6 +60,11 @@ def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -
             return str(error["ctx"]["error"])
         case _:
             return _allowed(error, path) + ("" if is_secret(options) else _got(error["input"])) + _hint(error)
+
+
+def renamed(path: Path) -> str | None:
+    """The new path of a key that was at `path`; None when no key of that name was renamed."""
+    return RENAMED.get(".".join("*" if isinstance(element, int) else element for element in path))
 
 
 def _allowed(error: ErrorDetails, path: Path) -> str:

@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from jetpost.queue.claim import Claim, Settled
-from jetpost.queue.model.entry import Site
+from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.names import consumer_name
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
@@ -74,7 +74,7 @@ class Shared(NamedTuple):
 
 
 class Consumer:
-    """Claims of one state (and, for parked entries, one site) from every shard, as an asynchronous iterator."""
+    """Claims of one state (and, for parked entries, one domain) from every shard, as an asynchronous iterator."""
 
     def __init__(
         self,
@@ -82,12 +82,12 @@ class Consumer:
         shared: Shared,
         *,
         state: State,
-        site: Site | None,
+        domain_token: DomainToken | None,
         max_claims: int,
         memory: Memory,
     ) -> None:
         self.state = state
-        self.site = site
+        self.domain_token = domain_token
         self._settings = shared.settings
         self._settled = shared.settled
         self._hold = shared.hold
@@ -114,7 +114,7 @@ class Consumer:
     @property
     def name(self) -> str:
         """The durable's name, shared by all processes."""
-        return consumer_name(self.state.value, self.site)
+        return consumer_name(self.state.value, self.domain_token)
 
     @property
     def claims(self) -> list[Claim]:
@@ -151,9 +151,9 @@ class Consumer:
             "max_deliver": -1,
             "max_ack_pending": 100_000,
             "max_waiting": 512,
-            "filter_subject": shard.states(self.state, self.site),
+            "filter_subject": shard.states(self.state, self.domain_token),
         }
-        if self.site is not None:
+        if self.domain_token is not None:
             configuration["inactive_threshold"] = int(_IDLE_PARKED_S * 1e9)
         return configuration
 

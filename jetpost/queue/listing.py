@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from jetpost.queue.model.entry import Site
+from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
@@ -19,14 +19,14 @@ class Depth(NamedTuple):
     """How many entries the queue holds."""
 
     by_state: dict[State, int]
-    by_state_and_site: dict[tuple[State, Site], int]
+    by_state_and_domain: dict[tuple[State, DomainToken], int]
     strange: int = 0
     """Messages under subjects that no entry has: nobody takes them."""
 
 
 async def depth(queue: Queue, state: State | None = None) -> Depth:
-    """Entries by state and site, counted by the server. A second for each 100 000 of them: not for every scrape."""
-    counts: Counter[tuple[State, Site]] = Counter()
+    """Entries by state and domain, counted by the server. A second for each 100 000 of them: not for every scrape."""
+    counts: Counter[tuple[State, DomainToken]] = Counter()
     strange = 0
     for shard in queue.shards:
         strange += await _count(shard, state, counts)
@@ -36,7 +36,7 @@ async def depth(queue: Queue, state: State | None = None) -> Depth:
     return Depth(dict(by_state), dict(counts), strange)
 
 
-async def _count(shard: Shard, state: State | None, counts: Counter[tuple[State, Site]]) -> int:
+async def _count(shard: Shard, state: State | None, counts: Counter[tuple[State, DomainToken]]) -> int:
     offset = strange = 0
     while True:
         question = {"subjects_filter": shard.states(state), "offset": offset}
@@ -47,19 +47,19 @@ async def _count(shard: Shard, state: State | None, counts: Counter[tuple[State,
             if len(tokens) != 4 or tokens[1] not in _STATES:
                 strange += number
             elif tokens[1] != State.DONE.value:
-                counts[State(tokens[1]), Site(tokens[2])] += number
+                counts[State(tokens[1]), DomainToken(tokens[2])] += number
         offset += _PAGE
         if offset >= answer.get("total", 0):
             return strange
 
 
 async def everything(
-    queue: Queue, *, state: State | None = None, site: Site | None = None, limit: int = 100
+    queue: Queue, *, state: State | None = None, domain_token: DomainToken | None = None, limit: int = 100
 ) -> list[tuple[int, Found]]:
     """The first `limit` entries in the order of the queue, each with its shard's number; unreadable ones as well."""
     found: list[tuple[int, Found]] = []
     for shard in queue.shards:
-        async for stored in shard.walk(shard.states(state, site)):
+        async for stored in shard.walk(shard.states(state, domain_token)):
             if len(found) >= limit:
                 break
             found.append((shard.number, stored))
@@ -67,14 +67,14 @@ async def everything(
 
 
 async def entries(
-    queue: Queue, *, state: State | None = None, site: Site | None = None, limit: int = 100
+    queue: Queue, *, state: State | None = None, domain_token: DomainToken | None = None, limit: int = 100
 ) -> list[tuple[int, Lying]]:
     """Of the first `limit` in the order of the queue those that are entries, each with its shard's number."""
-    return _readable(await everything(queue, state=state, site=site, limit=limit))
+    return _readable(await everything(queue, state=state, domain_token=domain_token, limit=limit))
 
 
 async def called(queue: Queue, queue_id: str) -> list[tuple[int, Found]]:
-    """All that is called `queue_id`, whatever its state and site, each with its shard's number.
+    """All that is called `queue_id`, whatever its state and domain, each with its shard's number.
 
     What has no queue id is called `u<sequence>`.
     """
@@ -92,7 +92,7 @@ async def called(queue: Queue, queue_id: str) -> list[tuple[int, Found]]:
 
 
 async def show(queue: Queue, queue_id: str) -> list[tuple[int, Lying]]:
-    """Every live entry of one message, whatever its state and site, each with its shard's number."""
+    """Every live entry of one message, whatever its state and domain, each with its shard's number."""
     return _readable(await called(queue, queue_id))
 
 

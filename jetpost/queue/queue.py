@@ -18,7 +18,7 @@ from jetpost.queue.consume import RESUMED, Consumer, Memory, Shared
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.integrity.keeper import Keeper
 from jetpost.queue.integrity.made import Made
-from jetpost.queue.model.entry import Entry, Site, shard_of
+from jetpost.queue.model.entry import DomainToken, Entry, shard_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication
 from jetpost.queue.model.unreadable import Unreadable
@@ -234,11 +234,15 @@ class Queue:
         """`answer` with the reason that the servers give for it, when they give one: that their disk is full, say."""
         return await self._room.explained(answer)
 
-    def consumer(self, state: State, *, site: Site | None = None, max_claims: int, max_bytes: int | Memory) -> Consumer:
+    def consumer(
+        self, state: State, *, domain_token: DomainToken | None = None, max_claims: int, max_bytes: int | Memory
+    ) -> Consumer:
         """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
         memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
         shared = Shared(self.settings, self._settled, self._holding.hold, lambda: self._room.write_error is not None)
-        consumer = Consumer(self.shards, shared, state=state, site=site, max_claims=max_claims, memory=memory)
+        consumer = Consumer(
+            self.shards, shared, state=state, domain_token=domain_token, max_claims=max_claims, memory=memory
+        )
         self._consumers.append(consumer)
         return consumer
 

@@ -23,6 +23,7 @@ def listeners(old: str = "", new: str = "") -> str:
         (("ingress.replica=3",), "replica"),
         (('ingress.replicas="three"',), "ingress.replicas"),
         (("config.delivery.retry.frist_s=3",), "frist_s"),
+        (("config.delivery.lanes.connections_per_site=5",), "renamed to config.delivery.lanes.connections_per_domain"),
         (("config.queue.shards=0",), "shards"),
         (('config.queue.shards="many"',), "shards"),
         (("config.nats.servers=[]",), "nats"),

@@ -45,7 +45,7 @@ def test_a_delivery_pod_is_killed(namespace: Namespace, sink: Sink) -> None:
         account = load.account()
         print(f"\na delivery pod is killed: {account}")  # noqa: T201 — the count is the result
         assert not account.lost
-        # At most what it had in hand: its attempts at the one site.
+        # At most what it had in hand: its attempts at the one domain.
         assert len(account.duplicates) <= 20
 
 

@@ -14,9 +14,9 @@ from tests.fixtures.mx_script import greylist
 
 HOME = "crash-home.test"
 """Where the senders are, and the reports go."""
-SITES = {"one": "crash-one.test", "two": "crash-two.test", "slow": "crash-slow.test"}
+DOMAINS = {"one": "crash-one.test", "two": "crash-two.test", "slow": "crash-slow.test"}
 _SLOW_S = 0.2
-"""How long the slow site thinks about each message."""
+"""How long the slow domain thinks about each message."""
 
 INLINE_BYTES = 16 * 1024
 SMALL, LARGE = 1_000, 150_000
@@ -32,13 +32,13 @@ SETTINGS = {
     "delivery.retry.first_s": 2 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
     "delivery.retry.cap_s": 2 * ACK_WAIT_S,
     "delivery.lanes.first_connections": 2,
-    "delivery.lanes.connections_per_site": 4,
-    "delivery.lanes.waiting_per_site": 5,
+    "delivery.lanes.connections_per_domain": 4,
+    "delivery.lanes.waiting_per_domain": 5,
 }
-"""Configuration with which all of this happens: large contents are large, and a burst for a slow site is parked."""
+"""Configuration with which all of this happens: large contents are large, and a burst for a slow domain is parked."""
 
 _BURST, _ROUND = 40, 400
-"""So many in a row, of so many, are for the slow site."""
+"""So many in a row, of so many, are for the slow domain."""
 _KINDS: tuple[tuple[str, int], ...] = (
     ("ann@one", SMALL),
     ("ann@two", SMALL),
@@ -76,10 +76,10 @@ class Letter(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> "Letter":
-        """The message that has this number: sizes, sites and fates come in turn."""
+        """The message that has this number: sizes, domains and fates come in turn."""
         to, octets = ("ann@slow", SMALL) if number % _ROUND >= _ROUND - _BURST else _KINDS[number % len(_KINDS)]
         names = (name.split("@") for name in to.split())
-        return cls(number, tuple(f"{word}{number}@{SITES[site]}" for word, site in names), octets)
+        return cls(number, tuple(f"{word}{number}@{DOMAINS[domain]}" for word, domain in names), octets)
 
     @property
     def sender(self) -> str:
@@ -99,29 +99,31 @@ class Letter(NamedTuple):
 
 @dataclass(frozen=True)
 class Hosts:
-    """Where the mail goes: three sites, and the senders' own."""
+    """Where the mail goes: three domains, and the senders' own."""
 
-    sites: Mapping[str, Mx]
+    domains: Mapping[str, Mx]
     home: Mx
 
     @classmethod
     async def started(cls, mx: MakeMx) -> "Hosts":
         """Running, and in the zone."""
-        slow = {SITES["slow"]: {"DOT": _SLOW_S}}
-        return cls({site: await mx(site, delays=slow.get(site, {})) for site in SITES.values()}, await mx(HOME))
+        slow = {DOMAINS["slow"]: {"DOT": _SLOW_S}}
+        return cls(
+            {domain: await mx(domain, delays=slow.get(domain, {})) for domain in DOMAINS.values()}, await mx(HOME)
+        )
 
     def expect(self, letter: Letter) -> None:
         """Know what to say to the recipients of a letter: `nobody` is refused, `grey` is to come again."""
         for recipient in letter.recipients:
             local, _, domain = recipient.partition("@")
             if local.startswith("nobody"):
-                self.sites[domain].script.replies[local] = "550 5.1.1 no such user"
+                self.domains[domain].script.replies[local] = "550 5.1.1 no such user"
             elif local.startswith("grey"):
-                self.sites[domain].script.replies[local] = greylist()
+                self.domains[domain].script.replies[local] = greylist()
 
     def copies(self) -> Iterator[Copy]:
         """Everything that came, by recipient."""
-        for message in chain.from_iterable(site.messages for site in self.sites.values()):
+        for message in chain.from_iterable(domain.messages for domain in self.domains.values()):
             yield from _taken(message)
         for message in self.home.messages:
             yield from _reported(message)

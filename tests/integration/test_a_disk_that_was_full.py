@@ -51,7 +51,7 @@ async def test_what_a_full_disk_left_in_doubt_is_stored_once(server: NatsServer,
         disk.make_room()
         await server.restart()
         await eventually(lambda: queue.trouble() is None, "it takes mail again")
-        for message in [two_sites() for _ in refused]:
+        for message in [two_domains() for _ in refused]:
             assert await queue.enqueue(message) == Committed()
             kept.add(message[0].queue_id)
 
@@ -120,7 +120,7 @@ async def hand_in_until_full(queue: Queue, kept: set[str]) -> list[Unavailable]:
 
     async def client() -> Unavailable:
         while True:
-            message = two_sites()
+            message = two_domains()
             answer = await queue.enqueue(message)
             if isinstance(answer, Unavailable):
                 return answer
@@ -129,8 +129,8 @@ async def hand_in_until_full(queue: Queue, kept: set[str]) -> list[Unavailable]:
     return await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
 
-def two_sites() -> list[Entry]:
-    """A message for two sites."""
+def two_domains() -> list[Entry]:
+    """A message for two domains."""
     content = Inline(bytes(10_000))
     first = fresh(content=content)
     return [first, msgspec.structs.replace(fresh("other.test", content), queue_id=first.queue_id)]

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from jetpost.mail.content import Inline
 from jetpost.queue.consume import Consumer, Memory
-from jetpost.queue.model.entry import Site
+from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
 from tests.fixtures.eventually import eventually
@@ -20,7 +20,7 @@ SIZE = 50_000
 MOST = 4 * SIZE
 SLACK = 1000
 """Headers and records."""
-SITES = ("one.test", "two.test", "three.test")
+DOMAINS = ("one.test", "two.test", "three.test")
 
 
 @pytest.fixture
@@ -69,34 +69,34 @@ async def test_a_pull_that_is_complete_is_followed_by_the_next_one(queue: Queue)
 
 
 async def test_consumers_share_one_memory_and_nobody_is_left_out(queue: Queue) -> None:
-    await _park(queue, dict.fromkeys(SITES, 10))
+    await _park(queue, dict.fromkeys(DOMAINS, 10))
     memory = Memory(MOST)
-    consumers = [await _parked(queue, site, memory).start() for site in SITES]
+    consumers = [await _parked(queue, domain, memory).start() for domain in DOMAINS]
     for _ in range(10):
         for consumer in consumers:
-            await eventually(lambda it=consumer: it.claims, "each site has its turn")  # type: ignore[misc]
-            assert sum(map(held, consumers)) <= MOST + len(SITES) * (SIZE + SLACK)
+            await eventually(lambda it=consumer: it.claims, "each domain has its turn")  # type: ignore[misc]
+            assert sum(map(held, consumers)) <= MOST + len(DOMAINS) * (SIZE + SLACK)
             await queue.settle(await anext(consumer), [])
 
 
 async def test_who_comes_when_others_hold_all_the_room_may_begin(queue: Queue) -> None:
-    first, second, late = SITES
+    first, second, late = DOMAINS
     await _park(queue, {first: 10, second: 10, late: 1})
     memory = Memory(MOST)
-    fast = [await _parked(queue, site, memory).start() for site in (first, second)]
+    fast = [await _parked(queue, domain, memory).start() for domain in (first, second)]
     await eventually(lambda: sum(map(held, fast)) >= MOST, "the others hold all the room")
     slow = await _parked(queue, late, memory).start()
     await eventually(lambda: slow.claims, "it has its turn")
-    assert sum(map(held, [*fast, slow])) <= MOST + len(SITES) * (SIZE + SLACK)
+    assert sum(map(held, [*fast, slow])) <= MOST + len(DOMAINS) * (SIZE + SLACK)
 
 
 async def test_what_comes_to_a_consumer_that_ends_is_taken(queue: Queue) -> None:
     """Given back, it came again when the next consumer was about to end, and again, until it was held."""
-    (site, *_) = SITES
-    consumer = await _parked(queue, site, Memory(MOST)).start()
+    (domain, *_) = DOMAINS
+    consumer = await _parked(queue, domain, Memory(MOST)).start()
     await consumer.exhausted()
     ending = asyncio.create_task(consumer.ended())
-    await _park(queue, {site: 1})
+    await _park(queue, {domain: 1})
     claim = await anext(consumer)
     assert claim.times_delivered == 1
     assert not await ending
@@ -107,13 +107,15 @@ async def test_what_comes_to_a_consumer_that_ends_is_taken(queue: Queue) -> None
 
 async def _park(queue: Queue, counts: dict[str, int]) -> None:
     taking = await queue.consumer(State.READY, max_claims=1000, max_bytes=10**8).start()
-    for site, count in counts.items():
+    for domain, count in counts.items():
         for _ in range(count):
-            await queue.enqueue([fresh(site, Inline(b"x" * SIZE))])
+            await queue.enqueue([fresh(domain, Inline(b"x" * SIZE))])
             claim = await anext(taking)
             await queue.settle(claim, [claim.entry.moved(State.PARKED)])
     await queue.retire(taking)
 
 
-def _parked(queue: Queue, site: str, memory: Memory) -> Consumer:
-    return queue.consumer(State.PARKED, site=Site(site.replace(".", "_")), max_claims=1000, max_bytes=memory)
+def _parked(queue: Queue, domain: str, memory: Memory) -> Consumer:
+    return queue.consumer(
+        State.PARKED, domain_token=DomainToken(domain.replace(".", "_")), max_claims=1000, max_bytes=memory
+    )

@@ -1,4 +1,4 @@
-"""However many sites there is mail for: a process has no more connections than it was given."""
+"""However many domains there is mail for: a process has no more connections than it was given."""
 
 import resource
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 from tests.fixtures.zone import ServedZone
 
-SITES = 8
+DOMAINS = 8
 FLOOD = 15
 
 
@@ -17,19 +17,19 @@ async def test_a_process_has_no_more_connections_than_it_was_given(
 ) -> None:
     system = await make_system({"delivery.lanes.connections": 2})
     dest = await mx("many0.test", delays={"DOT": 0.1})
-    for number in range(1, SITES):
+    for number in range(1, DOMAINS):
         names.add(f"many{number}.test", mx=[(10, dest.name)])
 
     async with system.submitting() as client:
-        for number in range(2 * SITES):
-            await client.transact("me@home.test", [f"u{number}@many{number % SITES}.test"], LETTER)
+        for number in range(2 * DOMAINS):
+            await client.transact("me@home.test", [f"u{number}@many{number % DOMAINS}.test"], LETTER)
 
-    await dest.received_all(2 * SITES)
+    await dest.received_all(2 * DOMAINS)
     await system.empty()
     assert dest.most_open == 2
 
 
-async def test_sites_take_turns_with_the_connections_of_a_process(
+async def test_domains_take_turns_with_the_connections_of_a_process(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone
 ) -> None:
     system = await make_system({"delivery.lanes.connections": 1})
@@ -53,7 +53,7 @@ async def test_sites_take_turns_with_the_connections_of_a_process(
     assert place <= before + 2
 
 
-async def test_an_idle_connection_makes_way_for_another_site(make_system: MakeSystem, mx: MakeMx) -> None:
+async def test_an_idle_connection_makes_way_for_another_domain(make_system: MakeSystem, mx: MakeMx) -> None:
     system = await make_system({"delivery.lanes.connections": 1, "delivery.attempt.idle_s": 600})
     first, second = await mx("idle.test"), await mx("busy.test")
     await system.submit("me@home.test", ["ann@idle.test"], LETTER)
@@ -67,7 +67,7 @@ async def test_an_idle_connection_makes_way_for_another_site(make_system: MakeSy
     assert first.heard["QUIT"] == 1
 
 
-async def test_a_lack_of_files_is_no_failure_of_the_site(make_system: MakeSystem, mx: MakeMx) -> None:
+async def test_a_lack_of_files_is_no_failure_of_the_domain(make_system: MakeSystem, mx: MakeMx) -> None:
     system = await make_system({"delivery.lanes.failures_to_suspend": 1, "delivery.attempt.idle_s": 0})
     (service,) = system.delivery
     dest = await mx("fileless.test")

@@ -11,7 +11,7 @@ from tests.fixtures.letters import LETTER
 async def test_what_has_begun_is_finished_and_what_has_not_is_handed_back(make_system: MakeSystem, mx: MakeMx) -> None:
     # Only a hand-back brings entries to the second process within the test: ack_wait is far longer than it.
     system = await make_system(
-        {"queue.ack_wait_s": 600, "delivery.lanes.first_connections": 1, "delivery.lanes.connections_per_site": 1},
+        {"queue.ack_wait_s": 600, "delivery.lanes.first_connections": 1, "delivery.lanes.connections_per_domain": 1},
         delivery=1,
     )
     (service,) = system.delivery
@@ -59,7 +59,7 @@ async def test_a_process_ends_in_time_though_the_queue_does_not_answer(make_syst
             "delivery.drain_s": 1,
             "delivery.watchdog_s": 0.5,
             "delivery.lanes.first_connections": 1,
-            "delivery.lanes.connections_per_site": 1,
+            "delivery.lanes.connections_per_domain": 1,
         }
     )
     (service,), (server,) = system.delivery, system.servers
@@ -94,7 +94,7 @@ async def test_rolling_updates_never_quarantine_an_entry(make_system: MakeSystem
             "queue.ack_wait_s": 600,
             "delivery.drain_s": 0,
             "delivery.lanes.first_connections": 1,
-            "delivery.lanes.connections_per_site": 1,
+            "delivery.lanes.connections_per_domain": 1,
         }
     )
     (service,) = system.delivery

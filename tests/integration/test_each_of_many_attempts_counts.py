@@ -9,7 +9,7 @@ AT_A_TIME = 12
 FAILURES = 3
 LANES = {
     "delivery.lanes.first_connections": AT_A_TIME,
-    "delivery.lanes.connections_per_site": AT_A_TIME,
+    "delivery.lanes.connections_per_domain": AT_A_TIME,
     "delivery.lanes.failures_to_suspend": FAILURES,
     "delivery.lanes.suspend_s": 3600,
     "delivery.retry.first_s": 3600,

@@ -17,9 +17,9 @@ LONG = ".".join([*(["_" * 60] * 3), "_" * 60 + "." + "t" * 8])
 ODD = ("my_company.test", "a_0123456.test", "_5f.5f.test", LONG)
 SENDERS = ("ann@a_0123456.test", f"a@{LONG}", "ann@[127.0.0.1]", "ann@[IPv6:2001:DB8::1]", "ann@[x@y>]")
 TIGHT = {
-    "delivery.lanes.connections_per_site": 1,
+    "delivery.lanes.connections_per_domain": 1,
     "delivery.lanes.first_connections": 1,
-    "delivery.lanes.waiting_per_site": 0,
+    "delivery.lanes.waiting_per_domain": 0,
     "delivery.watchdog_s": 1,
 }
 

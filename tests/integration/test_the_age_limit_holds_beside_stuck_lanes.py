@@ -11,7 +11,7 @@ ONE_AT_A_TIME = {
     "delivery.watchdog_s": 0.5,
     "delivery.drain_s": 0,
     "delivery.lanes.first_connections": 1,
-    "delivery.lanes.connections_per_site": 1,
+    "delivery.lanes.connections_per_domain": 1,
 }
 
 
@@ -40,7 +40,7 @@ async def test_parked_entries_that_nobody_took_back_in_time_expire_in_the_queue(
             **ONE_AT_A_TIME,
             "delivery.overdue_s": 0,
             "delivery.attempt.timeouts.block_s": 0.1,
-            "delivery.lanes.waiting_per_site": 0,
+            "delivery.lanes.waiting_per_domain": 0,
         }
     )
     (service,) = system.delivery

@@ -10,7 +10,7 @@ from tests.fixtures.mx_script import SILENCE
 from tests.fixtures.process import Service
 
 ONE_AT_A_TIME = {
-    "delivery.lanes.connections_per_site": 1,
+    "delivery.lanes.connections_per_domain": 1,
     "delivery.lanes.first_connections": 1,
     "delivery.retry.first_s": 1,
     "queue.ack_wait_s": 2,

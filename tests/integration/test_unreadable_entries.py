@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from delivery.lanes.lane import Lanes
-from delivery.shaping.adapt import Domain, Observation
+from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import LaneSettings
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
@@ -136,12 +136,12 @@ async def test_what_a_later_version_can_read_is_released_like_any_other(server: 
 
 
 async def test_an_entry_that_nobody_can_handle_is_held_and_its_lane_goes_on(server: NatsServer) -> None:
-    settings = LaneSettings(first_connections=1, connections_per_site=1)
+    settings = LaneSettings(first_connections=1, connections_per_domain=1)
     async with opened(server, quarantine_after=2) as queue:
         bad, good = fresh(), fresh()
         delivered: list[str] = []
 
-        async def deliver(claim: Claim, _: Domain) -> Observation | None:
+        async def deliver(claim: Claim, _: DomainHealth) -> Observation | None:
             if claim.entry.queue_id == bad.queue_id:
                 raise RecursionError("nobody foresaw this")
             delivered.append(claim.entry.queue_id)

@@ -88,8 +88,8 @@ async def test_whatever_is_accepted_is_stored_and_what_is_stored_is_accepted(ser
             if offer is None:
                 return
             is_accepted, stored = ask(outcome(offer, desk))
-            sites = {it.domain for it in offer.transaction.destinations}
-            assert stored == (len(sites) if is_accepted else 0)
+            domains = {it.domain for it in offer.transaction.destinations}
+            assert stored == (len(domains) if is_accepted else 0)
 
         await searched(search)
 

@@ -18,7 +18,7 @@ from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.model.entry import Entry, QueueId, Site
+from jetpost.queue.model.entry import DomainToken, Entry, QueueId
 from jetpost.queue.model.states import State
 
 ARRIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -35,7 +35,7 @@ def bounced(
     reply = Reply(550, EnhancedStatus(5, 1, 1), (text,))
     return Entry(
         queue_id=QueueId("q1"),
-        site=Site("dest_test"),
+        domain_token=DomainToken("dest_test"),
         state=State.BOUNCE,
         envelope=Envelope(
             reverse_path=sender,
@@ -180,6 +180,6 @@ def test_what_a_hostile_server_says_never_becomes_a_field(text: str) -> None:
 
 
 def test_a_part_of_a_message_has_a_report_of_its_own() -> None:
-    other = msgspec.structs.replace(bounced(), site=Site("other_test"))
+    other = msgspec.structs.replace(bounced(), domain_token=DomainToken("other_test"))
     assert bounced().report_id() != other.report_id()
     assert bounced().report_id() != bounced().part("b1").report_id()

@@ -12,7 +12,7 @@ from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced, Deferred
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.listing import Depth
-from jetpost.queue.model.entry import Entry, QueueId, Site, site_of
+from jetpost.queue.model.entry import DomainToken, Entry, QueueId, token_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.storage.shard import Lying
@@ -25,7 +25,7 @@ NEVER = Bounced(EnhancedStatus(5, 4, 4), "the domain accepts no mail")
 def entry(*addresses: str, state: State = State.READY, reverse_path: str = "me@home.test", **changes: Any) -> Lying:
     fresh = Entry.fresh(
         queue_id=QueueId("q1"),
-        site=site_of("dest.test"),
+        domain_token=token_of("dest.test"),
         envelope=Envelope(
             reverse_path=reverse_path,
             recipients=tuple(Recipient(address) for address in addresses),
@@ -46,8 +46,12 @@ def shown(renderable: Any) -> str:
 
 
 def test_depth_is_a_line_for_each_domain_the_deepest_first() -> None:
-    sites = {(State.READY, Site("a_test")): 1, (State.RETRY, Site("b_test")): 5, (State.READY, Site("b_test")): 2}
-    depth = Depth({State.READY: 3, State.RETRY: 5}, sites)
+    domains = {
+        (State.READY, DomainToken("a_test")): 1,
+        (State.RETRY, DomainToken("b_test")): 5,
+        (State.READY, DomainToken("b_test")): 2,
+    }
+    depth = Depth({State.READY: 3, State.RETRY: 5}, domains)
 
     lines = [line.split() for line in shown(view.depth_table(depth)).splitlines() if "test" in line or "all" in line]
 
@@ -120,7 +124,7 @@ def test_what_is_unreadable_has_a_line_with_its_reason_and_moves_no_cursor() -> 
     assert view.entry_record(odd)["unreadable"] == "it has no\x1b[2J record"
 
 
-def test_a_token_that_is_no_site_is_shown_as_it_is() -> None:
-    depth = Depth({State.PARKED: 1}, {(State.PARKED, Site("\x1b[31m*")): 1}, 2)
+def test_a_token_of_no_domain_is_shown_as_it_is() -> None:
+    depth = Depth({State.PARKED: 1}, {(State.PARKED, DomainToken("\x1b[31m*")): 1}, 2)
     assert "\ufffd[31m*" in shown(view.depth_table(depth))
     assert view.depth_record(depth)["strange"] == 2

@@ -14,7 +14,7 @@ from delivery.attempt.scan import look
 from delivery.connect.extensions import Extensions
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.model.entry import Entry, QueueId, Site
+from jetpost.queue.model.entry import DomainToken, Entry, QueueId
 from tests.fixtures.queue import fresh
 
 BOB = Recipient("bob@dest.test")
@@ -27,7 +27,7 @@ def entry(*recipients: Recipient, **envelope: Any) -> Entry:
     """100 octets, 10 of them trace."""
     return Entry.fresh(
         queue_id=QueueId("q1"),
-        site=Site("dest_test"),
+        domain_token=DomainToken("dest_test"),
         envelope=msgspec.structs.replace(
             Envelope(reverse_path="ann@home.test", recipients=recipients or (BOB,), origin=Origin("", "", "ESMTP")),
             **envelope,

@@ -5,7 +5,7 @@ import pytest
 from delivery.shaping.limits import Admission, LaneSettings, Load, admit, affordable, is_weary
 
 SETTINGS = LaneSettings(
-    connections_per_site=4, first_connections=2, waiting_per_site=3, claims=100, failures_to_suspend=3, suspend_s=60
+    connections_per_domain=4, first_connections=2, waiting_per_domain=3, claims=100, failures_to_suspend=3, suspend_s=60
 )
 
 

@@ -11,7 +11,7 @@ from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.model.entry import Entry, QueueId, site_of
+from jetpost.queue.model.entry import Entry, QueueId, token_of
 from jetpost.queue.model.states import State
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -28,7 +28,7 @@ def an_entry(*recipients: Recipient, lives: timedelta = DAYS, lifetime: timedelt
     """An entry that has been attempted so often and `lives` on from NOW."""
     fresh = Entry.fresh(
         queue_id=QueueId("q1"),
-        site=site_of("dest.test"),
+        domain_token=token_of("dest.test"),
         envelope=Envelope(
             reverse_path="me@home.test", recipients=recipients, origin=Origin("192.0.2.1", "pc", "ESMTP")
         ),

@@ -2,7 +2,7 @@
 
 from ingress.session.command import Destination, Sender
 from ingress.session.transaction import Transaction, envelope_of
-from ingress.split import LEAST_INLINE_BYTES, by_site, inline_share
+from ingress.split import LEAST_INLINE_BYTES, by_domain, inline_share
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.parameters import MailParameters
 
@@ -16,19 +16,19 @@ def envelope(*addresses: str) -> Envelope:
 
 
 def test_recipients_of_one_domain_stay_together_however_it_is_written() -> None:
-    parts = by_site(envelope("a@Grün.test", "b@there.test", "c@xn--grn-ioa.TEST"))
+    parts = by_domain(envelope("a@Grün.test", "b@there.test", "c@xn--grn-ioa.TEST"))
 
-    assert {site: [recipient.address for recipient in part.recipients] for site, part in parts.items()} == {
+    assert {domain: [recipient.address for recipient in part.recipients] for domain, part in parts.items()} == {
         "xn--grn-ioa_test": ["a@Grün.test", "c@xn--grn-ioa.TEST"],
         "there_test": ["b@there.test"],
     }
     assert {part.reverse_path for part in parts.values()} == {"ann@home.test"}
 
 
-def test_an_envelope_for_one_site_is_left_as_it_is() -> None:
+def test_an_envelope_for_one_domain_is_left_as_it_is() -> None:
     whole = envelope("a@here.test", "b@here.test")
 
-    assert by_site(whole) == {"here_test": whole}
+    assert by_domain(whole) == {"here_test": whole}
 
 
 def test_a_recipient_named_twice_gets_one_copy() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from jetpost.mail.content import Inline, Reference
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER, Entry, QueueId, Site, is_entry
+from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER, DomainToken, Entry, QueueId, is_entry
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 CONTENT = Inline(b"Subject: hello\r\n\r\n{}\r\n")
@@ -17,7 +17,7 @@ def entry(recipients: int, content: Inline | Reference = CONTENT) -> Entry:
     to = tuple(Recipient(f"bob-{number}@dest.test", orcpt="rfc822;é@x.test") for number in range(recipients))
     return Entry.fresh(
         queue_id=QueueId("06h0"),
-        site=Site("dest_test"),
+        domain_token=DomainToken("dest_test"),
         envelope=Envelope(reverse_path="ann@home.test", recipients=to, origin=Origin("127.0.0.1", "c.test", "ESMTP")),
         content=content,
         trace="",

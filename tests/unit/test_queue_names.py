@@ -13,14 +13,14 @@ from jetpost.mail.address import domain_of as domain_of_address
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import (
     BadName,
+    DomainToken,
     QueueId,
-    Site,
     consumer_name,
     domain_of,
     fresh_queue_id,
     is_queue_id,
     report_id,
-    site_of,
+    token_of,
 )
 from tests.fixtures.accepted import ACCEPTED, DOMAINS
 from tests.fixtures.queue import fresh
@@ -50,17 +50,17 @@ QUEUE_IDS = st.builds(
     ],
 )
 def test_tokens_as_earlier_versions_wrote_them_are_read(domain: str, token: str) -> None:
-    assert site_of(domain) == token
+    assert token_of(domain) == token
     assert domain_of(token) == domain.lower()
 
 
 @given(DOMAINS)
-def test_a_domain_comes_back_from_its_site(domain: str) -> None:
-    site = site_of(domain)
-    assert domain_of(site) == domain
-    assert TOKEN.fullmatch(site)
-    assert len(site) <= MOST_TOKEN
-    assert site_of(domain.upper()) == site
+def test_a_domain_comes_back_from_its_token(domain: str) -> None:
+    domain_token = token_of(domain)
+    assert domain_of(domain_token) == domain
+    assert TOKEN.fullmatch(domain_token)
+    assert len(domain_token) <= MOST_TOKEN
+    assert token_of(domain.upper()) == domain_token
 
 
 @given(ACCEPTED)
@@ -74,48 +74,48 @@ def test_the_domain_of_an_address_is_that_of_its_path(accepted: object) -> None:
 
 @given(st.text(max_size=80))
 def test_any_text_comes_back_from_a_legal_token(text: str) -> None:
-    assert TOKEN.fullmatch(site_of(text))
-    assert text == "\0" or domain_of(site_of(text)) == "".join(it.lower() if it.isascii() else it for it in text)
+    assert TOKEN.fullmatch(token_of(text))
+    assert text == "\0" or domain_of(token_of(text)) == "".join(it.lower() if it.isascii() else it for it in text)
 
 
 @given(st.one_of(st.text(max_size=40), st.text(st.sampled_from("=0123456789abcdef_-."), max_size=20)))
-def test_what_is_no_site_is_refused_by_name_and_no_site_has_two_spellings(token: str) -> None:
+def test_what_is_no_token_is_refused_by_name_and_no_domain_has_two_tokens(token: str) -> None:
     try:
         domain = domain_of(token)
     except BadName:
         return
-    assert site_of(domain) == token
+    assert token_of(domain) == token
 
 
 @pytest.mark.parametrize(
     "token", ["", "*", ">", "a.b", "a b", "=", "=5", "=5F", "=61", "=2e", "A", "é", "=ff", "=5fffffffffff=", "a\n"]
 )
-def test_garbage_is_no_site(token: str) -> None:
+def test_garbage_is_no_domain_token(token: str) -> None:
     with pytest.raises(BadName):
         domain_of(token)
 
 
 @given(st.lists(DOMAINS, min_size=2, max_size=5, unique=True))
-def test_each_site_has_a_consumer_and_reports_of_its_own(domains: list[str]) -> None:
-    sites = [site_of(domain) for domain in domains]
-    for names in ([consumer_name("parked", site) for site in sites], [report_id(QueueId("06h0"), it) for it in sites]):
+def test_each_domain_has_a_consumer_and_reports_of_its_own(domains: list[str]) -> None:
+    tokens = [token_of(domain) for domain in domains]
+    for names in ([consumer_name("parked", it) for it in tokens], [report_id(QueueId("06h0"), it) for it in tokens]):
         assert len(set(names)) == len(domains)
         assert all(TOKEN.fullmatch(name) and len(name) <= MOST_NAME for name in names)
 
 
-def test_a_long_site_has_a_name_that_no_short_one_has() -> None:
-    long = site_of(".".join(["_" * 60] * 4))
+def test_a_long_token_has_a_name_that_no_short_one_has() -> None:
+    long = token_of(".".join(["_" * 60] * 4))
     assert len(long) > MOST_NAME
     name = consumer_name("parked", long)
     assert name.startswith(f"parked-{long[:100]}")
     with pytest.raises(BadName):
         domain_of(name.removeprefix("parked-"))
-    assert consumer_name("parked", Site("a" * 248)) == f"parked-{'a' * 248}"  # as earlier versions named it
+    assert consumer_name("parked", DomainToken("a" * 248)) == f"parked-{'a' * 248}"  # as earlier versions named it
 
 
 @given(QUEUE_IDS, DOMAINS, st.integers(1, 10**6))
 def test_ids_that_derive_from_a_queue_id_are_queue_ids(queue_id: QueueId, domain: str, attempt: int) -> None:
-    part = msgspec.structs.replace(fresh(), queue_id=queue_id, site=site_of(domain))
+    part = msgspec.structs.replace(fresh(), queue_id=queue_id, domain_token=token_of(domain))
     derived = [queue_id, part.part(f"b{attempt}").queue_id, part.part(f"b{attempt}").report_id(), part.report_id()]
     assert len(set(derived)) == len(derived)
     assert all(is_queue_id(it) and it.partition("-")[0] == queue_id for it in derived)
@@ -130,7 +130,7 @@ def test_ids_that_derive_from_a_queue_id_are_queue_ids(queue_id: QueueId, domain
     )
 )
 def test_each_entry_has_a_reference_of_its_own(entries: list[tuple[str, str, str]]) -> None:
-    assert len({f"{site_of(domain)}-{queue_id}{derived}" for domain, queue_id, derived in entries}) == len(entries)
+    assert len({f"{token_of(domain)}-{queue_id}{derived}" for domain, queue_id, derived in entries}) == len(entries)
 
 
 @pytest.mark.parametrize("token", ["", "*", ">", "a.b", "A", "a b", "-", "a-", "é", "0" * 300, "06h0\n"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.queue.content.unneeded import Ages, Last, Step, is_whole, keys_of, lives, next_step
-from jetpost.queue.model.entry import Site, fresh_queue_id, site_of
+from jetpost.queue.model.entry import DomainToken, fresh_queue_id, token_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 AGES = Ages(timedelta(days=1), timedelta(hours=1))
@@ -52,9 +52,9 @@ def test_what_is_needed_is_never_on_its_way_out(kind: str, seconds: int, kinds: 
 @given(
     st.from_regex(r"[a-z0-9_=-]{1,40}", fullmatch=True), st.sampled_from(["", "-b1", "-b12", "-d0a1b2c3d", "-b1-b2"])
 )
-def test_a_reference_names_its_entry(site: str, part: str) -> None:
+def test_a_reference_names_its_entry(token: str, part: str) -> None:
     content_id = fresh_queue_id(NOW, 7)
-    assert f"mail.*.{site}.{content_id}{part}" in keys_of(f"content.{content_id}.ref.{site}-{content_id}{part}")
+    assert f"mail.*.{token}.{content_id}{part}" in keys_of(f"content.{content_id}.ref.{token}-{content_id}{part}")
 
 
 @pytest.mark.parametrize("name", ["dest_test", "dest_test-other", "06h0-dest"])
@@ -62,10 +62,10 @@ def test_a_reference_that_nobody_can_read_names_nothing(name: str) -> None:
     assert keys_of(f"content.{fresh_queue_id(NOW, 7)}.ref.{name}") == ()
 
 
-def test_a_site_that_contains_the_queue_id_is_read_in_every_way() -> None:
+def test_a_domain_that_contains_the_queue_id_is_read_in_every_way() -> None:
     content_id = fresh_queue_id(NOW, 7)
-    site: Site = site_of(f"x-{content_id}-y.test")
-    assert f"mail.*.{site}.{content_id}" in keys_of(f"content.{content_id}.ref.{site}-{content_id}")
+    domain_token: DomainToken = token_of(f"x-{content_id}-y.test")
+    assert f"mail.*.{domain_token}.{content_id}" in keys_of(f"content.{content_id}.ref.{domain_token}-{content_id}")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def read(message: Stored) -> Entry:
 def test_every_state_of_an_earlier_version_is_read_in_full(message: Stored) -> None:
     entry = read(message)
 
-    _, state, site, queue_id = message.subject.split(".")
-    assert (entry.state, entry.site, entry.queue_id) == (State(state), site, queue_id)
+    _, state, domain_token, queue_id = message.subject.split(".")
+    assert (entry.state, entry.domain_token, entry.queue_id) == (State(state), domain_token, queue_id)
     assert entry.envelope.reverse_path == "Ann.Smith@author.golden.test"
     assert entry.envelope.origin.identity == "ann"
     assert [it.notify for it in entry.envelope.recipients] == [(), ("FAILURE", "DELAY")]

@@ -1,8 +1,8 @@
 """Content by reference: kept once, in chunks, beside the queue, however many entries refer to it.
 
-Stream CONTENT: `content.<content-id>.chunk.<n>` are the octets, `content.<content-id>.ref.<site>-<queue-id>` says that
-an entry needs them. References are a set and not a counter: adding or dropping one twice, as a repeated step after a
-crash does, changes nothing. The last one dropped takes the chunks along. What a crash leaves behind is the sweep's.
+Stream CONTENT: `content.<content-id>.chunk.<n>` are the bytes, `content.<content-id>.ref.<domain>-<queue-id>` says
+that an entry needs them. References are a set and not a counter: adding or dropping one twice, as a repeated step
+after a crash does, changes nothing. The last one dropped takes the chunks along. The sweep removes what a crash leaves.
 """
 
 import asyncio
@@ -209,4 +209,4 @@ async def _patiently(act: Callable[[], Awaitable[T]], patience_s: float) -> T:
 
 
 def _ref(entry: Entry, content: Reference) -> str:
-    return f"content.{content.content_id}.ref.{entry.site}-{entry.queue_id}"
+    return f"content.{content.content_id}.ref.{entry.domain_token}-{entry.queue_id}"

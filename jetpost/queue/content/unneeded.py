@@ -73,10 +73,10 @@ def by_content(subjects: Iterable[str]) -> dict[str, list[str]]:
 
 
 def keys_of(reference: str) -> tuple[str, ...]:
-    """The keys `mail.*.<site>.<queue-id>` that `content.<content-id>.ref.<site>-<queue-id>` may mean.
+    """The keys `mail.*.<domain>.<queue-id>` that `content.<content-id>.ref.<domain>-<queue-id>` may mean.
 
-    A queue id begins with the content's; a site may have `-` as well, so there may be more than one reading: all count.
-    None: no entry of this or an earlier version was called so.
+    A queue id begins with the content's; a domain may have `-` as well, so there may be more than one reading: all
+    count. None: no entry of this or an earlier version was called so.
     """
     _, content_id, _, name = reference.split(".")
     return tuple(f"mail.*.{name[:at]}.{name[at + 1 :]}" for at in _places(f"-{content_id}", name) if at)

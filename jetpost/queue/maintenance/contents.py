@@ -31,9 +31,9 @@ async def contents(jetstream: JetStream) -> Contents:
     if listed:
         for shard in await every_shard(jetstream):
             for subject in await _subjects(jetstream, shard.stream, f"{shard.prefix}.*.*.*"):
-                _, where, site, queue_id = subject.split(".")
+                _, where, domain_token, queue_id = subject.split(".")
                 if where != "done":
-                    keys.add(f"mail.*.{site}.{queue_id}")
+                    keys.add(f"mail.*.{domain_token}.{queue_id}")
     unneeded = sum(
         not any(key in keys for subject in subjects if kind_of(subject) == "ref" for key in keys_of(subject))
         for subjects in listed.values()

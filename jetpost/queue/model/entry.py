@@ -1,6 +1,6 @@
-"""An entry: one message for one site, and its form on the wire.
+"""An entry: one message for one domain, and its form on the wire.
 
-Subject `mail.<state>.<site>.<queue-id>`, header `Jetpost-Envelope` (the record, one line of JSON: everything but the
+Subject `mail.<state>.<domain>.<queue-id>`, header `Jetpost-Envelope` (the record, one line of JSON: everything but the
 content), payload the content, or nothing when the content is kept by reference. A record that is too large for a header
 (a thousand recipients, or what was said to them) stands in front of the payload instead, and the header
 `Jetpost-Envelope-Octets` says how much of it is record.
@@ -18,14 +18,14 @@ from jetpost.mail.envelope import Envelope, Recipient
 from jetpost.mail.outcome import Outcome
 from jetpost.queue.model.names import (
     BadName,
+    DomainToken,
     QueueId,
-    Site,
     domain_of,
     fresh_queue_id,
     is_queue_id,
     report_id,
     shard_of,
-    site_of,
+    token_of,
 )
 from jetpost.queue.model.states import MOVES, State
 from jetpost.queue.model.unreadable import REASON_HEADER
@@ -33,15 +33,15 @@ from jetpost.reason import reason_of
 
 __all__ = (
     "NO_ENTRY",
+    "DomainToken",
     "Entry",
     "QueueId",
-    "Site",
     "domain_of",
     "fresh_queue_id",
     "is_entry",
     "shard_of",
-    "site_of",
     "stored_form",
+    "token_of",
 )
 
 ENVELOPE_HEADER = "Jetpost-Envelope"
@@ -94,10 +94,10 @@ def stored_form(record: str, content: bytes) -> tuple[dict[str, str], bytes]:
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One message for one site. Its state is its subject."""
+    """One message for one domain. Its state is its subject."""
 
     queue_id: QueueId
-    site: Site
+    domain_token: DomainToken
     state: State
     envelope: Envelope
     content: Content
@@ -124,17 +124,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def domain(self) -> str:
         """The destination domain."""
-        return domain_of(self.site)
+        return domain_of(self.domain_token)
 
     @property
     def subject(self) -> str:
-        """Where the entry stands: `mail.<state>.<site>.<queue-id>`."""
-        return f"mail.{self.state.value}.{self.site}.{self.queue_id}"
+        """Where the entry stands: `mail.<state>.<domain>.<queue-id>`."""
+        return f"mail.{self.state.value}.{self.domain_token}.{self.queue_id}"
 
     @property
     def key(self) -> str:
-        """The entry whatever its state: `mail.*.<site>.<queue-id>`."""
-        return f"mail.*.{self.site}.{self.queue_id}"
+        """The entry whatever its state: `mail.*.<domain>.<queue-id>`."""
+        return f"mail.*.{self.domain_token}.{self.queue_id}"
 
     @property
     def size(self) -> int:
@@ -163,7 +163,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         cls,
         *,
         queue_id: QueueId,
-        site: Site,
+        domain_token: DomainToken,
         envelope: Envelope,
         content: Content,
         trace: str,
@@ -173,7 +173,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """An entry just accepted at `now`, to be attempted at once."""
         return cls(
             queue_id=queue_id,
-            site=site,
+            domain_token=domain_token,
             state=State.READY,
             envelope=envelope,
             content=content,
@@ -184,7 +184,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     def report_id(self) -> QueueId:
         """The queue id of the report about this entry: the same however often it is computed."""
-        return report_id(self.queue_id, self.site)
+        return report_id(self.queue_id, self.domain_token)
 
     def message(self) -> tuple[dict[str, str], bytes]:
         """The headers and the payload under which the entry is stored; see `read`."""
@@ -233,12 +233,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         ValueError, whatever is wrong with it: who wrote it may have been another version, or nobody of ours.
         """
         try:
-            _, state, site, queue_id = subject.split(".")
+            _, state, domain_token, queue_id = subject.split(".")
             record = _decoder.decode(encoded)
-            _insist_on_sense(site, queue_id, record)
+            _insist_on_sense(domain_token, queue_id, record)
             return cls(
                 queue_id=QueueId(queue_id),
-                site=Site(site),
+                domain_token=DomainToken(domain_token),
                 state=State(state),
                 envelope=record.envelope,
                 content=Reference(record.content_id, record.size) if record.content_id else Inline(content),
@@ -257,9 +257,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{NO_ENTRY}{reason_of(error)[:300]}") from error
 
 
-def _insist_on_sense(site: str, queue_id: str, record: _Record) -> None:
+def _insist_on_sense(domain_token: str, queue_id: str, record: _Record) -> None:
     """ValueError when there is nobody to deliver to, or a name that would not stay what it is."""
-    domain_of(site)
+    domain_of(domain_token)
     if not is_queue_id(queue_id):
         raise BadName(f"{queue_id[:100]!r} is no queue id")
     if not record.envelope.recipients:

@@ -14,23 +14,23 @@ from zlib import crc32
 QueueId = NewType("QueueId", str)
 """Names a message in the queue and in every log line about it; parts and reports derive theirs from it."""
 
-Site = NewType("Site", str)
-"""The destination as one subject token: the recipient domain with dots as underscores."""
+DomainToken = NewType("DomainToken", str)
+"""The recipient domain as one token of a subject: `dest.test` is `dest_test`."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 _TOKENS = tuple(chr(octet) if octet in _PLAIN else "_" if octet == 0x2E else f"={octet:02x}" for octet in range(256))
-_SITE = re.compile(r"(?:[a-z0-9_-]|=[0-9a-f]{2})+")
+_DOMAIN_TOKEN = re.compile(r"(?:[a-z0-9_-]|=[0-9a-f]{2})+")
 _ESCAPED = re.compile(rb"=([0-9a-f]{2})")
-_MOST_SITE = 1000
+_MOST_TOKEN = 1000
 """A domain has 253 octets, a literal 252, and an octet three characters."""
 _NOWHERE = "=00"
-"""The site of the empty domain."""
+"""The token of the empty domain."""
 _QUEUE_ID = re.compile(r"[0-9a-z]+(?:-[0-9a-z]+)*")
 _MOST_QUEUE_ID = 200
 _MOST_CONSUMER_NAME = 255
 """nats-server's JSMaxNameLen, and what a file system takes."""
-_KEPT_OF_A_LONG_SITE = 200
+_KEPT_OF_A_LONG_TOKEN = 200
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _SHIFTS = range(80, -1, -10)
@@ -41,31 +41,31 @@ class BadName(ValueError):  # noqa: N818 — a state of the world, named as one
 
 
 @lru_cache(maxsize=8192)
-def site_of(domain: str) -> Site:
-    """The site of a recipient `domain` (A-labels or an address literal, any case). Reversible by `domain_of`."""
+def token_of(domain: str) -> DomainToken:
+    """The token of a recipient `domain` (A-labels or an address literal, any case). Reversible by `domain_of`."""
     octets = domain.encode("utf-8", "surrogatepass").translate(_LOWER)
-    return Site("".join([_TOKENS[octet] for octet in octets]) or _NOWHERE)
+    return DomainToken("".join([_TOKENS[octet] for octet in octets]) or _NOWHERE)
 
 
 @lru_cache(maxsize=8192)
-def domain_of(site: str) -> str:
-    """The domain, in lower case, that a `site` token stands for. BadName when it is none."""
-    if site == _NOWHERE:
+def domain_of(domain_token: str) -> str:
+    """The domain, in lower case, that `domain_token` stands for. BadName when it is none."""
+    if domain_token == _NOWHERE:
         return ""
-    if len(site) <= _MOST_SITE and _SITE.fullmatch(site):
-        octets = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), site.encode().replace(b"_", b"."))
+    if len(domain_token) <= _MOST_TOKEN and _DOMAIN_TOKEN.fullmatch(domain_token):
+        octets = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), domain_token.encode().replace(b"_", b"."))
         try:
             domain = octets.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             domain = ""
         # Each domain has one token: what another spelling stands for, nobody has said.
-        if domain and site_of(domain) == site:
+        if domain and token_of(domain) == domain_token:
             return domain
-    raise BadName(f"{site[:100]!r} is no site")
+    raise BadName(f"{domain_token[:100]!r} is no domain token")
 
 
-def is_site(token: str) -> bool:
-    """Whether a subject's `token` is a site."""
+def is_domain_token(token: str) -> bool:
+    """Whether a subject's `token` stands for a domain."""
     try:
         domain_of(token)
     except BadName:
@@ -84,12 +84,12 @@ def is_queue_id(token: str) -> bool:
     return len(token) <= _MOST_QUEUE_ID and _QUEUE_ID.fullmatch(token) is not None
 
 
-def report_id(queue_id: QueueId, site: Site) -> QueueId:
+def report_id(queue_id: QueueId, domain_token: DomainToken) -> QueueId:
     """The queue id of the report about an entry: the same however often it is computed, and of no other entry.
 
-    80 bits of the site's hash: of two failed sites of one message each has its report, whoever chose their names.
+    80 bits of the token's hash: of two failed domains of one message each has its report, whoever chose their names.
     """
-    return QueueId(f"{queue_id}-d{hashlib.blake2s(site.encode(), digest_size=10).hexdigest()}")
+    return QueueId(f"{queue_id}-d{hashlib.blake2s(domain_token.encode(), digest_size=10).hexdigest()}")
 
 
 def shard_of(queue_id: str, shards: int) -> int:
@@ -97,15 +97,16 @@ def shard_of(queue_id: str, shards: int) -> int:
     return crc32(queue_id.partition("-")[0].encode()) % shards
 
 
-def consumer_name(state: str, site: Site | None) -> str:
-    """The name of the durable consumer for a state, or for one site in it; another one for each site.
+def consumer_name(state: str, domain_token: DomainToken | None) -> str:
+    """The name of the durable consumer for a state, or for one domain in it; another one for each domain.
 
-    A site that is too long for a name (a domain of 253 octets with many underscores has 750) is cut and hashed. `==` is
-    in no site.
+    A token that is too long for a name (a domain of 253 bytes with many underscores has 750) is cut and hashed. `==` is
+    in no token.
     """
-    if site is None:
+    if domain_token is None:
         return state
-    name = f"{state}-{site}"
+    name = f"{state}-{domain_token}"
     if len(name) <= _MOST_CONSUMER_NAME:
         return name
-    return f"{state}-{site[:_KEPT_OF_A_LONG_SITE]}=={hashlib.blake2s(site.encode(), digest_size=16).hexdigest()}"
+    digest = hashlib.blake2s(domain_token.encode(), digest_size=16).hexdigest()
+    return f"{state}-{domain_token[:_KEPT_OF_A_LONG_TOKEN]}=={digest}"

@@ -9,7 +9,7 @@ class State(StrEnum):
     READY = "ready"
     """To be attempted now; delivery takes it."""
     PARKED = "parked"
-    """Its site is congested; the site's lane takes it in order."""
+    """Its domain is congested; the domain's lane takes it in order."""
     RETRY = "retry"
     """Deferred: a message schedule; the server makes it READY when it is due."""
     BOUNCE = "bounce"

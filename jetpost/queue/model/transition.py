@@ -54,7 +54,7 @@ def succession(shard: Subjects, entry: Entry, sequence: int, successors: Sequenc
     """The successors of the `entry` that lies at `sequence`: one unit that can be stored once and never again.
 
     The successor under the entry's own key carries the guard for all. Where none keeps the key (a bounce becomes a
-    report for another site), a tombstone does: a process that repeats the move after a crash is refused, even when
+    report for another domain), a tombstone does: a process that repeats the move after a crash is refused, even when
     the report has long been delivered.
     """
     keeping = [successor for successor in successors if successor.key == entry.key]

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from jetpost.queue.model.names import Site, is_queue_id, is_site
+from jetpost.queue.model.names import DomainToken, is_domain_token, is_queue_id
 from jetpost.queue.model.states import State
 
 REASON_HEADER = "Jetpost-Unreadable"
 """Why a held message could not be read or handled."""
 SUBJECT_HEADER = "Jetpost-Unreadable-Subject"
 """Where it lay before."""
-NOWHERE = Site("=00")
+NOWHERE = DomainToken("=00")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LONGEST_REASON = 300
 _LONGEST_SUBJECT = 1000
@@ -42,9 +42,9 @@ class Unreadable(NamedTuple):
         return State(token) if token in set(State) else None
 
     @property
-    def site(self) -> Site | None:
-        """The site that its subject names, if it is one."""
-        return Site(self._token(2)) if is_site(self._token(2)) else None
+    def domain_token(self) -> DomainToken | None:
+        """The domain token of its subject, if it is one."""
+        return DomainToken(self._token(2)) if is_domain_token(self._token(2)) else None
 
     @property
     def queue_id(self) -> str:
@@ -64,7 +64,7 @@ class Unreadable(NamedTuple):
     @property
     def has_key(self) -> bool:
         """Whether its subject is one that an entry could have."""
-        return self.site is not None and is_queue_id(self._token(3)) and self.subject.count(".") == 3
+        return self.domain_token is not None and is_queue_id(self._token(3)) and self.subject.count(".") == 3
 
     @property
     def held_subject(self) -> str:
@@ -73,7 +73,7 @@ class Unreadable(NamedTuple):
 
     @property
     def key(self) -> str:
-        """`mail.*.<site>.<queue-id>`, with tokens that are legal whatever its subject is."""
+        """`mail.*.<domain>.<queue-id>`, with tokens that are legal whatever its subject is."""
         return f"mail.*.{self._key}"
 
     def held_headers(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ class Unreadable(NamedTuple):
 
     @property
     def _key(self) -> str:
-        return f"{self.site if self.has_key else NOWHERE}.{self.queue_id}"
+        return f"{self.domain_token if self.has_key else NOWHERE}.{self.queue_id}"
 
     def _token(self, number: int) -> str:
         tokens = self.subject.split(".")

@@ -20,7 +20,7 @@ class QueueSettings(Section):
     """How long delivery is tried before the sender is told (RFC 5321, 4.5.4.1 asks for 4–5 days)."""
     inline_bytes: Annotated[int, Field(ge=1024, le=4 * 1024 * 1024)] = 256 * 1024
     """Messages up to this size travel with their entries; larger ones are kept once, beside the queue. A message for
-    several sites has an entry for each, which share this."""
+    several domains has an entry for each, which share this."""
     max_bytes: Annotated[int, Field(ge=0)] = 0
     """Octets of queued mail, large contents included, at which new mail is refused with 452 (mail already queued goes
     on). 0: only the server's own storage limit counts."""

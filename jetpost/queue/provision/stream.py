@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _SHARD = re.compile(r"MAIL(-[1-9][0-9]*)?")
 _BEYOND = 1 << 40
 _MAX_CONSUMERS = 100_000
-"""nats-server 2.15 limits a stream to 1 000 consumers unless told otherwise; every congested site has one."""
+"""nats-server 2.15 limits a stream to 1 000 consumers unless told otherwise; every congested domain has one."""
 _CONTENT_MARGIN_S = 30 * 86400
 """What is held for an operator has no expiry of its own; so long its content waits for one."""
 

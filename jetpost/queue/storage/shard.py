@@ -71,9 +71,9 @@ class Shard(NamedTuple):
         """The subject in this shard for the entry's subject or key `mail.…`."""
         return f"mail-{self.number}{logical[4:]}" if self.number else logical
 
-    def states(self, state: State | None = None, site: str | None = None) -> str:
-        """The filter for all entries of a state, of a site, or both."""
-        return f"{self.prefix}.{state.value if state else '*'}.{site or '*'}.*"
+    def states(self, state: State | None = None, domain_token: str | None = None) -> str:
+        """The filter for all entries of a state, of a domain, or both."""
+        return f"{self.prefix}.{state.value if state else '*'}.{domain_token or '*'}.*"
 
     async def last(self, key: str) -> int:
         """The sequence of the latest entry under `key`, as the leader knows it; 0 when there is none."""

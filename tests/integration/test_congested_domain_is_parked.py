@@ -1,4 +1,4 @@
-"""What a congested site cannot take yet waits in the queue, not in a process; and it is never forgotten there."""
+"""What a congested domain cannot take yet waits in the queue, not in a process; and it is never forgotten there."""
 
 import pytest
 
@@ -10,9 +10,9 @@ from tests.fixtures.system import System
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIGHT = {
-    "delivery.lanes.connections_per_site": 1,
+    "delivery.lanes.connections_per_domain": 1,
     "delivery.lanes.first_connections": 1,
-    "delivery.lanes.waiting_per_site": 2,
+    "delivery.lanes.waiting_per_domain": 2,
     "delivery.watchdog_s": 1,
 }
 MESSAGES = 20
@@ -25,7 +25,7 @@ def addresses(dest: Mx) -> list[str]:
 
 
 async def send(system: System, dest: Mx) -> None:
-    """More mail for one site than it takes."""
+    """More mail for one domain than it takes."""
     async with system.relaying() as client:
         for address in addresses(dest):
             assert (await client.transact("me@home.test", [address], LETTER)).code == 250

@@ -1,4 +1,4 @@
-"""One site never answers, one takes two seconds for each reply: a hundred others do not notice."""
+"""One domain never answers, one takes two seconds for each reply: a hundred others do not notice."""
 
 import asyncio
 import statistics
@@ -17,10 +17,10 @@ from tests.fixtures.zone import ServedZone
 
 HEALTHY = 100
 BAD_EACH = 150
-TIGHT = {"delivery.lanes.waiting_per_site": 20}
-"""Less than comes: most of what the bad sites get is parked."""
+TIGHT = {"delivery.lanes.waiting_per_domain": 20}
+"""Less than comes: most of what the bad domains get is parked."""
 NOISE_S = 0.25
-"""What a machine that is busy with other things may add; a site that blocked the others would cost seconds."""
+"""What a machine that is busy with other things may add; a domain that blocked the others would cost seconds."""
 
 
 class Times(NamedTuple):
@@ -32,7 +32,7 @@ class Times(NamedTuple):
 
 
 @pytest.mark.slow
-async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
+async def test_healthy_domains_are_as_fast_beside_bad_ones_as_without(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone, record_property: Callable[[str, object], None]
 ) -> None:
     system = await make_system(TIGHT)
@@ -45,8 +45,8 @@ async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
     alone = await _delivery_times(system, healthy, "alone")
     async with system.submitting() as client:
         for number in range(BAD_EACH):
-            for site in ("silent.test", "slow.test"):
-                await client.transact("ann@home.test", [f"u{number}@{site}"], LETTER)
+            for domain in ("silent.test", "slow.test"):
+                await client.transact("ann@home.test", [f"u{number}@{domain}"], LETTER)
     beside = await _delivery_times(system, healthy, "beside")
 
     assert silent.connections
@@ -61,7 +61,7 @@ async def test_healthy_sites_are_as_fast_beside_bad_ones_as_without(
 
 
 async def _delivery_times(system: System, healthy: Mx, run: str) -> Times:
-    """The time from submission to delivery of one message for each healthy site."""
+    """The time from submission to delivery of one message for each healthy domain."""
     loop = asyncio.get_running_loop()
     handed_in: dict[str, float] = {}
     started = time.monotonic()
