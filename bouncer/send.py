@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from bouncer.config import Bouncer
 from bouncer.decide import Report
 from bouncer.report.dsn import Reporter, build, header_block
-from jetpost.mail.address import a_labels, domain_of
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
-from jetpost.queue.model.entry import Entry, token_of
+from jetpost.queue.model.accepted import entries_of
+from jetpost.queue.model.entry import Entry
 from jetpost.queue.queue import Queue
 
 _HEADER_MOST = 256 * 1024
@@ -32,15 +32,9 @@ async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, h
         body="" if octets.isascii() else "8BITMIME",
         smtputf8=not report.to.isascii(),
     )
-    return Entry.fresh(
-        queue_id=entry.report_id(),
-        domain_token=token_of(a_labels(domain_of(report.to)) or domain_of(report.to)),
-        envelope=envelope,
-        content=Inline(octets),
-        trace="",
-        now=now,
-        lifetime=timedelta(seconds=queue.settings.lifetime_s),
-    )
+    lifetime = timedelta(seconds=queue.settings.lifetime_s)
+    (made,) = entries_of(entry.report_id(), envelope, Inline(octets), "", now=now, lifetime=lifetime)
+    return made
 
 
 async def _read(entry: Entry, queue: Queue, *, whole: bool) -> bytes:

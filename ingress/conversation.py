@@ -4,7 +4,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from ingress.accept import Desk, Offer, accept
+from ingress.accept import Acceptance, Submission, accept
 from ingress.auth.backend import Backend
 from ingress.auth.dialogue import authenticate
 from ingress.connections import CLOSING
@@ -12,15 +12,16 @@ from ingress.greeting import extensions
 from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
+from ingress.policy.limits import Limits
 from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Refuse
 from ingress.rejections import refused, turned_away
 from ingress.session.arrived import OVERLONG, Arrived
 from ingress.session.body import Body
-from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
+from ingress.session.command import Command, Destination, LocalHost, client_name, destination, parse, sender
 from ingress.session.foreign import foreign_beginning, foreign_command, foreign_response
 from ingress.session.phase import VERBS, Phase, advance
-from ingress.session.transaction import Session, Transaction
+from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.queue.model.entry import QueueId
@@ -57,12 +58,13 @@ _TROUBLE = Refuse(Reply(451, EnhancedStatus(4, 3, 0), ("Internal trouble, try ag
 log = logger(__name__)
 
 
-class House(NamedTuple):
+class SessionContext(NamedTuple):
     """What all sessions of a listener share."""
 
     listener: ListenerSettings
-    ours: Ourselves
-    desk: Desk
+    local_host: LocalHost
+    limits: Limits
+    acceptance: Acceptance
     backends: Sequence[Backend]
 
 
@@ -84,10 +86,10 @@ Work = Coroutine[Any, Any, None]
 class Conversation:
     """The dialogue of one session."""
 
-    def __init__(self, wire: Wire, house: House, session: Session) -> None:
+    def __init__(self, wire: Wire, context: SessionContext, session: Session) -> None:
         self.session = session
         self._wire = wire
-        self._house = house
+        self._context = context
         self._receiving: Receiving | None = None
         self.has_more = False
         """Whether the last turn ended before all that had arrived was answered."""
@@ -114,14 +116,14 @@ class Conversation:
 
     def begin(self) -> None:
         """Speak first (RFC 5321, 3.1)."""
-        self._wire.say(Reply(220, None, (f"{self._house.desk.hostname} ESMTP Jetpost",)))
+        self._wire.say(Reply(220, None, (f"{self._context.local_host.hostname} ESMTP Jetpost",)))
 
     def proceed(self, arrived: Arrived) -> Work | None:
         """Answer what has arrived, as far as one turn allows: then it `has_more`.
 
         What takes time is returned, to be done before this is called again.
         """
-        session, octets, monotonic = self.session, arrived.octets, self._house.desk.monotonic
+        session, octets, monotonic = self.session, arrived.octets, self._context.acceptance.monotonic
         answered, until = 0, math.inf
         work: Work | None = None
         self.has_more = False
@@ -158,13 +160,13 @@ class Conversation:
         """Whether another protocol was found; the session has ended then, with all that was sent ahead."""
         if protocol is None:
             return False
-        client, listener = self.session.client_address, self._house.listener.name
+        client, listener = self.session.client_address, self._context.listener.name
         turned_away("protocol", client=client, listener=listener, why=f"{NOT_SMTP} ({protocol})")
         self._wire.hang_up(NOT_SMTP)
         return True
 
     def _hear(self, line: bytes, arrived: Arrived) -> Work | None:
-        command = parse(line, self._house.desk.limits.command_line_bytes)
+        command = parse(line, self._context.limits.command_line_bytes)
         is_unknown = isinstance(command, Reply) or command.verb not in VERBS
         if is_unknown and self._is_foreign(foreign_command(arrived.overlong if line is OVERLONG else line)):
             return None
@@ -216,20 +218,20 @@ class Conversation:
             refusal,
             verb=verb,
             client=session.client_address,
-            listener=self._house.listener.name,
+            listener=self._context.listener.name,
             queue_id=queue_id,
         )
         self._wire.say(refusal.reply)
         # "Later" is nobody's mistake: beyond the limit of recipients a client may hear it many times in a row.
         session.errors += refusal.reply.is_permanent
-        session.refused(is_recipient=verb == "RCPT", overshoot=self._house.desk.limits.recipients)
+        session.refused(is_recipient=verb == "RCPT", overshoot=self._context.limits.recipients)
         self._look_at_patience()
 
     def _look_at_patience(self) -> None:
-        end = exhausted(self.session, self._house.desk.limits)
+        end = exhausted(self.session, self._context.limits)
         if end is None or self.is_over:
             return
-        client, listener = self.session.client_address, self._house.listener.name
+        client, listener = self.session.client_address, self._context.listener.name
         turned_away(end.reason, client=client, listener=listener, why=str(end.reply))
         self._wire.hang_up(end.reply)
 
@@ -237,11 +239,11 @@ class Conversation:
         answer = self._greet(argument, extended=True)
         if isinstance(answer, Refuse):
             return answer
-        desk = self._house.desk
-        return extensions(desk.hostname, self.session, self._house.listener, desk.limits.message_bytes)
+        context = self._context
+        return extensions(context.local_host.hostname, self.session, context.listener, context.limits.message_bytes)
 
     def _helo(self, argument: str) -> Answer:
-        return self._greet(argument, extended=False) or Reply(250, None, (self._house.desk.hostname,))
+        return self._greet(argument, extended=False) or Reply(250, None, (self._context.local_host.hostname,))
 
     def _greet(self, argument: str, *, extended: bool) -> Refuse | None:
         name = client_name(argument)
@@ -255,16 +257,16 @@ class Conversation:
             return _NO_PARAMETERS
         if self.session.tls:
             return _TLS_ALREADY
-        if self._house.listener.tls != "starttls":
+        if self._context.listener.tls != "starttls":
             return _NOT_IMPLEMENTED
         self._wire.say(_READY_FOR_TLS)
         self.session.tls = await self._wire.start_tls()
         return None
 
     async def _auth(self, argument: str) -> Answer:
-        if not self._house.listener.require_auth:
+        if not self._context.listener.require_auth:
             return _NOT_IMPLEMENTED
-        return await authenticate(argument, self.session, self._wire.ask, self.response, self._house.backends)
+        return await authenticate(argument, self.session, self._wire.ask, self.response, self._context.backends)
 
     def _mail(self, argument: str) -> Answer:
         said = sender(argument)
@@ -278,7 +280,9 @@ class Conversation:
     def _rcpt(self, argument: str) -> Answer:
         transaction = self.session.transaction
         assert transaction is not None
-        said = destination(argument, ours=self._house.ours, smtputf8=transaction.sender.parameters.smtputf8)
+        said = destination(
+            argument, local_host=self._context.local_host, smtputf8=transaction.sender.parameters.smtputf8
+        )
         if isinstance(said, Reply):
             return Refuse(said, "syntax")
         objection = self._judge(transaction, said)
@@ -287,15 +291,16 @@ class Conversation:
         return objection or _RECIPIENT_OK
 
     def _judge(self, transaction: Transaction, said: Destination | None) -> Refuse | None:
-        return judge(Asked(self._house.listener, self._house.desk.limits, self.session, transaction, said))
+        return judge(Asked(self._context.listener, self._context.limits, self.session, transaction, said))
 
     def _data(self, argument: str) -> Answer:
         if argument:
             return _NO_PARAMETERS
-        desk, transaction = self._house.desk, self.session.transaction
+        acceptance, transaction = self._context.acceptance, self.session.transaction
         assert transaction is not None
-        queue_id = desk.fresh_id()
-        self._receiving = Receiving(queue_id, desk.intake(queue_id, transaction), Body(desk.limits.text_line_bytes))
+        queue_id = acceptance.fresh_id()
+        intake = acceptance.intake(queue_id, (it.domain for it in transaction.destinations))
+        self._receiving = Receiving(queue_id, intake, Body(self._context.limits.text_line_bytes))
         return _SEND_DATA
 
     def _receive(self, receiving: Receiving, octets: bytes, arrived: Arrived) -> Work | None:
@@ -320,20 +325,30 @@ class Conversation:
             self._own_up("DATA", error, receiving.queue_id)
 
     async def _accept(self, receiving: Receiving) -> None:
-        transaction, listener = self.session.transaction, self._house.listener
-        assert transaction is not None
-        facts = receiving.body.facts()
-        offer = Offer(receiving.queue_id, self.session, transaction, listener.name, listener, facts)
+        queue_id, intake = receiving.queue_id, receiving.intake
         try:
-            answer = await accept(offer, receiving.intake, self._house.desk)
+            submission = await self._submission(receiving)
+            answer = await accept(submission, intake, self._context.acceptance)
             if isinstance(answer, Reply):
                 self.session.got_on()
             self.session.enter(Phase.IDENTIFIED)
-            self._conclude(answer, "DATA", Phase.IDENTIFIED, receiving.queue_id)
+            self._conclude(answer, "DATA", Phase.IDENTIFIED, queue_id)
         except Exception as error:
-            self._own_up("DATA", error, receiving.queue_id)
+            self._own_up("DATA", error, queue_id)
         finally:
             self._offered = None
+
+    async def _submission(self, receiving: Receiving) -> Submission:
+        """What the dialogue has said, and what has arrived, as a message."""
+        transaction, listener = self.session.transaction, self._context.listener
+        assert transaction is not None
+        try:
+            smtputf8 = transaction.sender.parameters.smtputf8
+            envelope = envelope_of(transaction, origin_of(self.session, listener.name, smtputf8=smtputf8))
+            return Submission(receiving.queue_id, envelope, receiving.body.facts(), listener.submission)
+        except Exception:
+            await receiving.intake.abandon()
+            raise
 
     def _rset(self, argument: str) -> Answer:
         return _NO_PARAMETERS if argument else OK

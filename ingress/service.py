@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from ingress.accept import Desk
+from ingress.accept import Acceptance
 from ingress.auth.backend import Backend
 from ingress.config import Ingress
 from ingress.connections import Connections
-from ingress.conversation import House
+from ingress.conversation import SessionContext
 from ingress.listener import listen
-from ingress.session.command import Ourselves
+from ingress.session.command import LocalHost
 from ingress.smtp import Smtp
 from jetpost.config.load import Settings
 from jetpost.process.context import service_context
@@ -31,7 +31,7 @@ async def serve(settings: Settings, life: Life) -> None:
     for remark in config.remarks():
         log.warning("configuration", remark=remark)
     async with service_context(settings, life, "ingress") as (_, queue, events):
-        desk = Desk(
+        acceptance = Acceptance(
             queue=queue,
             events=events,
             hostname=settings.hostname,
@@ -41,7 +41,7 @@ async def serve(settings: Settings, life: Life) -> None:
             entropy=lambda: random.getrandbits(42),
         )
         connections = Connections(config.limits)
-        async with _open_doors(config, desk, connections):
+        async with _open_doors(config, acceptance, connections):
             life.ready_when("queue", queue.trouble)
             await life.stopping.wait()
         log.info("draining", connections=connections.sessions, patience_s=config.drain_s)
@@ -49,9 +49,9 @@ async def serve(settings: Settings, life: Life) -> None:
 
 
 @asynccontextmanager
-async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> AsyncIterator[None]:
+async def _open_doors(config: Ingress, acceptance: Acceptance, connections: Connections) -> AsyncIterator[None]:
     """Listen everywhere while the block runs; afterwards nobody new gets in, and who is in may stay."""
-    ours = Ourselves(desk.hostname, config.postmaster)
+    local_host = LocalHost(acceptance.hostname, config.postmaster)
     backends: list[Backend] = [settings.backend() for settings in config.auth.backends]
     async with AsyncExitStack() as open_doors:
         tls = None
@@ -61,10 +61,10 @@ async def _open_doors(config: Ingress, desk: Desk, connections: Connections) -> 
             open_doors.push_async_callback(end, [watching])
             tls = reloading.context
         for listener in config.listeners:
-            house = House(listener, ours, desk, backends)
+            context = SessionContext(listener, local_host, config.limits, acceptance, backends)
             listening = listen(
                 listener,
-                partial(Smtp, house, connections, tls),
+                partial(Smtp, context, connections, tls),
                 connections,
                 tls,
                 reuse_port=config.reuse_port,

@@ -9,7 +9,7 @@ from typing import cast
 from aiosmtpd.smtp import SMTP
 
 from ingress.connections import CLOSING, Connections, Place
-from ingress.conversation import Conversation, House, Work
+from ingress.conversation import Conversation, SessionContext, Work
 from ingress.policy.verdict import Refuse
 from ingress.rejections import turned_away
 from ingress.session.arrived import Arrived
@@ -40,7 +40,9 @@ class Smtp(SMTP):
 
     transport: asyncio.Transport | None
 
-    def __init__(self, house: House, connections: Connections, tls: ssl.SSLContext | None, place: Place | None) -> None:
+    def __init__(
+        self, context: SessionContext, connections: Connections, tls: ssl.SSLContext | None, place: Place | None
+    ) -> None:
         # Not aiosmtpd's own constructor: it searches every attribute of handler and protocol with `dir` and
         # `inspect.getmembers` for each connection: 320 µs against 6 µs, more than a whole transaction costs here.
         loop = asyncio.get_running_loop()
@@ -48,7 +50,7 @@ class Smtp(SMTP):
         self.loop = loop
         self.transport = None
         self._original_transport = None
-        self._house = house
+        self._context = context
         self._connections = connections
         self._tls_context = tls
         self._place = place
@@ -59,7 +61,7 @@ class Smtp(SMTP):
         self._arrival: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
-        self._last_moment = loop.time() + house.desk.limits.session_s
+        self._last_moment = loop.time() + context.limits.session_s
         self._reading_paused = False
         self._writing_paused = False
         self._awaits_turn = False
@@ -77,7 +79,7 @@ class Smtp(SMTP):
         """Begin the session, or turn the client away."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         peer = transport.get_extra_info("peername")
-        listener = self._house.listener.name
+        listener = self._context.listener.name
         client = peer[0] if peer else "127.0.0.1"
         place = self._place or self._connections.place(client)
         if isinstance(place, Refuse):
@@ -88,7 +90,7 @@ class Smtp(SMTP):
         self.transport.set_write_buffer_limits(_MOST_UNREAD_BYTES)
         self._connections.begin(self, listener)
         session = Session(place.client, tls=_tls_facts(transport))
-        self._conversation = Conversation(self, self._house, session)
+        self._conversation = Conversation(self, self._context, session)
         self._look_at_the_clock()
         self._conversation.begin()
         self._proceed()
@@ -225,7 +227,7 @@ class Smtp(SMTP):
                 self,
                 self._tls_context,
                 server_side=True,
-                ssl_handshake_timeout=self._house.desk.limits.handshake_s,
+                ssl_handshake_timeout=self._context.limits.handshake_s,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self._turn_away("handshake", reason_of(error))
@@ -297,7 +299,7 @@ class Smtp(SMTP):
         """Read nothing until the client has read its replies, for as long as it may be idle."""
         self._pause_reading()
         if self._deadline == math.inf:
-            self._deadline = min(self.loop.time() + self._house.desk.limits.idle_s, self._last_moment)
+            self._deadline = min(self.loop.time() + self._context.limits.idle_s, self._last_moment)
 
     async def _carry_out(self, work: Work) -> None:
         try:
@@ -326,7 +328,7 @@ class Smtp(SMTP):
         if now >= self._last_moment:
             self._time_is_up()
             return
-        self._deadline = min(now + self._house.desk.limits.idle_s, self._last_moment)
+        self._deadline = min(now + self._context.limits.idle_s, self._last_moment)
         if self._reading_paused:
             self._resume_reading()
 
@@ -353,7 +355,7 @@ class Smtp(SMTP):
         self.transport.close()
         if self._timer is not None:
             self._timer.cancel()
-        patience_s = min(self._house.desk.limits.idle_s, _LINGER_S)
+        patience_s = min(self._context.limits.idle_s, _LINGER_S)
         self._timer = self.loop.call_later(patience_s, self.transport.abort)
 
     def _wake(self) -> None:
@@ -376,7 +378,7 @@ class Smtp(SMTP):
         if now >= self._deadline:
             self._time_is_up()
             return
-        next_look = min(self._deadline, now + self._house.desk.limits.idle_s)
+        next_look = min(self._deadline, now + self._context.limits.idle_s)
         if now < self._last_moment:
             next_look = min(next_look, self._last_moment)
         self._timer = self.loop.call_at(next_look, self._look_at_the_clock)
@@ -387,7 +389,7 @@ class Smtp(SMTP):
 
     def _turn_away(self, reason: str, why: str) -> None:
         assert self._place is not None
-        turned_away(reason, client=self._place.client, listener=self._house.listener.name, why=why)
+        turned_away(reason, client=self._place.client, listener=self._context.listener.name, why=why)
 
 
 def _tls_facts(transport: asyncio.BaseTransport) -> str:

@@ -21,7 +21,7 @@ def no_literal(asked: Asked) -> Verdict:
 def permitted(asked: Asked) -> Verdict:
     """Anywhere for who is authenticated or of a listed network; else only to the listener's own domains."""
     assert asked.destination is not None
-    if asked.session.identity or asked.destination.is_ours or asked.destination.domain in asked.terms.domains:
+    if asked.session.identity or asked.destination.is_local or asked.destination.domain in asked.terms.domains:
         return None
     return None if is_in(asked.session.client_address, asked.terms.relay_networks) else _DENIED
 

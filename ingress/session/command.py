@@ -47,11 +47,11 @@ class Destination(NamedTuple):
     recipient: Recipient
     domain: str
     """As lower-case A-labels, or an address literal with its brackets."""
-    is_ours: bool = False
+    is_local: bool = False
     """True for the postmaster of this system: the one mailbox that every host has (RFC 5321, 4.5.1)."""
 
 
-class Ourselves(NamedTuple):
+class LocalHost(NamedTuple):
     """Who this system is, to somebody who writes to it."""
 
     hostname: str
@@ -94,7 +94,7 @@ def sender(argument: str) -> Sender | Reply:
     return Sender(reverse_path.address, parameters)
 
 
-def destination(argument: str, *, ours: Ourselves, smtputf8: bool) -> Destination | Reply:
+def destination(argument: str, *, local_host: LocalHost, smtputf8: bool) -> Destination | Reply:
     """What the `argument` of RCPT says (RFC 5321, 4.1.1.3).
 
     `<postmaster>` and the postmaster at our host name become the address that reads their mail. When there is none the
@@ -109,9 +109,11 @@ def destination(argument: str, *, ours: Ourselves, smtputf8: bool) -> Destinatio
         return parameters
     if not forward_path.address.isascii() and not smtputf8:
         return _ADDRESS_NEEDS_UTF8
-    if _is_postmaster(forward_path, ours.hostname):
-        if ours.postmaster:
-            return Destination(Recipient(ours.postmaster, *parameters), domain_of(ours.postmaster), is_ours=True)
+    if _is_postmaster(forward_path, local_host.hostname):
+        if local_host.postmaster:
+            return Destination(
+                Recipient(local_host.postmaster, *parameters), domain_of(local_host.postmaster), is_local=True
+            )
         if not forward_path.domain:
             return _NO_POSTMASTER
     return Destination(Recipient(forward_path.address, *parameters), forward_path.domain)

@@ -17,14 +17,14 @@ from delivery.attempt.config import AttemptSettings
 from delivery.connect.pool import Pool
 from delivery.record import record
 from delivery.route.mx import MxHost, Route
-from ingress.accept import Desk, Offer, accept
-from ingress.listener import ListenerSettings
+from ingress.accept import Acceptance, Submission, accept
 from ingress.policy.limits import Limits
 from ingress.session.body import Facts
-from ingress.session.command import Destination, Ourselves, client_name, destination, sender
-from ingress.session.transaction import Session, Transaction
+from ingress.session.command import Destination, LocalHost, client_name, destination, sender
+from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import Event
+from jetpost.mail.address import domain_of
 from jetpost.mail.content import Reference
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Delivered
@@ -73,7 +73,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 async def test_whatever_is_accepted_is_stored_and_what_is_stored_is_accepted(server: NatsServer) -> None:
     ask = Asking()
     async with opened(server) as queue:
-        desk = desk_of(queue, Events(queue._jetstream, EventsSettings(), "ingress"))
+        acceptance = acceptance_of(queue, Events(queue._jetstream, EventsSettings(), "ingress"))
 
         @at_most(120)
         @example("x", "ann@home.test", ["bob@a_0123456.test"], "", "", "", 1)
@@ -84,11 +84,11 @@ async def test_whatever_is_accepted_is_stored_and_what_is_stored_is_accepted(ser
             *(parameters, originals, identities, st.integers(0, 10**12)),
         )
         def search(name: str, by: str, to: list[str], said: str, each: str, identity: str, size: int) -> None:
-            offer = offered(name, by, to, said, each, identity, size)
-            if offer is None:
+            submission = submitted(name, by, to, said, each, identity, size)
+            if submission is None:
                 return
-            is_accepted, stored = ask(outcome(offer, desk))
-            domains = {it.domain for it in offer.transaction.destinations}
+            is_accepted, stored = ask(outcome(submission, acceptance))
+            domains = {domain_of(it.address) for it in submission.envelope.recipients}
             assert stored == (len(domains) if is_accepted else 0)
 
         await searched(search)
@@ -96,12 +96,12 @@ async def test_whatever_is_accepted_is_stored_and_what_is_stored_is_accepted(ser
 
 async def test_an_event_that_fails_takes_no_250_back(server: NatsServer) -> None:
     async with opened(server) as queue:
-        desk = desk_of(queue, Unwilling(queue._jetstream, EventsSettings(), "ingress"))
-        offer = offered("client.test", "ann@home.test", ["bob@dest.test"], "", "", "ann", 5)
-        assert offer is not None
+        acceptance = acceptance_of(queue, Unwilling(queue._jetstream, EventsSettings(), "ingress"))
+        submission = submitted("client.test", "ann@home.test", ["bob@dest.test"], "", "", "ann", 5)
+        assert submission is not None
         before = FAILED.labels("event")._value.get()
 
-        assert await outcome(offer, desk) == (True, 1)
+        assert await outcome(submission, acceptance) == (True, 1)
 
         assert FAILED.labels("event")._value.get() == before + 1
 
@@ -177,8 +177,8 @@ def delivered() -> Delivered:
     return Delivered(Reply(250, None, ("taken",)), "mx.dest.test")
 
 
-def desk_of(queue: Queue, events: Events) -> Desk:
-    return Desk(
+def acceptance_of(queue: Queue, events: Events) -> Acceptance:
+    return Acceptance(
         queue,
         events,
         "jetpost.test",
@@ -189,30 +189,32 @@ def desk_of(queue: Queue, events: Events) -> Desk:
     )
 
 
-def offered(name: str, by: str, to: list[str], said: str, each: str, identity: str, size: int) -> Offer | None:
+def submitted(name: str, by: str, to: list[str], said: str, each: str, identity: str, size: int) -> Submission | None:
     """A message as the commands of a session make it; None when one of them is refused."""
     who = client_name(name)
     reverse_path = sender(f"FROM:<{by}> SMTPUTF8{said}")
-    ours = Ourselves("jetpost.test", "")
-    answers = [destination(f"TO:<{address}>{each}", ours=ours, smtputf8=True) for address in to]
+    local_host = LocalHost("jetpost.test", "")
+    answers = [destination(f"TO:<{address}>{each}", local_host=local_host, smtputf8=True) for address in to]
     destinations = [answer for answer in answers if isinstance(answer, Destination)]
     if isinstance(who, Reply) or isinstance(reverse_path, Reply) or not destinations:
         return None
     session = Session("192.0.2.1", client_name=who, extended=True, identity=identity)
     facts = Facts(size, 0, has_date=True, has_message_id=True, bare=False, nul=False, long_line=False)
-    listener = ListenerSettings(name="relay", port=0)
     queue_id = fresh_queue_id(datetime.now(UTC), random.getrandbits(42))
-    return Offer(queue_id, session, Transaction(reverse_path, destinations), listener.name, listener, facts)
+    envelope = envelope_of(Transaction(reverse_path, destinations), origin_of(session, "relay", smtputf8=True))
+    return Submission(queue_id, envelope, facts, completes_header=False)
 
 
-async def outcome(offer: Offer, desk: Desk) -> tuple[bool, int]:
+async def outcome(submission: Submission, acceptance: Acceptance) -> tuple[bool, int]:
     """Whether the client hears 250, and how many entries of the message are stored."""
-    intake = desk.intake(offer.queue_id, offer.transaction)
+    intake = acceptance.intake(submission.queue_id, [domain_of(it.address) for it in submission.envelope.recipients])
     intake.take(b"Subject: x\r\n\r\nx\r\n")
     try:
-        answer = await accept(offer, intake, desk)
+        answer = await accept(submission, intake, acceptance)
         is_accepted = isinstance(answer, Reply) and answer.code == 250
     except Exception:  # the session answers 451
         is_accepted = False
-    about = await desk.queue._jetstream.api("STREAM.INFO.MAIL", {"subjects_filter": f"mail.*.*.{offer.queue_id}"})
+    about = await acceptance.queue._jetstream.api(
+        "STREAM.INFO.MAIL", {"subjects_filter": f"mail.*.*.{submission.queue_id}"}
+    )
     return is_accepted, len(about["state"].get("subjects", {}))

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.session.command import Command, Destination, Ourselves, client_name, destination, parse, sender
+from ingress.session.command import Command, Destination, LocalHost, client_name, destination, parse, sender
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.reply import Reply
 
-OURS = Ourselves("MX.test", "admin@home.test")
-NOBODY = Ourselves("mx.test", "")
+OURS = LocalHost("MX.test", "admin@home.test")
+NOBODY = LocalHost("mx.test", "")
 
 
 def code(answer: object) -> tuple[int, str]:
@@ -75,7 +75,7 @@ def test_mail_that_makes_no_sense_is_refused(argument: str, refusal: tuple[int, 
 
 
 def test_rcpt_keeps_the_case_of_everything() -> None:
-    said = destination("to:<Bob@Dest.TEST> notify=FAILURE ORCPT=rfc822;B+2Bb@x", ours=OURS, smtputf8=False)
+    said = destination("to:<Bob@Dest.TEST> notify=FAILURE ORCPT=rfc822;B+2Bb@x", local_host=OURS, smtputf8=False)
     assert not isinstance(said, Reply)
     assert said.recipient == Recipient("Bob@Dest.TEST", ("FAILURE",), "rfc822;B+b@x")
     assert said.domain == "dest.test"
@@ -83,18 +83,18 @@ def test_rcpt_keeps_the_case_of_everything() -> None:
 
 @pytest.mark.parametrize("to", ["<Postmaster>", "<POSTMASTER@mx.TEST>", "<@a.test:postmaster@mx.test>"])
 def test_the_postmaster_is_whoever_reads_its_mail(to: str) -> None:
-    said = destination(f"TO:{to} NOTIFY=NEVER", ours=OURS, smtputf8=False)
-    assert said == Destination(Recipient("admin@home.test", ("NEVER",)), "home.test", is_ours=True)
+    said = destination(f"TO:{to} NOTIFY=NEVER", local_host=OURS, smtputf8=False)
+    assert said == Destination(Recipient("admin@home.test", ("NEVER",)), "home.test", is_local=True)
 
 
 def test_a_postmaster_elsewhere_is_an_address_like_any_other() -> None:
-    said = destination("TO:<postmaster@b.test>", ours=OURS, smtputf8=False)
+    said = destination("TO:<postmaster@b.test>", local_host=OURS, smtputf8=False)
     assert said == Destination(Recipient("postmaster@b.test"), "b.test")
 
 
 def test_where_nobody_reads_the_postmasters_mail_it_is_refused_rather_than_bounced() -> None:
-    assert code(destination("TO:<Postmaster>", ours=NOBODY, smtputf8=False)) == (550, "5.1.1")
-    said = destination("TO:<postmaster@mx.test>", ours=NOBODY, smtputf8=False)
+    assert code(destination("TO:<Postmaster>", local_host=NOBODY, smtputf8=False)) == (550, "5.1.1")
+    said = destination("TO:<postmaster@mx.test>", local_host=NOBODY, smtputf8=False)
     assert said == Destination(Recipient("postmaster@mx.test"), "mx.test")
 
 
@@ -103,7 +103,7 @@ def test_where_nobody_reads_the_postmasters_mail_it_is_refused_rather_than_bounc
     [("TO:<>", (501, "5.1.3")), ("TO:<bob>", (501, "5.1.3")), ("TO:<ö@b.test>", (553, "5.6.7"))],
 )
 def test_rcpt_that_makes_no_sense_is_refused(argument: str, refusal: tuple[int, str]) -> None:
-    assert code(destination(argument, ours=OURS, smtputf8=False)) == refusal
+    assert code(destination(argument, local_host=OURS, smtputf8=False)) == refusal
 
 
 @given(st.binary(max_size=200))
@@ -114,7 +114,7 @@ def test_any_octets_are_a_command_or_a_refusal(line: bytes) -> None:
             for answer in (
                 client_name(command.argument),
                 sender(command.argument),
-                destination(command.argument, ours=OURS, smtputf8=True),
+                destination(command.argument, local_host=OURS, smtputf8=True),
             ):
                 if isinstance(answer, Reply):
                     assert answer.is_permanent

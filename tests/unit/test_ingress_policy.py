@@ -29,11 +29,11 @@ def verdict(
     tls: str = "",
     size: int = 0,
     recipients: int = 0,
-    is_ours: bool = False,
+    is_local: bool = False,
 ) -> str:
     """The reply, or nothing."""
     transaction = Transaction(Sender("ann@home.test", MailParameters(size=size)))
-    said = None if domain is None else Destination(Recipient(f"bob@{domain}"), domain, is_ours)
+    said = None if domain is None else Destination(Recipient(f"bob@{domain}"), domain, is_local)
     transaction.destinations.extend([Destination(Recipient("x@y.test"), "y.test")] * recipients)
     session = Session(client, tls=tls, identity=identity)
     refusal = judge(Asked(Terms.model_validate(terms), LIMITS, session, transaction, said))
@@ -62,7 +62,7 @@ def test_who_may_begin(terms: dict[str, Any], client: str, told: dict[str, Any],
     ("terms", "client", "domain", "told", "expected"),
     [
         ({}, "127.0.0.1", "dest.test", {}, "550 5.7.1"),
-        ({}, "127.0.0.1", "mx.test", {"is_ours": True}, ""),
+        ({}, "127.0.0.1", "mx.test", {"is_local": True}, ""),
         (RELAY, "203.0.113.1", "dest.test", {}, "550 5.7.1"),
         (RELAY, "203.0.113.1", "home.test", {}, ""),
         (RELAY, "203.0.113.1", "sub.home.test", {}, "550 5.7.1"),

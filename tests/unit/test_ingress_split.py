@@ -2,9 +2,10 @@
 
 from ingress.session.command import Destination, Sender
 from ingress.session.transaction import Transaction, envelope_of
-from ingress.split import LEAST_INLINE_BYTES, by_domain, inline_share
+from ingress.split import LEAST_INLINE_BYTES, inline_share
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.parameters import MailParameters
+from jetpost.queue.model.accepted import by_domain
 
 ORIGIN = Origin("192.0.2.1", "client.test", "ESMTP")
 
