@@ -6,6 +6,7 @@ from typing import Protocol
 from nats.aio.msg import Msg
 
 from jetpost.queue.model.entry import Entry
+from jetpost.queue.model.transition import follows_another
 from jetpost.queue.storage.shard import Shard
 
 _REMEMBERED = 200_000
@@ -35,6 +36,7 @@ class Claim:
         "acknowledge_to",
         "consumer",
         "entry",
+        "has_predecessor",
         "octets",
         "sequence",
         "shard",
@@ -59,6 +61,8 @@ class Claim:
         self.shard = shard
         self.consumer = consumer
         self.acknowledge_to = message.reply
+        self.has_predecessor = entry.attempts > 0 or follows_another(message.headers or {})
+        """Whether the entry took the place of an earlier one, which is there again when its ack was lost."""
         self.octets = len(message.data) + sum(map(len, (message.headers or {}).values()))
         self._patience_s = patience_s
         """The server's, `ack_wait`."""

@@ -263,12 +263,10 @@ class Queue:
         wanted, ended = successors, ""
         if wanted:
             successors = await self._moves.claimed(claim, wanted)
-        elif claim.is_contested:
+        elif claim.is_contested or not await self._is_without_predecessor(claim):
             await self._moves.ended(claim)
         else:
             ended = claim.entry.key
-            if claim.entry.state is State.PARKED or claim.entry.attempts:
-                await self._forget_predecessor(claim)
         self._settled.add(claim.shard.number, claim.sequence)
         confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to, ended=ended)
         claim.consumer.release(claim)
@@ -282,16 +280,20 @@ class Queue:
             await self._drop_content(claim)
         return successors is wanted
 
-    async def _forget_predecessor(self, claim: Claim) -> None:
-        """An entry that was parked or retried ends without a successor: what it came from must not come back.
+    async def _is_without_predecessor(self, claim: Claim) -> bool:
+        """Delete what the entry took the place of, if that is still stored. False when that may not have happened.
 
-        Who moved it may have been killed before its ack. The predecessor comes again after `ack_wait_s`, and by then
-        nothing would lie under its key that shows that it is finished.
+        A process may have been killed after it had stored a successor (parked, tried again later, stored again,
+        released) and before its ack. The predecessor is redelivered after `ack_wait_s`: when the successor has ended by
+        then, nothing under the key would show that the message was delivered.
         """
-        try:
-            await claim.shard.forget_before(claim.entry.key, claim.sequence)
-        except Exception as error:  # whatever it is: the entry has its outcome, and that is to be recorded
-            log.warning("what was moved may come again", queue_id=claim.entry.queue_id, error=reason_of(error))
+        if claim.has_predecessor:
+            try:
+                await claim.shard.forget_before(claim.entry.key, claim.sequence)
+            except Exception as error:  # whatever it is: the entry has its outcome, and that is to be recorded
+                log.warning("stale predecessor not deleted", queue_id=claim.entry.queue_id, error=reason_of(error))
+                return False
+        return True
 
     async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed. See `Moves.unclaimed`."""

@@ -1,7 +1,7 @@
 """The queue's promises about moves, against a real nats-server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,30 +59,50 @@ async def test_an_enqueue_in_doubt_can_be_repeated_even_when_the_entry_is_finish
         assert await _is_empty(queue)
 
 
-async def test_what_was_parked_and_finished_does_not_come_back_though_its_ack_is_missing(server: NatsServer) -> None:
+MOVES_UNDER_THE_SAME_KEY: dict[str, Callable[[Entry], Entry]] = {
+    "parked": lambda entry: entry.moved(State.PARKED),
+    "retried": lambda entry: entry.moved(State.RETRY, attempts=1, due=datetime.now(UTC) + timedelta(seconds=0.5)),
+    "stored again": lambda entry: entry.moved(State.READY),
+    "stored again after a claim without an outcome": lambda entry: entry.moved(State.READY, claims=1),
+    "held": lambda entry: entry.moved(State.HELD, reason="an operator wants to see it"),
+}
+
+
+@pytest.mark.parametrize(
+    ("move", "can_purge"), [*((move, True) for move in MOVES_UNDER_THE_SAME_KEY), ("parked", False)]
+)
+async def test_a_predecessor_without_its_ack_is_not_attempted_after_its_successor_was_delivered(
+    server: NatsServer, move: str, can_purge: bool
+) -> None:
     async with opened(server) as killed, opened(server) as alive:
         await killed.enqueue([fresh()])
         ready = await claimed(killed)
-        await killed._moves.claimed(ready, [ready.entry.moved(State.PARKED)])  # and there it dies, before the ack
-        parked = await claimed(alive, State.PARKED)
+        successor = MOVES_UNDER_THE_SAME_KEY[move](ready.entry)
+        await killed._moves.claimed(ready, [successor])  # killed here, before its ack
+        if successor.state is State.HELD:
+            await _released(alive)
+        delivered = await claimed(alive, State.PARKED if successor.state is State.PARKED else State.READY)
+        assert delivered.sequence > ready.sequence
+        if not can_purge:
+            await _deny_purge(alive)
 
-        await alive.settle(parked, [])
+        await alive.settle(delivered, [])
 
-        await eventually_asked(lambda: _is_empty(alive), "both have gone")
+        killed._consumers.clear()  # the dead send no in-progress acks
+        rival = await consuming(alive)
+        await eventually_asked(lambda: _is_empty(alive), "the predecessor has gone as well")
+        assert rival.claims == []
 
 
-async def test_what_was_retried_and_finished_does_not_come_back_though_its_ack_is_missing(server: NatsServer) -> None:
-    async with opened(server) as killed, opened(server) as alive:
-        await killed.enqueue([fresh()])
-        ready = await claimed(killed)
-        due = datetime.now(UTC) + timedelta(seconds=0.5)
-        await killed._moves.claimed(ready, [ready.entry.moved(State.RETRY, attempts=1, due=due)])  # and there it dies
-        again = await claimed(alive)
-        assert again.sequence > ready.sequence
+async def _released(queue: Queue) -> None:
+    for number, found in await entries(queue, state=State.HELD):
+        assert await queue.release(queue.shards[number], found)
 
-        await alive.settle(again, [])
 
-        await eventually_asked(lambda: _is_empty(alive), "both have gone")
+async def _deny_purge(queue: Queue) -> None:
+    api = queue.shards[0].jetstream.api
+    config = (await api("STREAM.INFO.MAIL"))["config"]
+    await api("STREAM.UPDATE.MAIL", {**config, "deny_purge": True, "allow_rollup_hdrs": False})
 
 
 async def test_what_a_killed_server_kept_of_an_enqueue_is_completed(server: NatsServer) -> None:

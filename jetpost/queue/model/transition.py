@@ -1,6 +1,6 @@
 """Entries as guarded publications: fresh ones, and the successors of one that is claimed. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from jetpost.queue.model.entry import Entry
@@ -37,6 +37,11 @@ def publication(shard: Subjects, entry: Entry, expected: int) -> Publication:
 def guarded(shard: Subjects, key: str, expected: int) -> dict[str, str]:
     """The headers of a message that is refused unless the latest sequence under `key` is `expected` (0: none)."""
     return {_EXPECTED: str(expected), _EXPECTED_SUBJECT: shard.subject(key)}
+
+
+def follows_another(headers: Mapping[str, str]) -> bool:
+    """Whether a stored message was published as the successor of an entry under the same key."""
+    return headers.get(_EXPECTED, "0") != "0"
 
 
 def tombstone(shard: Subjects, key: str, sequence: int) -> Publication:
