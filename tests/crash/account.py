@@ -4,7 +4,7 @@ A copy too many is a fault unless the death of a certain process at a certain mo
 in which the design allows one (`docs/states.md`), and each leaves its own trace:
 
 - a delivery process was killed between the host's 250 and the settlement: the first copy came from that very process,
-  at most LAG_S before it was killed, and the next from another;
+  which did not live to log what became of it, and the next from another;
 - a nats-server was away when the ack was on its way, or forgot it, or forgot who had claimed the entry: the message was
   handed in before the server was back, and its first copy came while the server was away, at most LAG_S before, or
   before the claims it had forgotten were settled or lost, at most ACK_WAIT_S after;
@@ -19,8 +19,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 LAG_S = 0.5
-"""How long before a kill something may have happened that the killed process had not noted on disk: a host's 250 that
-was not settled, an ack that was not written. Milliseconds as a rule; this is for a machine that is overloaded."""
+"""How long before an outage something may have happened that was not on disk yet: an ack that was not written.
+Milliseconds as a rule; this is for a machine that is overloaded."""
+UNSETTLED_S = 5.0
+"""How long before a kill a host may have said 250 while the killed process had not settled it. Milliseconds as a rule,
+and what was settled is in its log; more would be a process that hangs."""
 ACK_WAIT_S = 8.0
 """`queue.ack_wait_s` of these runs. So long after a nats-server is back an entry may be in two hands: who had claimed
 it is still at it, and the server may have forgotten that, or not heard of it, and have given it to another."""
@@ -65,6 +68,8 @@ class Copy(NamedTuple):
     """When the host took it."""
     source: str
     """The address it came from: that of one life of one delivery process."""
+    attempted: tuple[str, str]
+    """The queue id and the recipient that a delivery process logs about it."""
 
 
 class Outage(NamedTuple):
@@ -81,9 +86,9 @@ class Outage(NamedTuple):
     ended: float
     """When everything was ready again."""
 
-    def covers(self, begun: float, ended: float, *, late_s: float = 0) -> bool:
-        """Whether something that took so long was under way in its window, or at most `late_s` after."""
-        return begun <= self.ended + late_s and self.began - LAG_S <= ended
+    def covers(self, begun: float, ended: float, *, early_s: float = LAG_S, late_s: float = 0) -> bool:
+        """Whether something that took so long was under way in its window, `early_s` before or `late_s` after."""
+        return begun <= self.ended + late_s and self.began - early_s <= ended
 
 
 class Duplicate(NamedTuple):
@@ -112,8 +117,16 @@ class Account(NamedTuple):
     """What must not be. A line each."""
 
 
-def balance(transactions: Iterable[Transaction], copies: Iterable[Copy], outages: Sequence[Outage]) -> Account:
-    """Hold what arrived against what was handed in."""
+def balance(
+    transactions: Iterable[Transaction],
+    copies: Iterable[Copy],
+    outages: Sequence[Outage],
+    settled: Mapping[tuple[str, str], int],
+) -> Account:
+    """Hold what arrived against what was handed in.
+
+    `settled` says of each queue id and recipient how often a delivery process logged that it was delivered.
+    """
     handed_in = {(transaction.message, transaction.number): transaction for transaction in transactions}
     arrived: dict[tuple[int, int], dict[str, list[Copy]]] = {key: defaultdict(list) for key in handed_in}
     faults = []
@@ -127,7 +140,7 @@ def balance(transactions: Iterable[Transaction], copies: Iterable[Copy], outages
         arrived[copy.message, copy.transaction][copy.recipient].append(copy)
     for key, transaction in handed_in.items():
         faults += _wrong(transaction, arrived[key])
-    duplicates = (*_twice(handed_in, arrived, outages), *_sent_again(handed_in, arrived, outages))
+    duplicates = (*_twice(handed_in, arrived, outages, settled), *_sent_again(handed_in, arrived, outages))
     faults += [f"a duplicate that nothing explains: {one}" for one in duplicates if not one.why]
     accepted = [transaction for transaction in handed_in.values() if transaction.accepted]
     fates = [_fates(arrived[one.message, one.number].get(name, [])) for one in accepted for name in one.fates]
@@ -167,22 +180,30 @@ def _twice(
     handed_in: Mapping[tuple[int, int], Transaction],
     arrived: Mapping[tuple[int, int], Mapping[str, Sequence[Copy]]],
     outages: Sequence[Outage],
+    settled: Mapping[tuple[str, str], int],
 ) -> Iterator[Duplicate]:
     """Copies too many of one transaction: delivery sent them."""
     for key, recipients in arrived.items():
         for recipient, copies in recipients.items():
+            is_unsettled = settled.get(copies[0].attempted, 0) < len(copies)
             for first, second in pairwise(copies):
-                yield Duplicate(recipient, first, second, _redelivered(handed_in[key], first, second, outages))
+                why = _redelivered(handed_in[key], first, second, outages, is_unsettled=is_unsettled)
+                yield Duplicate(recipient, first, second, why)
 
 
-def _redelivered(transaction: Transaction, first: Copy, second: Copy, outages: Sequence[Outage]) -> str:
-    """What makes delivery send a message that a host has; empty: nothing we know of."""
+def _redelivered(
+    transaction: Transaction, first: Copy, second: Copy, outages: Sequence[Outage], *, is_unsettled: bool
+) -> str:
+    """What makes delivery send a message that a host has; empty: nothing we know of.
+
+    `is_unsettled`: a process that delivered it did not log that.
+    """
     for outage in outages:
         if second.at < outage.began:
             continue
         what = f"{outage.kind} was {outage.how} {_about(outage.began - first.at)} the first"
-        killed = outage.kind == "delivery" and outage.source == first.source != second.source
-        if killed and outage.covers(first.begun, first.at):
+        killed = is_unsettled and outage.kind == "delivery" and outage.source == first.source != second.source
+        if killed and outage.covers(first.begun, first.at, early_s=UNSETTLED_S):
             return f"its {what}"
         away = outage.kind == "nats-server" and transaction.dot <= outage.ended
         if away and outage.covers(first.begun, first.at, late_s=ACK_WAIT_S):

@@ -96,13 +96,16 @@ class Load:
     def result(self) -> Result:
         """The count so far."""
         accepted = {one.message for one in self.transactions if one.accepted}
+        account = balance(self.transactions, self._hosts.copies(), self.outages, self._system.delivered())
+        queue_ids = {one.first.attempted[0] for one in account.duplicates if not one.why}
         return Result(
-            balance(self.transactions, self._hosts.copies(), self.outages),
+            account,
             tuple(self.outages),
             began=self._began,
             ended=self._ended,
             by_reference=sum(Letter.of(number).octets == LARGE for number in accepted),
             parked=int(self.parked),
+            evidence=self._system.logged_about(queue_ids),
         )
 
     async def _session(self) -> None:

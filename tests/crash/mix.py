@@ -63,6 +63,7 @@ _KINDS: tuple[tuple[str, int], ...] = (
 
 
 _MARK = re.compile(rb"^Subject: message (\d+), transaction (\d+)\r$", re.MULTILINE)
+_QUEUE_ID = re.compile(rb"^\tid ([^;\s]+)", re.MULTILINE)
 _REPORT = re.compile(rb"^Message-ID: <([^>]+)>\r$", re.MULTILINE)
 _ABOUT = re.compile(rb"^Final-Recipient: rfc822; (\S+)\r$", re.MULTILINE)
 
@@ -140,13 +141,24 @@ def _taken(message: Message) -> Iterator[Copy]:
     letter, transaction = _marked(message)
     intact = message.below_trace == letter.content(transaction) and message.reverse_path == letter.sender
     for recipient in message.recipients:
-        yield Copy(letter.number, transaction, recipient, "", intact, message.begun, message.at, message.source)
+        attempted = (_queue_id(message), recipient)
+        yield Copy(
+            letter.number, transaction, recipient, "", intact, message.begun, message.at, message.source, attempted
+        )
+
+
+def _queue_id(message: Message) -> str:
+    """The queue id in the Received field that ingress put on top."""
+    found = _QUEUE_ID.search(message.content)
+    assert found is not None, message.content[:2000]
+    return found[1].decode()
 
 
 def _reported(message: Message) -> Iterator[Copy]:
     letter, transaction = _marked(message)
     report = _REPORT.search(message.content)
     assert report is not None, message.content[:2000]
+    queue_id = report[1].decode().rpartition("@")[0]
     intact = message.recipients == (letter.sender,) and not message.reverse_path
     for recipient in _ABOUT.findall(message.content):
         yield Copy(
@@ -158,4 +170,5 @@ def _reported(message: Message) -> Iterator[Copy]:
             message.begun,
             message.at,
             message.source,
+            (queue_id, letter.sender),
         )

@@ -20,6 +20,8 @@ class Result(NamedTuple):
     """Accepted messages whose content was kept beside the queue."""
     parked: int
     """Times an entry was parked, as far as the processes lived to tell."""
+    evidence: tuple[str, ...]
+    """What the processes logged about the copies too many that nothing explains."""
 
     def __str__(self) -> str:
         account = self.account
@@ -35,6 +37,7 @@ class Result(NamedTuple):
             *self._listed([self._told(duplicate) for duplicate in account.duplicates]),
             f"  faults      {len(account.faults) or 'none'}",
             *self._listed(account.faults),
+            *self._listed(self.evidence),
         ]
         return "\n".join(lines)
 

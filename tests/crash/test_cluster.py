@@ -34,7 +34,7 @@ async def test_any_server_and_any_process_may_be_killed(clustered: Clustered, ho
             await load.reach(MESSAGES)
         result = await load.settled()
     told("three nats-servers: any process killed at random moments", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
     assert result.parked
     assert result.by_reference
 
@@ -53,4 +53,4 @@ async def test_any_server_may_be_cut_off_and_come_back(clustered: Clustered, hos
             await load.progress(100)
         result = await load.settled()
     told("three nats-servers: one cut off from the others, and a process killed meanwhile", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)

@@ -39,7 +39,7 @@ async def test_what_got_a_250_arrives_or_is_bounced_exactly_once(
         await load.reach(MESSAGES)
     result = await load.settled()
     told(f"{kind}: killed at random moments", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
     assert result.account.duplicates == () or kind != "bouncer"
     assert result.parked
     assert result.by_reference

@@ -44,7 +44,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
             await load.progress(200)
         result = await load.settled()
     told(f"delivery 1 → {MOST} → 1 twice, SIGTERM", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
     assert not result.account.duplicates
 
 
@@ -60,7 +60,7 @@ async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts
                 await load.progress(100)
         result = await load.settled()
     told(f"delivery 1 → {MOST} → 1 five times, SIGKILL", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
 
 
 async def test_everything_is_replaced_under_load(clustered: Clustered, hosts: Hosts, told: Told) -> None:
@@ -73,7 +73,7 @@ async def test_everything_is_replaced_under_load(clustered: Clustered, hosts: Ho
             await load.progress(100)
         result = await load.settled()
     told("Jetpost replaced, process by process", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
     assert not result.account.duplicates
 
 
@@ -89,7 +89,7 @@ async def test_the_nats_servers_are_replaced_under_load(clustered: Clustered, ho
             await load.progress(100)
         result = await load.settled()
     told("nats-servers replaced, one by one", result)
-    assert not result.account.faults
+    assert not result.account.faults, str(result)
 
 
 async def rolled(stop: Callable[[], Awaitable[int | None]], start: Callable[[], Awaitable[None]]) -> None:

@@ -1,8 +1,11 @@
 """The proof of the crash tests can fail: made-up runs, each with one thing that must not be."""
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 
-from tests.crash.account import ACK_WAIT_S, LAG_S, Account, Copy, Fate, Outage, Transaction, balance
+from tests.crash.account import ACK_WAIT_S, LAG_S, UNSETTLED_S, Account, Copy, Fate, Outage, Transaction
+from tests.crash.account import balance as balance_of
 
 KILL, READY = 100.0, 102.0
 """When a process is killed, and when everything is ready again."""
@@ -21,12 +24,20 @@ def transaction(number: int = 1, *, dot: float = 90, ended: float = 90.1, accept
 
 def delivered(at: float, source: str = OLD, *, number: int = 1, intact: bool = True) -> Copy:
     """Message 7 for Ann."""
-    return Copy(7, number, ANN, "", intact, at - ATTEMPT_S, at, source)
+    return Copy(7, number, ANN, "", intact, at - ATTEMPT_S, at, source, (f"q{number}", ANN))
 
 
 def reported(at: float = 91, source: str = OLD, *, number: int = 1, report: str = "r1", about: str = BOB) -> Copy:
     """The report about message 7."""
-    return Copy(7, number, about, report, intact=True, begun=at - ATTEMPT_S, at=at, source=source)
+    entry = (f"q{number}-{report}", "sender@home.test")
+    return Copy(7, number, about, report, intact=True, begun=at - ATTEMPT_S, at=at, source=source, attempted=entry)
+
+
+def balance(
+    transactions: Iterable[Transaction], copies: Sequence[Copy], outages: Sequence[Outage], *, settled: int = 1
+) -> Account:
+    """The account when each entry was logged as delivered `settled` times."""
+    return balance_of(transactions, copies, outages, {copy.attempted: settled for copy in copies})
 
 
 def outage(kind: str, how: str = "killed") -> Outage:
@@ -65,7 +76,7 @@ def test_what_must_not_be_is_a_fault(copies: list[Copy], fault: str) -> None:
     ("kind", "first", "second"),
     [
         ("delivery", delivered(KILL - 0.003, OLD), delivered(KILL + 2, NEW)),
-        ("delivery", delivered(KILL - LAG_S, OLD), delivered(KILL + 2, NEW)),
+        ("delivery", delivered(KILL - UNSETTLED_S, OLD), delivered(KILL + 2, NEW)),
         ("delivery", delivered(KILL + 0.01, OLD), delivered(KILL + 2, NEW)),  # it was on its way to the host
         ("nats-server", delivered(KILL - LAG_S, OLD), delivered(READY + 1, NEW)),
         ("nats-server", delivered(READY + ACK_WAIT_S, OLD), delivered(READY + 9, NEW)),
@@ -82,7 +93,7 @@ def test_a_duplicate_in_the_window_is_explained(kind: str, first: Copy, second: 
 @pytest.mark.parametrize(
     ("kind", "first", "second"),
     [
-        ("delivery", delivered(KILL - LAG_S - 0.001, OLD), delivered(KILL + 2, NEW)),  # long settled
+        ("delivery", delivered(KILL - UNSETTLED_S - 0.001, OLD), delivered(KILL + 2, NEW)),  # it hung
         ("delivery", delivered(KILL - 0.003, NEW), delivered(KILL + 2, "127.1.0.3")),  # it was not the one killed
         ("delivery", delivered(KILL - 0.003, OLD), delivered(KILL + 2, OLD)),  # the same process twice
         ("delivery", delivered(KILL - 0.003, OLD), delivered(KILL - 0.001, NEW)),  # nobody was dead yet
@@ -98,6 +109,12 @@ def test_a_duplicate_outside_the_window_is_a_fault(kind: str, first: Copy, secon
 
     assert len(account.faults) == 1
     assert account.faults[0].startswith("a duplicate that nothing explains")
+
+
+def test_a_killed_process_that_had_settled_explains_nothing() -> None:
+    copies = [delivered(KILL - 0.003, OLD), delivered(KILL + 2, NEW), reported()]
+
+    assert len(balance([transaction()], copies, [outage("delivery")], settled=2).faults) == 1
 
 
 def test_what_was_handed_in_after_the_server_was_back_is_never_doubled_by_it() -> None:
