@@ -8,6 +8,7 @@ import typer
 
 from jetpost.cli.reach import changing, finish, looking
 from jetpost.cli.terminal import visible
+from jetpost.queue import operate
 from jetpost.queue.listing import called
 from jetpost.queue.model.names import is_queue_id
 from jetpost.queue.model.states import State
@@ -35,7 +36,7 @@ def release(
             for shard, found in await _held(queue, wanted, every=every):
                 if isinstance(found, Unreadable):
                     unreadable.append(found.queue_id)
-                elif await queue.release(shard, found):
+                elif await operate.release(queue, shard, found):
                     released.append(found.entry.queue_id)
         return released, unreadable
 
@@ -54,7 +55,7 @@ def delete(context: typer.Context, queue_ids: QueueIds) -> None:
     async def ask() -> list[str]:
         async with changing(context.obj) as queue:
             held = await _held(queue, wanted, every=False)
-            return [_name(found) for shard, found in held if await queue.discard(shard, found)]
+            return [_name(found) for shard, found in held if await operate.discard(queue, shard, found)]
 
     deleted = finish(ask())
     for queue_id in deleted:

@@ -24,6 +24,7 @@ from jetpost.mail.content import Reference
 from jetpost.queue.content.large import ContentMissing, Writer
 from jetpost.queue.model.entry import Entry, shard_of, stored_form
 from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.operate import put_back
 from jetpost.queue.queue import Queue
 from jetpost.queue.storage.answer import Unavailable
 from jetpost.queue.storage.shard import Lying
@@ -202,7 +203,7 @@ class _Restoring:
 
     async def unreadable(self, found: Unreadable) -> None:
         """Hold what is no readable entry, with its payload as it was."""
-        if await self._queue.put_back(found):
+        if await put_back(self._queue, found):
             self.entries += 1
         else:
             self.there_already += 1

@@ -40,7 +40,7 @@ from jetpost.queue.storage.answer import (
 from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.doubt import Doubts
 from jetpost.queue.storage.holding import Holding
-from jetpost.queue.storage.shard import Found, Lying, Shard
+from jetpost.queue.storage.shard import Lying, Shard
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -115,7 +115,7 @@ class Queue:
         self._keeper = Keeper(jetstream, [*(shard.stream for shard in shards), CONTENT_STREAM])
         self._committers = [GroupCommit(shard, settings.commit_timeout_s, is_lone=is_lone) for shard in shards]
         self._moves = Moves(self.content, self._committers)
-        self._holding = Holding(self._committers)
+        self.holding = Holding(self._committers)
         self._settled = Settled()
         self._acks = Acks(jetstream, is_lone=is_lone)
         self._consumers: list[Consumer] = []
@@ -239,7 +239,7 @@ class Queue:
     ) -> Consumer:
         """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
         memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
-        shared = Shared(self.settings, self._settled, self._holding.hold, lambda: self._room.write_error is not None)
+        shared = Shared(self.settings, self._settled, self.holding.hold, lambda: self._room.write_error is not None)
         consumer = Consumer(
             self.shards, shared, state=state, domain_token=domain_token, max_claims=max_claims, memory=memory
         )
@@ -301,12 +301,7 @@ class Queue:
 
     async def hold(self, shard: Shard, found: Unreadable) -> bool:
         """Hold what cannot be read, wherever it lies. See `Holding.hold`."""
-        return await self._holding.hold(shard, found)
-
-    async def put_back(self, found: Unreadable) -> bool:
-        """Hold what a backup had that is no readable entry; False when it is there. Unreachable: away or full."""
-        number = shard_of(found.queue_id, len(self.shards))
-        return await self._holding.put_back(self.shards[number], found)
+        return await self.holding.hold(shard, found)
 
     async def give_up(self, claim: Claim, error: Exception) -> None:
         """Handling the claimed entry has failed, which is a bug: it comes again after `ack_wait_s`.
@@ -320,28 +315,6 @@ class Queue:
         reason = f"claimed {claim.claims} times, and handling it fails: {type(error).__name__}"
         await self.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
         log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)
-
-    async def release(self, shard: Shard, held: Lying) -> bool:
-        """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
-
-        False when somebody else moved it first. ValueError when it is not held.
-        """
-        state = State.BOUNCE if held.entry.failures else State.READY
-        if held.entry.state is not State.HELD:
-            raise ValueError(f"{held.entry.queue_id} is {held.entry.state}, not held")
-        return await self.move(shard, held, [held.entry.moved(state, reason="")])
-
-    async def discard(self, shard: Shard, found: Found) -> bool:
-        """Delete an entry that is held, or what nobody takes, for good. False when somebody else moved it first.
-
-        An entry leaves a tombstone: what it was moved from, by a process that was killed then, does not come back.
-        """
-        if isinstance(found, Unreadable):
-            return await self._holding.discard(shard, found)
-        discarded = await self.move(shard, found, [])
-        if discarded:
-            await self.content.drop(found.entry)
-        return discarded
 
     async def _drop_content(self, claim: Claim) -> None:
         """Nobody needs the content any more, unless another hand has let something follow the entry."""

@@ -15,6 +15,7 @@ from jetpost.queue.listing import depth, entries, show
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication, succession
+from jetpost.queue.operate import release
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.storage.answer import Refused
 from tests.fixtures.eventually import eventually_asked
@@ -96,7 +97,7 @@ async def test_a_predecessor_without_its_ack_is_not_attempted_after_its_successo
 
 async def _released(queue: Queue) -> None:
     for number, found in await entries(queue, state=State.HELD):
-        assert await queue.release(queue.shards[number], found)
+        assert await release(queue, queue.shards[number], found)
 
 
 async def _deny_purge(queue: Queue) -> None:

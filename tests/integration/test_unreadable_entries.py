@@ -19,6 +19,7 @@ from jetpost.queue.listing import depth, entries, everything
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
+from jetpost.queue.operate import release
 from jetpost.queue.queue import Queue
 from jetpost.queue.storage.shard import Lying
 from tests.conftest import MakeMx, MakeSystem
@@ -126,7 +127,7 @@ async def test_what_a_later_version_can_read_is_released_like_any_other(server: 
         assert await queue.hold(queue.shards[0], readable)
         ((_, lying),) = await entries(queue, state=State.HELD)
         assert "Expected" in lying.entry.reason
-        assert await queue.release(queue.shards[0], lying)
+        assert await release(queue, queue.shards[0], lying)
         ((_, released),) = await entries(queue)
         assert (released.entry.state, released.entry.queue_id, released.entry.reason) == (
             State.READY,
