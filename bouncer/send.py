@@ -33,7 +33,7 @@ async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, h
         smtputf8=not report.to.isascii(),
     )
     lifetime = timedelta(seconds=queue.settings.lifetime_s)
-    (made,) = entries_of(entry.report_id(), envelope, Inline(octets), "", now=now, lifetime=lifetime)
+    (made,) = entries_of(entry.report_id(), envelope, Inline(octets), (), now=now, lifetime=lifetime)
     return made
 
 

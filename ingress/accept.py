@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from ingress.intake import Intake
+from ingress.content.facts import Facts
+from ingress.content.intake import Intake
 from ingress.policy.judge import judge_content
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse
-from ingress.session.body import Facts
 from ingress.split import inline_share
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
 from jetpost.mail.envelope import Envelope
+from jetpost.mail.header import HeaderLine
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import fix_ups, received
 from jetpost.queue.model.accepted import entries_of
@@ -114,25 +115,25 @@ async def accept(submission: Submission, intake: Intake, acceptance: Acceptance)
 async def _entries(submission: Submission, content: Content, acceptance: Acceptance) -> tuple[Entry, ...]:
     """The message's entries. A thousand take some ten milliseconds: others have their turns meanwhile."""
     now = acceptance.now()
-    header = _header(submission, now, acceptance.hostname)
+    lines = _header_lines(submission, now, acceptance.hostname)
     lifetime = timedelta(seconds=acceptance.queue.settings.lifetime_s)
     entries: list[Entry] = []
-    for entry in entries_of(submission.queue_id, submission.envelope, content, header, now=now, lifetime=lifetime):
+    for entry in entries_of(submission.queue_id, submission.envelope, content, lines, now=now, lifetime=lifetime):
         entries.append(entry)
         if len(entries) % _ENTRIES_OF_A_TURN == 0:
             await asyncio.sleep(0)
     return tuple(entries)
 
 
-def _header(submission: Submission, now: datetime, hostname: str) -> str:
+def _header_lines(submission: Submission, now: datetime, hostname: str) -> tuple[HeaderLine, ...]:
     """The header lines that go above the content."""
     envelope, queue_id = submission.envelope, submission.queue_id
     only = envelope.recipients[0].address if len(envelope.recipients) == 1 else ""
     field = received(envelope.origin, by=hostname, queue_id=queue_id, recipient=only, now=now)
     if not submission.completes_header:
-        return field
+        return (field,)
     lacking = {"date": not submission.facts.has_date, "message_id": not submission.facts.has_message_id}
-    return field + fix_ups(**lacking, by=hostname, queue_id=queue_id, now=now)
+    return (field, *fix_ups(**lacking, by=hostname, queue_id=queue_id, now=now))
 
 
 def _unavailable(submission: Submission, answer: Unavailable) -> Refuse:

@@ -8,8 +8,9 @@ from ingress.accept import Acceptance, Submission, accept
 from ingress.auth.backend import Backend
 from ingress.auth.dialogue import authenticate
 from ingress.connections import CLOSING
+from ingress.content.intake import Intake
+from ingress.content.receiving import Receiving
 from ingress.greeting import extensions
-from ingress.intake import Intake
 from ingress.listener import ListenerSettings
 from ingress.policy.judge import judge
 from ingress.policy.limits import Limits
@@ -17,14 +18,12 @@ from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Refuse
 from ingress.rejections import refused, turned_away
 from ingress.session.arrived import OVERLONG, Arrived
-from ingress.session.body import Body
 from ingress.session.command import Command, Destination, LocalHost, client_name, destination, parse, sender
 from ingress.session.foreign import foreign_beginning, foreign_command, foreign_response
 from ingress.session.phase import VERBS, Phase, advance
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from ingress.wire import Wire
 from jetpost.mail.reply import EnhancedStatus, Reply
-from jetpost.queue.model.entry import QueueId
 from jetpost.telemetry.log import logger
 
 _OK = EnhancedStatus(2, 0, 0)
@@ -68,14 +67,6 @@ class SessionContext(NamedTuple):
     backends: Sequence[Backend]
 
 
-class Receiving(NamedTuple):
-    """A message of which not all has arrived."""
-
-    queue_id: QueueId
-    intake: Intake
-    body: Body
-
-
 Answer = Reply | Refuse | None
 """What a command comes to; None: all has been said."""
 
@@ -111,7 +102,7 @@ class Conversation:
         transaction, receiving = self.session.transaction, self._receiving
         held = 0 if transaction is None else transaction.octets
         if receiving is not None:
-            return held + receiving.intake.held_bytes + receiving.body.held_bytes
+            return held + receiving.held_bytes
         return held if self._offered is None else held + self._offered.held_bytes
 
     def begin(self) -> None:
@@ -300,23 +291,21 @@ class Conversation:
         assert transaction is not None
         queue_id = acceptance.fresh_id()
         intake = acceptance.intake(queue_id, (it.domain for it in transaction.destinations))
-        self._receiving = Receiving(queue_id, intake, Body(self._context.limits.text_line_bytes))
+        self._receiving = Receiving(queue_id, intake, self._context.limits.text_line_bytes)
         return _SEND_DATA
 
-    def _receive(self, receiving: Receiving, octets: bytes, arrived: Arrived) -> Work | None:
+    def _receive(self, receiving: Receiving, data: bytes, arrived: Arrived) -> Work | None:
         """Take a piece of the message, and what follows its end."""
-        body, intake = receiving.body, receiving.intake
         try:
-            intake.take(body.feed(octets))
+            receiving.take(data)
         except Exception as error:
             self._own_up("DATA", error, receiving.queue_id)
             return None
-        if body.ended:
-            self._receiving, self._offered = None, intake
-            arrived.put_back(body.rest)
-            body.rest = b""
+        if receiving.ended:
+            self._receiving, self._offered = None, receiving.intake
+            arrived.put_back(receiving.rest())
             return self._accept(receiving)
-        return self._store(receiving) if intake.is_full else None
+        return self._store(receiving) if receiving.intake.is_full else None
 
     async def _store(self, receiving: Receiving) -> None:
         try:
@@ -345,7 +334,7 @@ class Conversation:
         try:
             smtputf8 = transaction.sender.parameters.smtputf8
             envelope = envelope_of(transaction, origin_of(self.session, listener.name, smtputf8=smtputf8))
-            return Submission(receiving.queue_id, envelope, receiving.body.facts(), listener.submission)
+            return Submission(receiving.queue_id, envelope, receiving.facts(), listener.submission)
         except Exception:
             await receiving.intake.abandon()
             raise

@@ -1,9 +1,9 @@
 """Contents that are refused whatever they say."""
 
+from ingress.content.facts import Facts
 from ingress.policy.limits import Limits
 from ingress.policy.size import TOO_LARGE
 from ingress.policy.verdict import Refuse, Verdict
-from ingress.session.body import Facts
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 # RFC 3463 has no detail for it; 5.6.11 is what other hosts say.

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from ingress.content.facts import Facts
 from ingress.policy import content, relay, sender, size
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Asked, Verdict
-from ingress.session.body import Facts
 
 MAIL_POLICIES: tuple[Callable[[Asked], Verdict], ...] = (sender.protected, sender.authenticated, size.declared_size)
 RCPT_POLICIES: tuple[Callable[[Asked], Verdict], ...] = (relay.no_literal, relay.permitted, size.recipients)

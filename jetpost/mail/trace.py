@@ -6,20 +6,22 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from jetpost.mail.envelope import Origin
+from jetpost.mail.header import HeaderLine
 
 
-def received(origin: Origin, *, by: str, queue_id: str, recipient: str, now: datetime) -> str:
-    """The `Received` field, folded, CRLFs included (RFC 5321, 4.4; RFC 3848; RFC 6531, 4.3).
+def received(origin: Origin, *, by: str, queue_id: str, recipient: str, now: datetime) -> HeaderLine:
+    """The `Received` field, folded (RFC 5321, 4.4; RFC 3848; RFC 6531, 4.3).
 
     `recipient` is empty when there are several: naming one would tell it about the others (RFC 5321, 7.6).
     """
     comment = f" ({origin.tls})" if origin.tls else ""
     meant_for = f" for <{recipient}>" if recipient else ""
-    return (
-        f"Received: from {origin.client_name} ({address_literal(origin.client_address)})\r\n"
+    return HeaderLine(
+        "Received",
+        f"from {origin.client_name} ({address_literal(origin.client_address)})\r\n"
         f"\tby {by} with {origin.protocol}{comment}\r\n"
         f"\tid {queue_id}{meant_for};\r\n"
-        f"\t{date_time(now)}\r\n"
+        f"\t{date_time(now)}",
     )
 
 
@@ -30,10 +32,10 @@ def protocol(*, extended: bool, tls: bool, authenticated: bool, smtputf8: bool) 
     return f"{'UTF8SMTP' if smtputf8 else 'ESMTP'}{'S' if tls else ''}{'A' if authenticated else ''}"
 
 
-def fix_ups(*, date: bool, message_id: bool, by: str, queue_id: str, now: datetime) -> str:
+def fix_ups(*, date: bool, message_id: bool, by: str, queue_id: str, now: datetime) -> tuple[HeaderLine, ...]:
     """The fields a submitted message lacks: `Date`, `Message-ID` (RFC 6409, 8.1 and 8.2); never for a relayed one."""
-    missing_date = f"Date: {date_time(now)}\r\n" if date else ""
-    return missing_date + (f"Message-ID: <{queue_id}@{by}>\r\n" if message_id else "")
+    missing_date = (HeaderLine("Date", date_time(now)),) if date else ()
+    return (*missing_date, HeaderLine("Message-ID", f"<{queue_id}@{by}>")) if message_id else missing_date
 
 
 def date_time(now: datetime) -> str:

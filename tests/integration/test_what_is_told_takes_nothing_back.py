@@ -18,8 +18,8 @@ from delivery.connect.pool import Pool
 from delivery.record import record
 from delivery.route.mx import MxHost, Route
 from ingress.accept import Acceptance, Submission, accept
+from ingress.content.facts import Facts
 from ingress.policy.limits import Limits
-from ingress.session.body import Facts
 from ingress.session.command import Destination, LocalHost, client_name, destination, sender
 from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
 from jetpost.events.publish import Events, EventsSettings

@@ -19,6 +19,7 @@ from jetpost.cli.terminal import visible, visible_json
 from jetpost.config.environment import overrides
 from jetpost.events import record
 from jetpost.mail.envelope import Origin, Recipient
+from jetpost.mail.header import text_of
 from jetpost.mail.outcome import Bounced
 from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -125,7 +126,7 @@ def test_no_text_moves_the_cursor_of_a_terminal(text: str) -> None:
 @given(ADDRESSES, st.sampled_from(["client.test", "[127.0.0.1]", "a_b"]))
 def test_a_trace_field_is_one_field(address: str, name: str) -> None:
     field = received(Origin("127.0.0.1", name, "ESMTP"), by="h.test", queue_id="06h0", recipient=address, now=NOW)
-    lines = re.split(r"\r\n|\r|\n", field)
+    lines = re.split(r"\r\n|\r|\n", text_of([field]))
     assert lines.pop() == ""
     assert [line[0] for line in lines] == ["R", "\t", "\t", "\t"]
 

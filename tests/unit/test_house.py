@@ -25,7 +25,7 @@ DOORS = {
 MOST_FILES_OF_A_ROOM = 8
 CROWDED = {
     "delivery": 9,
-    "ingress": 17,
+    "ingress": 16,
     "jetpost/cli": 17,
     "jetpost/config": 9,
     "jetpost/process": 10,

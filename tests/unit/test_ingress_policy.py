@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from ingress.content.facts import Facts
 from ingress.policy.judge import judge, judge_content
 from ingress.policy.limits import Limits
 from ingress.policy.patience import exhausted
 from ingress.policy.verdict import Asked, Terms
-from ingress.session.body import Facts
 from ingress.session.command import Destination, Sender
 from ingress.session.transaction import Session, Transaction
 from jetpost.mail.envelope import Recipient

@@ -3,7 +3,7 @@
 Whoever accepts a message makes its entries here: ingress, and the bouncer for what it says itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -11,23 +11,31 @@ from msgspec.structs import replace
 from jetpost.mail.address import domain_of
 from jetpost.mail.content import Content
 from jetpost.mail.envelope import Envelope, Recipient
+from jetpost.mail.header import HeaderLine, text_of
 from jetpost.queue.model.entry import DomainToken, Entry, QueueId, token_of
 
 
 def entries_of(
-    queue_id: QueueId, envelope: Envelope, content: Content, header: str, *, now: datetime, lifetime: timedelta
+    queue_id: QueueId,
+    envelope: Envelope,
+    content: Content,
+    header: Iterable[HeaderLine],
+    *,
+    now: datetime,
+    lifetime: timedelta,
 ) -> Iterator[Entry]:
     """The entries of a message accepted at `now`, made one at a time: a thousand take some ten milliseconds.
 
-    `header` has the header lines that go above the content, CRLF each. Trying ends after `lifetime`.
+    `header` has the header lines that go above the content. Trying ends after `lifetime`.
     """
+    trace = text_of(header)
     for token, part in by_domain(envelope).items():
         yield Entry.fresh(
             queue_id=queue_id,
             domain_token=token,
             envelope=part,
             content=content,
-            trace=header,
+            trace=trace,
             now=now,
             lifetime=lifetime,
         )

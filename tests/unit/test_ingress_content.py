@@ -6,12 +6,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.session.body import MOST_HEADER_OCTETS, Body, Facts
+from ingress.content.facts import Facts, HeaderReader, Measure, facts_of
+from ingress.content.framing import DotStuffed
+from jetpost.mail.header import MOST_HEADER_BYTES
 from tests.fixtures.client import stuffed
 
 ALPHABET = st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\r\n.\r", b"a", b"\0", b"Date: x", b"Received:"])
 STREAMS = st.lists(ALPHABET, max_size=40).map(b"".join)
 MOST_LINE = 12
+
+
+class Body(DotStuffed):
+    """A content as it arrives, and what its observers see."""
+
+    def __init__(self, most_line_bytes: int) -> None:
+        super().__init__()
+        self.measured, self.header = Measure(most_line_bytes), HeaderReader()
+
+    def feed(self, data: bytes) -> bytes:
+        """The content that comes out, shown to the observers."""
+        content = super().feed(data)
+        if content:
+            self.measured.observe(content)
+            self.header.observe(content)
+        return content
+
+    def facts(self) -> Facts:
+        """What they saw."""
+        return facts_of(self.measured, self.header.header())
 
 
 def taken(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes, bool, Facts]:
@@ -77,7 +99,7 @@ def test_a_message_may_be_empty() -> None:
         (b"Received: a\r\nX: y\r\nreceived: b\r\n\r\nReceived: c\r\n", 2, False, False),
         (b"Resent-Date: x\r\nX-Message-ID: y\r\nSubject: a\r\n Date: z\r\n\r\n", 0, False, False),
         (b"Date: only a header\r\n", 0, True, False),
-        (b"X: " + b"y" * MOST_HEADER_OCTETS + b"\r\nDate: far away\r\n\r\n", 0, False, False),
+        (b"X: " + b"y" * MOST_HEADER_BYTES + b"\r\nDate: far away\r\n\r\n", 0, False, False),
     ],
 )
 def test_the_header_tells(content: bytes, received: int, has_date: bool, has_message_id: bool) -> None:

@@ -20,15 +20,15 @@ class Intake:
         self._writer: Writer | None = None
         self._trouble: Unavailable | None = None
 
-    def take(self, octets: bytes) -> None:
+    def take(self, data: bytes) -> None:
         """Take a piece. What cannot be kept is let go."""
-        self._size += len(octets)
+        self._size += len(data)
         if self._trouble is not None or self._size > self._most_bytes:
             self._pieces.clear()
             self._unstored = 0
         else:
-            self._pieces.append(octets)
-            self._unstored += len(octets)
+            self._pieces.append(data)
+            self._unstored += len(data)
 
     @property
     def held_bytes(self) -> int:
