@@ -18,7 +18,7 @@ class Load(NamedTuple):
 
     messages: int
     sessions: int = 20
-    octets: int = 2048
+    size: int = 2048
     """Of a message's body."""
     kept: bool = False
     """Whether a session keeps its connection, or makes a new one for each message."""
@@ -28,7 +28,7 @@ async def send(host: str, port: int, load: Load) -> None:
     """Send it; returns when the last message has its 250. RuntimeError: something was not accepted."""
     process = await asyncio.create_subprocess_exec(
         *(found("smtp-source"), "-M", "client.test", "-f", "sender@home.test", "-t", "user@dest.test"),
-        *("-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.octets)),
+        *("-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size)),
         *(["-d"] if load.kept else []),
         f"inet:{host}:{port}",
         stderr=PIPE,

@@ -17,7 +17,7 @@ class Bouncer(Section):
     """The service that tells senders what did not arrive."""
 
     sender_name: Annotated[str, AfterValidator(_one_line)] = "Mail Delivery System"
-    """Whom reports come from, for people; the address is `MAILER-DAEMON@<hostname>`."""
+    """Whom DSNs come from, for people; the address is `MAILER-DAEMON@<hostname>`."""
     contact: str = ""
     """A sentence that tells the reader where to get help, such as `Ask help@example.com`; empty for none."""
     return_full_bytes: Annotated[int, Field(ge=0)] = 64 * 1024

@@ -1,4 +1,4 @@
-"""Whether a failure is reported, and about whom. Pure."""
+"""Whether the sender gets a DSN about a failure, and about which recipients. Pure."""
 
 from typing import NamedTuple
 
@@ -8,33 +8,33 @@ from jetpost.queue.model.entry import Entry
 
 
 class Failure(NamedTuple):
-    """One recipient that the report is about."""
+    """One recipient that the DSN is about."""
 
     recipient: Recipient
     outcome: Bounced
 
 
-class Report(NamedTuple):
-    """The sender is told."""
+class Dsn(NamedTuple):
+    """A delivery status notification (RFC 3464) to the sender."""
 
     to: str
     failures: tuple[Failure, ...]
 
 
-class Silence(NamedTuple):
-    """Nobody is told. `reason` is a word for the metrics."""
+class NoDsn(NamedTuple):
+    """No DSN is sent. `reason` is a word for the metrics."""
 
     reason: str
 
 
-NULL_SENDER = Silence("null_reverse_path")
-NOT_WANTED = Silence("notify_never")
+NULL_SENDER = NoDsn("null_reverse_path")
+NOT_WANTED = NoDsn("notify_never")
 
 
-def decide(entry: Entry) -> Report | Silence:
-    """Report the failures of a BOUNCE entry, or be silent.
+def decide(entry: Entry) -> Dsn | NoDsn:
+    """The DSN about the failures of a BOUNCE entry, or none.
 
-    A report about a report would circle for ever: with a null reverse-path there is none (RFC 5321, 4.5.5). A recipient
+    A DSN about a DSN would circle for ever: with a null reverse-path there is none (RFC 5321, 4.5.5). A recipient
     with NOTIFY without FAILURE is left out (RFC 3461, 5.2.1).
     """
     if not entry.envelope.reverse_path:
@@ -44,4 +44,4 @@ def decide(entry: Entry) -> Report | Silence:
         for recipient, outcome in entry.failures
         if isinstance(outcome, Bounced) and (not recipient.notify or "FAILURE" in recipient.notify)
     )
-    return Report(entry.envelope.reverse_path, wanted) if wanted else NOT_WANTED
+    return Dsn(entry.envelope.reverse_path, wanted) if wanted else NOT_WANTED

@@ -1,10 +1,10 @@
-"""A report becomes a message like any other: a fresh entry with a null reverse-path."""
+"""A DSN becomes a message like any other: a fresh entry with a null reverse-path."""
 
 from datetime import datetime, timedelta
 
 from bouncer.config import Bouncer
-from bouncer.decide import Report
-from bouncer.report.dsn import Reporter, build, header_block
+from bouncer.decide import Dsn
+from bouncer.dsn.build import ReportingMta, build, header_block
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.queue.model.accepted import entries_of
@@ -14,8 +14,8 @@ from jetpost.queue.queue import Queue
 _HEADER_MOST = 256 * 1024
 
 
-async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, hostname: str, now: datetime) -> Entry:
-    """The entry of the report about `entry`. Its queue id follows from the entry's: made twice, it is queued once.
+async def compose(entry: Entry, dsn: Dsn, queue: Queue, config: Bouncer, hostname: str, now: datetime) -> Entry:
+    """The entry of the DSN about `entry`. Its queue id follows from the entry's: made twice, it is queued once.
 
     ContentMissing and Unreachable come from reading what is returned to the sender.
     """
@@ -23,25 +23,25 @@ async def compose(entry: Entry, report: Report, queue: Queue, config: Bouncer, h
     returned = entry.trace.encode() + await _read(entry, queue, whole=whole)
     if not whole:
         returned = header_block(returned)
-    reporter = Reporter(hostname, config.sender_name, config.contact, now)
-    octets = build(entry, report, returned, whole=whole, reporter=reporter)
+    mta = ReportingMta(hostname, config.sender_name, config.contact, now)
+    data = build(entry, dsn, returned, whole=whole, mta=mta)
     envelope = Envelope(
         reverse_path="",
-        recipients=(Recipient(report.to),),
+        recipients=(Recipient(dsn.to),),
         origin=Origin(client_address="", client_name=hostname, protocol="", listener="bouncer"),
-        body="" if octets.isascii() else "8BITMIME",
-        smtputf8=not report.to.isascii(),
+        body="" if data.isascii() else "8BITMIME",
+        smtputf8=not dsn.to.isascii(),
     )
     lifetime = timedelta(seconds=queue.settings.lifetime_s)
-    (made,) = entries_of(entry.report_id(), envelope, Inline(octets), (), now=now, lifetime=lifetime)
+    (made,) = entries_of(entry.dsn_id(), envelope, Inline(data), (), now=now, lifetime=lifetime)
     return made
 
 
 async def _read(entry: Entry, queue: Queue, *, whole: bool) -> bytes:
     """The content, or as many chunks of it as the header takes."""
-    octets = b""
+    data = b""
     async for chunk in queue.content.chunks(entry.content):
-        octets += chunk
-        if not whole and (b"\r\n\r\n" in octets or len(octets) > _HEADER_MOST):
+        data += chunk
+        if not whole and (b"\r\n\r\n" in data or len(data) > _HEADER_MOST):
             break
-    return octets
+    return data

@@ -5,14 +5,14 @@ import asyncio
 from prometheus_client import Counter
 
 from bouncer.config import Bouncer
-from bouncer.decide import Silence, decide
+from bouncer.decide import NoDsn, decide
 from bouncer.send import compose
 from jetpost.config.load import Settings
 from jetpost.events.publish import Events
 from jetpost.events.record import received
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.process.context import service_context
-from jetpost.process.run import Life
+from jetpost.process.run import Lifecycle
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.content.large import ContentMissing
@@ -24,50 +24,50 @@ from jetpost.tasks import end
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 
-REPORTS = Counter("jetpost_bouncer_reports_total", "Reports queued.")
-SILENCED = Counter(
-    "jetpost_bouncer_silenced_total",
-    "Failures nobody is told of. Labels: `reason` is null_reverse_path or notify_never.",
+DSNS = Counter("jetpost_bouncer_dsns_total", "Delivery status notifications (DSN) queued.")
+NOT_SENT = Counter(
+    "jetpost_bouncer_no_dsn_total",
+    "Failures about which no DSN is sent. Labels: `reason` is null_reverse_path or notify_never.",
     ["reason"],
 )
-HELD = Counter("jetpost_bouncer_held_total", "Bounces held because no report could be made of them.")
+HELD = Counter("jetpost_bouncer_held_total", "Bounces held because no DSN could be made.")
 _CLAIMED_BYTES = 64 * 1024 * 1024
 
 log = logger(__name__)
 
 
-async def serve(settings: Settings, life: Life) -> None:
-    """Report failures until told to stop; then finish what has begun."""
+async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Send DSNs until told to stop; then finish what has begun."""
     config = settings.of(Bouncer)
-    async with service_context(settings, life, "bouncer") as (_, queue, events):
-        desk = Desk(queue, events, config, settings.hostname)
-        life.ready_when("queue", queue.trouble)
-        watching = asyncio.create_task(watch(queue, life.stopping), name="gauge")
+    async with service_context(settings, lifecycle, "bouncer") as (_, queue, events):
+        worker = BounceWorker(queue, events, config, settings.hostname)
+        lifecycle.ready_when("queue", queue.trouble)
+        watching = asyncio.create_task(watch(queue, lifecycle.stopping), name="gauge")
         try:
-            await _report_until_stopped(desk, life)
+            await _send_until_stopped(worker, lifecycle)
         finally:
             await end([watching])
 
 
-async def _report_until_stopped(desk: "Desk", life: Life) -> None:
-    concurrency = desk.config.concurrency
-    consumer = desk.queue.consumer(State.BOUNCE, max_claims=concurrency, max_bytes=_CLAIMED_BYTES)
+async def _send_until_stopped(worker: "BounceWorker", lifecycle: Lifecycle) -> None:
+    concurrency = worker.config.concurrency
+    consumer = worker.queue.consumer(State.BOUNCE, max_claims=concurrency, max_bytes=_CLAIMED_BYTES)
     async with asyncio.TaskGroup() as tasks:
-        taking = tasks.create_task(_take(await consumer.start(), desk, tasks))
-        await life.stopping.wait()
+        taking = tasks.create_task(_take(await consumer.start(), worker, tasks))
+        await lifecycle.stopping.wait()
         leaving = tasks.create_task(consumer.stop())
         await taking
-        await desk.finish(desk.config.drain_s)
+        await worker.finish(worker.config.drain_s)
         await leaving
 
 
-async def _take(consumer: Consumer, desk: "Desk", tasks: asyncio.TaskGroup) -> None:
+async def _take(consumer: Consumer, worker: "BounceWorker", tasks: asyncio.TaskGroup) -> None:
     # The consumer yields no more than `concurrency` claims at a time: that bounds the tasks.
     async for claim in consumer:
-        desk.begin(claim, tasks)
+        worker.begin(claim, tasks)
 
 
-class Desk:
+class BounceWorker:
     """Where one bounce after the other is dealt with."""
 
     def __init__(self, queue: Queue, events: Events, config: Bouncer, hostname: str) -> None:
@@ -90,15 +90,15 @@ class Desk:
             await end(late)
 
     async def handle(self, claim: Claim) -> None:
-        """Report a failure, or be silent about it; a bounce that cannot be dealt with is held, never dropped."""
+        """Send a DSN about a failure, or none; a bounce that cannot be dealt with is held, never dropped."""
         try:
             await self._handle(claim)
         except (Unreachable, ApiError, OSError) as error:
             log.warning("bounce waits", queue_id=claim.entry.queue_id, error=reason_of(error))
             claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
         except Exception as error:
-            log.exception("no report could be made", queue_id=claim.entry.queue_id)
-            await self._hold_in_peace(claim, f"no report could be made: {type(error).__name__}")
+            log.exception("no DSN could be made", queue_id=claim.entry.queue_id)
+            await self._hold_in_peace(claim, f"no DSN could be made: {type(error).__name__}")
 
     async def _hold_in_peace(self, claim: Claim, reason: str) -> None:
         """Hold it; when even that fails it comes again, and the other bounces go on."""
@@ -117,23 +117,23 @@ class Desk:
             await self._hold(claim, "it names no failure, so nobody could be told of one")
             return
         decision = decide(entry)
-        if isinstance(decision, Silence):
+        if isinstance(decision, NoDsn):
             await self.queue.settle(claim, [])
-            SILENCED.labels(decision.reason).inc()
-            log.info("silent", queue_id=entry.queue_id, reason=decision.reason)
+            NOT_SENT.labels(decision.reason).inc()
+            log.info("no DSN sent", queue_id=entry.queue_id, reason=decision.reason)
             return
         try:
-            report = await compose(entry, decision, self.queue, self.config, self._hostname, self.queue.clock.now())
+            dsn = await compose(entry, decision, self.queue, self.config, self._hostname, self.queue.clock.now())
         except ContentMissing as error:
             await self._hold(claim, reason_of(error))
             return
-        if not await self.queue.settle(claim, [report]):
+        if not await self.queue.settle(claim, [dsn]):
             HELD.inc()
             return
-        REPORTS.inc()
+        DSNS.inc()
         with BestEffort("event", entry.queue_id):
-            self._events.tell(received(report))
-        log.info("reported", queue_id=entry.queue_id, report_id=report.queue_id, to=decision.to)
+            self._events.tell(received(dsn))
+        log.info("DSN queued", queue_id=entry.queue_id, dsn_id=dsn.queue_id, to=decision.to)
 
     async def _hold(self, claim: Claim, reason: str) -> None:
         await self.queue.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])

@@ -17,7 +17,7 @@ class Delivery(Section):
     retry: RetryPolicy = RetryPolicy()
     """When a deferred entry is tried again."""
     lanes: LaneSettings = LaneSettings()
-    """What one process keeps in hand, in all and for each domain."""
+    """What one process keeps in memory, in all and for each domain."""
     route: Routing = Routing()
     """How a domain becomes a list of hosts."""
     attempt: AttemptSettings = AttemptSettings()

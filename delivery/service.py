@@ -17,7 +17,7 @@ from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.process.context import service_context
 from jetpost.process.files import limit
-from jetpost.process.run import Life
+from jetpost.process.run import Lifecycle
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.maintenance import read_through, sweep
@@ -28,7 +28,7 @@ from jetpost.telemetry.log import logger
 log = logger(__name__)
 
 
-async def serve(settings: Settings, life: Life) -> None:
+async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Deliver until told to stop; then drain."""
     config = _within_files(settings.of(Delivery), limit())
     async with AsyncExitStack() as opened:
@@ -37,7 +37,7 @@ async def serve(settings: Settings, life: Life) -> None:
         pool = Pool(config.attempt, settings.hostname, config.lanes.connections)
         opened.push_async_callback(pool.aclose)
         # Closed before the pool: acks are confirmed first.
-        jetstream, queue, events = await opened.enter_async_context(service_context(settings, life, "delivery"))
+        jetstream, queue, events = await opened.enter_async_context(service_context(settings, lifecycle, "delivery"))
         context = DeliveryContext(
             config=config,
             hostname=settings.hostname,
@@ -50,13 +50,13 @@ async def serve(settings: Settings, life: Life) -> None:
             monotonic=time.monotonic,
             draw=random.random,
         )
-        life.ready_when("queue", queue.trouble)
+        lifecycle.ready_when("queue", queue.trouble)
         keeping = [
-            asyncio.create_task(sweep.watch(queue, jetstream, life.stopping), name="sweep"),
-            asyncio.create_task(read_through.watch(queue, jetstream, life.stopping), name="read through"),
+            asyncio.create_task(sweep.watch(queue, jetstream, lifecycle.stopping), name="sweep"),
+            asyncio.create_task(read_through.watch(queue, jetstream, lifecycle.stopping), name="read through"),
         ]
         opened.push_async_callback(end, keeping)
-        await _deliver_until_stopped(context, life)
+        await _deliver_until_stopped(context, lifecycle)
 
 
 def _within_files(config: Delivery, files: int) -> Delivery:
@@ -68,7 +68,7 @@ def _within_files(config: Delivery, files: int) -> Delivery:
     return config.model_copy(update={"lanes": lanes})
 
 
-async def _deliver_until_stopped(context: DeliveryContext, life: Life) -> None:
+async def _deliver_until_stopped(context: DeliveryContext, lifecycle: Lifecycle) -> None:
     config = context.config
 
     async def work(claim: Claim, health: DomainHealth) -> Observation | None:
@@ -77,9 +77,9 @@ async def _deliver_until_stopped(context: DeliveryContext, life: Life) -> None:
     consumer = context.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:
         lanes = Lanes(context.queue, config.lanes, work, tasks)
-        watching = tasks.create_task(watch(lanes, context, life.stopping))
+        watching = tasks.create_task(watch(lanes, context, lifecycle.stopping))
         taking = tasks.create_task(_take(await consumer.start(), lanes))
-        await life.stopping.wait()
+        await lifecycle.stopping.wait()
         log.info("draining", patience_s=config.drain_s)
         leaving = tasks.create_task(consumer.stop())
         await taking

@@ -78,7 +78,7 @@ async def _retried(it: Stage) -> None:
 async def _bounced(it: Stage) -> None:
     message = await it.home.received(SENDER)
     status = message.delivery_status(NOBODY)
-    assert (status["Action"], status["Status"]) == ("failed", "5.1.1"), f"the report says {status}"
+    assert (status["Action"], status["Status"]) == ("failed", "5.1.1"), f"the DSN says {status}"
     scene(3, f"{NOBODY} does not exist: {SENDER} was told", report(message, NOBODY))
 
 

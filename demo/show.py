@@ -35,7 +35,7 @@ def report(message: Message, recipient: str) -> Group:
     return Group(
         facts(MAIL_FROM=f"<{message.reverse_path}>", Subject=message.fields("Subject")[0]),
         Rule("for a person", style="dim"),
-        Text(message.report_text.strip()),
+        Text(message.dsn_text.strip()),
         Rule("for a program", style="dim"),
         Text("\n".join(f"{name}: {value}" for name, value in status.items())),
     )

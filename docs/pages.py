@@ -21,7 +21,7 @@ from jetpost.events.publish import STREAM as EVENTS_STREAM
 from jetpost.events.record import Event
 from jetpost.mail.reply import Reply
 from jetpost.queue.content.large import CHUNK_BYTES
-from jetpost.queue.model.entry import ENVELOPE_HEADER, OCTETS_HEADER
+from jetpost.queue.model.entry import ENVELOPE_HEADER, RECORD_BYTES_HEADER
 from jetpost.queue.model.states import MOVES, State
 from jetpost.queue.model.transition import TOMBSTONE_TTL_S
 from jetpost.queue.provision.stream import CONTENT_STREAM
@@ -32,14 +32,17 @@ _TO_COME = "nobody yet: for an operator's command to come"
 _CONTESTED = "delivery: everybody has the message, and another process may have the entry as well"
 WHO: dict[tuple[State, State], str] = {
     (State.READY, State.READY): "delivery, before an attempt: another process may have the entry as well",
-    (State.READY, State.PARKED): "delivery: the domain's lane is full; or it was handed back often, to be counted anew",
+    (
+        State.READY,
+        State.PARKED,
+    ): "delivery: the domain's lane is full; or it is near quarantine after many NAKs and is stored again",
     (State.READY, State.RETRY): "delivery: recipients are deferred",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
     "successors can never be stored, or it cannot be read",
     (State.READY, State.DONE): _CONTESTED,
     (State.PARKED, State.PARKED): "delivery, before an attempt: another process may have the entry as well",
-    (State.PARKED, State.READY): "delivery: it was handed back often, to be counted anew",
+    (State.PARKED, State.READY): "delivery: it is near quarantine after many NAKs and is stored again",
     (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
     (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
     (State.PARKED, State.HELD): "delivery: as from `ready`",
@@ -50,9 +53,9 @@ WHO: dict[tuple[State, State], str] = {
     ): "nats-server, at the time in `Nats-Schedule`; or delivery's watchdog, when that has passed",
     (State.RETRY, State.HELD): "delivery's watchdog: it cannot be read",
     (State.RETRY, State.BOUNCE): _TO_COME,
-    (State.BOUNCE, State.HELD): "bouncer: no report can be made of it, it cannot be read, or it was claimed too often "
+    (State.BOUNCE, State.HELD): "bouncer: no DSN can be made of it, it cannot be read, or it was claimed too often "
     "without an outcome",
-    (State.BOUNCE, State.DONE): "bouncer: together with the report to the sender; or as delivery, in silence",
+    (State.BOUNCE, State.DONE): "bouncer: together with the DSN to the sender; or as delivery, without one",
     (State.HELD, State.READY): "an operator: `jetpost queue release`",
     (State.HELD, State.BOUNCE): "an operator: `jetpost queue release`, when its recipients had failed",
     (State.HELD, State.DONE): "an operator: `jetpost queue delete`",
@@ -129,10 +132,13 @@ def subjects() -> str:
     ]
     headers = [
         (f"`{ENVELOPE_HEADER}`", "one line of JSON: everything about the entry but its content"),
-        (f"`{OCTETS_HEADER}`", "instead of it where that is too large: how many octets of it stand before the content"),
+        (
+            f"`{RECORD_BYTES_HEADER}`",
+            "instead of it where that is too large: how many bytes of it stand before the content",
+        ),
         (
             "`Nats-Expected-Last-Subject-Sequence`, `…-Subject`",
-            "the guard: what must be the latest under the entry's key",
+            "the expected last sequence: what must be the latest under the entry's key",
         ),
         ("`Nats-Schedule`, `Nats-Schedule-Target`", "of `retry`: when, and the `ready` subject it then goes to"),
         ("`Nats-TTL`", f"of `done`: {TOMBSTONE_TTL_S} s, then it is gone"),

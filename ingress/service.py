@@ -17,7 +17,7 @@ from ingress.session.command import LocalHost
 from ingress.smtp import Smtp
 from jetpost.config.load import Settings
 from jetpost.process.context import service_context
-from jetpost.process.run import Life
+from jetpost.process.run import Lifecycle
 from jetpost.process.tls import Reloading
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -25,12 +25,12 @@ from jetpost.telemetry.log import logger
 log = logger(__name__)
 
 
-async def serve(settings: Settings, life: Life) -> None:
+async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Accept mail until told to stop; then drain."""
     config = settings.of(Ingress)
     for remark in config.remarks():
         log.warning("configuration", remark=remark)
-    async with service_context(settings, life, "ingress") as (_, queue, events):
+    async with service_context(settings, lifecycle, "ingress") as (_, queue, events):
         acceptance = Acceptance(
             queue=queue,
             events=events,
@@ -42,8 +42,8 @@ async def serve(settings: Settings, life: Life) -> None:
         )
         connections = Connections(config.limits)
         async with _open_doors(config, acceptance, connections):
-            life.ready_when("queue", queue.trouble)
-            await life.stopping.wait()
+            lifecycle.ready_when("queue", queue.trouble)
+            await lifecycle.stopping.wait()
         log.info("draining", connections=connections.sessions, patience_s=config.drain_s)
         await connections.drain(config.drain_s)
 

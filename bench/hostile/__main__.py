@@ -108,7 +108,7 @@ async def _under(
 
 
 async def _feed(system: System) -> None:
-    """Mail for the hostile host, as reports to a forged sender would be."""
+    """Mail for the hostile host, as DSNs to a forged sender would be."""
     number = 0
     while True:
         async with system.relaying() as client:

@@ -1,4 +1,4 @@
-"""What an attacker does to ingress: octets it sends again and again on each connection, and whether it reads.
+"""What an attacker does to ingress: bytes it sends again and again on each connection, and whether it reads.
 
 `python -m bench.hostile.attack NAME HOST PORT GROUP SECONDS` attacks from a control group and ends by itself.
 """
@@ -38,7 +38,7 @@ class Attack(NamedTuple):
     reads: bool = True
     """Whether it reads what it is answered."""
     piece_bytes: int = _BLOCK_BYTES
-    """Octets of one packet."""
+    """Bytes of one packet."""
     holds: bool = False
     """Sends the opening and then nothing."""
     port: Port = Port.RELAY

@@ -23,7 +23,7 @@ _PATIENCE_S = 20.0
 _MIB = 1024 * 1024
 _CONTENT = (
     b"From: ann@honest.test\r\nSubject: number %d\r\n\r\n"
-    + b"honest mail, 70 octets a line, and some thirty lines of it.\r\n" * 30
+    + b"honest mail, 70 bytes a line, and some thirty lines of it.\r\n" * 30
 )
 
 

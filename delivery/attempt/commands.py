@@ -20,7 +20,7 @@ _NEEDS_UTF8 = EnhancedStatus(5, 6, 7)
 
 
 class EightBit(StrEnum):
-    """What becomes of a message with octets beyond ASCII at a host that does not offer 8BITMIME."""
+    """What becomes of a message with bytes beyond ASCII at a host that does not offer 8BITMIME."""
 
     SEND = "send"
     BOUNCE = "bounce"
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 
 def size(entry: Entry) -> int:
-    """Octets that go out for `entry`, its trace and CRLFs included (RFC 1870, 3)."""
+    """Bytes that go out for `entry`, its trace and CRLFs included (RFC 1870, 3)."""
     return len(entry.trace.encode()) + entry.size
 
 
@@ -64,9 +64,9 @@ def obstacle(
 
     `seen` counts as far as `asks_for_ascii_header` and `asks_for_ascii` want to know.
     """
-    limit, octets = extensions.get("SIZE", ""), size(entry)
-    if _SIZE.fullmatch(limit) and 0 < int(limit) < octets:
-        return Bounced(_TOO_BIG, f"{host} takes messages of up to {limit} octets, this one has {octets}", None, host)
+    limit, needed = extensions.get("SIZE", ""), size(entry)
+    if _SIZE.fullmatch(limit) and 0 < int(limit) < needed:
+        return Bounced(_TOO_BIG, f"{host} takes messages of up to {limit} bytes, this one has {needed}", None, host)
     addresses = (entry.envelope.reverse_path, *(recipient.address for recipient in recipients))
     header_fits = seen.header_is_ascii or not asks_for_ascii_header(entry, extensions)
     if "SMTPUTF8" not in extensions and not (header_fits and all(address.isascii() for address in addresses)):

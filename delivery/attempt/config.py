@@ -17,7 +17,7 @@ class AttemptSettings(ConnectSettings):
     """`opportunistic`: TLS where the host offers it, plain otherwise and when TLS fails (RFC 7435); `required`: no mail
     without TLS; `none`: never."""
     eight_bit: EightBit = EightBit.SEND
-    """What becomes of content with octets beyond ASCII at a host that does not offer 8BITMIME. `send`: it goes as it
+    """What becomes of content with bytes beyond ASCII at a host that does not offer 8BITMIME. `send`: it goes as it
     is, and such hosts take it as a rule; `bounce`: the sender is told (5.6.3), as RFC 6152, 3 has it where nothing is
     converted."""
     source_address: IPvAnyAddress | None = None

@@ -42,7 +42,7 @@ async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeou
     last = b""
     try:
         if isinstance(entry.content, Inline) and entry.content.size <= _PIECE:
-            last = stuffer.feed(entry.trace.encode() + entry.content.octets)
+            last = stuffer.feed(entry.trace.encode() + entry.content.data)
         else:
             async for piece in _pieces(entry, chunks):
                 # One is kept back, to go out with the final dot.
@@ -66,10 +66,10 @@ async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeou
 async def _pieces(entry: Entry, chunks: Chunks) -> AsyncIterator[bytes]:
     trace = entry.trace.encode()
     if isinstance(entry.content, Inline):
-        octets = entry.content.octets
-        yield trace + octets[:_PIECE]
-        for begin in range(_PIECE, len(octets), _PIECE):
-            yield octets[begin : begin + _PIECE]
+        data = entry.content.data
+        yield trace + data[:_PIECE]
+        for begin in range(_PIECE, len(data), _PIECE):
+            yield data[begin : begin + _PIECE]
         return
     yield trace
     async for chunk in chunks():

@@ -18,7 +18,7 @@ from jetpost.mail.reply import Reply
 _PIECE = 16 * 1024
 """Bytes of replies that are looked at together."""
 _SHORT = 200
-"""Characters of a text that need no cutting, whatever they are in octets."""
+"""Characters of a text that need no cutting, whatever they are in bytes."""
 
 
 class Connection(Wire):
@@ -61,12 +61,12 @@ class Connection(Wire):
         """It is used again, or closed."""
         self._when_dropped = None
 
-    def send(self, octets: bytes, *, replies: int = 1) -> None:
+    def send(self, data: bytes, *, replies: int = 1) -> None:
         """Write commands that ask for so many `replies`; on a broken connection nothing, since `reply` tells."""
         if not self._owed and not self._answers and not (self._reader.is_clean and self._early is None):
             replies -= self._hear_unasked()
         self._owed += replies
-        self.write(octets)
+        self.write(data)
         if not self._reader.is_clean:
             self._work()
 
@@ -113,11 +113,11 @@ class Connection(Wire):
                 self._end(_in_vain("took no content", allowed_s, timeout_s))
                 self.abort()
 
-    def end_content(self, octets: bytes) -> None:
+    def end_content(self, data: bytes) -> None:
         """Write the end of the content, which asks for a reply."""
         self._is_listening, self._awaits_dot = False, True
         self._owed += 1
-        self.write(octets)
+        self.write(data)
 
     def abort(self) -> None:
         """Break the connection off, unsent data and all."""
@@ -190,21 +190,21 @@ class Connection(Wire):
             return False  # nobody asks for it: it waits where reading stops
         if not self.has_more:
             return False
-        octets = self.take(_PIECE)
-        if self._when_dropped is not None and (octets or self._over is not None):
+        data = self.take(_PIECE)
+        if self._when_dropped is not None and (data or self._over is not None):
             dropped, self._when_dropped = self._when_dropped, None
             self._break("spoke or left while it was idle")
             self.abort()
             dropped()
-        elif octets:
-            self._reader.feed(octets)
+        elif data:
+            self._reader.feed(data)
         elif self._over is not None and (self._owed or self._is_listening):
             self._end(self._over)
             self.abort()
         elif self._over is not None:
             self._is_listening = True  # whatever the host said before it left answers what is sent next
             return True
-        return bool(octets)
+        return bool(data)
 
     def _heard(self, reply: Reply) -> None:
         if not self._owed:

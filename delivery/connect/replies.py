@@ -27,7 +27,7 @@ _LINES_A_TURN = 200
 class Bounds(NamedTuple):
     """How much is read in search of one reply."""
 
-    octets: int
+    size: int
     lines: int
 
 
@@ -55,7 +55,7 @@ class ReplyReader:
         self._code = 0
         self._text: list[str] = []
         self._text_room = _MOST_TEXT
-        self._octets = 0
+        self._size = 0
         self._lines = 0
 
     @property
@@ -68,9 +68,9 @@ class ReplyReader:
         """Bytes that were fed and not looked at."""
         return len(self._buffer)
 
-    def feed(self, octets: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Add what came from the host."""
-        self._buffer += octets
+        self._buffer += data
 
     def next(self, bounds: Bounds) -> Reply | Step:
         """The next reply, if it is there."""
@@ -82,7 +82,7 @@ class ReplyReader:
             line = self._line()
             if line is not None and self._is_last(line):
                 return self._reply()
-            if self._lines > bounds.lines or self._octets + len(self._buffer) > bounds.octets:
+            if self._lines > bounds.lines or self._size + len(self._buffer) > bounds.size:
                 return Step.ENDLESS
             if line is None:
                 return Step.WAIT
@@ -94,7 +94,7 @@ class ReplyReader:
         self._buffer.clear()
         self._is_last(line)
         reply = self._reply() if self._code else None
-        self._lines = self._octets = 0
+        self._lines = self._size = 0
         return reply
 
     def _line(self) -> bytes | None:
@@ -104,11 +104,11 @@ class ReplyReader:
         if end >= 0:
             line = bytes(buffer[: min(end, _LONGEST_LINE)])
             del buffer[: end + 1]
-            self._octets += end + 1
+            self._size += end + 1
             self._lines += 1
             return line
         if len(buffer) > _LONGEST_LINE:
-            self._octets += len(buffer) - _LONGEST_LINE
+            self._size += len(buffer) - _LONGEST_LINE
             del buffer[_LONGEST_LINE:]
         return None
 
@@ -127,7 +127,7 @@ class ReplyReader:
     def _reply(self) -> Reply:
         reply = Reply.heard(self._code, self._text)
         self._code, self._text, self._text_room = 0, [], _MOST_TEXT
-        self._octets = self._lines = 0
+        self._size = self._lines = 0
         return reply
 
 

@@ -39,5 +39,5 @@ class Timeouts(Section):
     """Waiting for the reply to QUIT: nothing depends on it."""
 
     def content_s(self, size: int) -> float:
-        """How long `size` octets of content may take to go out."""
+        """How long `size` bytes of content may take to go out."""
         return max(self.block_s, size / self.slowest_bytes_per_s)

@@ -124,15 +124,15 @@ class Wire(asyncio.Protocol):
             self._pace()
         return taken
 
-    def write(self, octets: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Send bytes; on a broken connection nothing happens."""
         if self._transport is None or self._transport.is_closing():
             return
         if self._ssl is None:
-            self._transport.write(octets)
+            self._transport.write(data)
             return
         try:
-            self._ssl.write(octets)
+            self._ssl.write(data)
         except ssl.SSLError as error:
             self._over = self._over or f"TLS failed: {_reason(error)}"
         self._flush()
@@ -210,11 +210,11 @@ class Wire(asyncio.Protocol):
             for _ in range(_RECORDS_A_TURN):
                 if len(taken) >= most:
                     break
-                octets = over.read(most - len(taken))
-                if not octets:
+                data = over.read(most - len(taken))
+                if not data:
                     self._over = self._over or _CLOSED
                     break
-                taken += octets
+                taken += data
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -250,18 +250,18 @@ def _reason(error: OSError) -> str:
 def _unacknowledged(fd: int) -> int:
     """Bytes that TCP has not been told the arrival of, also after a reset. A reply to the last byte tells it."""
     try:
-        (octets,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
+        (unsent,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
     except OSError:
         return 0
-    return int(octets)
+    return int(unsent)
 
 
 def _left_in(fd: int) -> bytes:
     """What a socket has received, although writing to it failed."""
     left = bytearray()
     try:
-        while len(left) < _MOST_UNREAD and (octets := os.read(fd, _MOST_UNREAD)):
-            left += octets
+        while len(left) < _MOST_UNREAD and (data := os.read(fd, _MOST_UNREAD)):
+            left += data
     except OSError:
         pass
     return bytes(left)

@@ -13,9 +13,9 @@ from prometheus_client import Counter, Gauge
 
 from delivery.domains import label_of
 from delivery.shaping.adapt import DomainHealth, Observation, adapt
-from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_weary
+from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_near_quarantine
 from jetpost.queue.claim import Claim
-from jetpost.queue.consume import Consumer, Memory
+from jetpost.queue.consume import ByteBudget, Consumer
 from jetpost.queue.model.entry import DomainToken, Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
@@ -26,7 +26,7 @@ LANES = Gauge("jetpost_delivery_lanes", "Domains that have entries in this proce
 WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slot of their domain.")
 ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
 PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their domain was congested.")
-HANDED_BACK = Counter("jetpost_delivery_handed_back_total", "Entries given back to the queue at shutdown.")
+NAKS = Counter("jetpost_delivery_naks_total", "Entries returned to the queue (NAK) at shutdown.")
 SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a domain was left alone because no host answered.")
 
 _RENEW_S = 5.0
@@ -68,7 +68,7 @@ class Lanes:
         self._deliver = deliver
         self._tasks = tasks
         self._lanes: dict[DomainToken, Lane] = {}
-        self._parked_memory = Memory(settings.parked_bytes)
+        self._parked_budget = ByteBudget(settings.parked_bytes)
         self._held = 0
         self._active = 0
         self._next_in_turn: dict[DomainToken, Lane] = {}
@@ -76,8 +76,8 @@ class Lanes:
         self._draining = False
         self._drains: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
-        self._weary: list[Claim] = []
-        """Claims of entries that were handed back often: they are given up otherwise."""
+        self._near_quarantine: list[Claim] = []
+        """Claims of entries that were returned often: they are stored again in place of a NAK."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -110,19 +110,19 @@ class Lanes:
             State.PARKED,
             domain_token=domain_token,
             max_claims=max(self._settings.connections_per_domain * 2, 10),
-            max_bytes=self._parked_memory,
+            max_bytes=self._parked_budget,
         )
         task = self._tasks.create_task(self._drain(lane, lane.parked))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
 
     async def close(self, patience_s: float) -> None:
-        """Hand back what has not begun, let what has finish within `patience_s`, then hand that back as well."""
+        """NAK what has not begun, let what has finish within `patience_s`, then NAK the rest as well."""
         self._draining = True
         await end(list(self._drains))
         for lane in self.lanes:
             while lane.waiting:
-                await self._hand_back(lane.waiting.popleft())
+                await self._nak(lane.waiting.popleft())
         await self._renew()
         await finish(self._parking.union(*(lane.active.values() for lane in self.lanes)), patience_s)
         await self._renew()
@@ -175,7 +175,7 @@ class Lanes:
             try:
                 self._learn(lane, await self._deliver(claim, lane.health))
             except asyncio.CancelledError:
-                await self._hand_back(claim)
+                await self._nak(claim)
                 self._end(claim, lane)
                 raise
             except Exception as error:  # a bug must not take the other lanes along
@@ -233,7 +233,7 @@ class Lanes:
         try:
             await self._queue.settle(claim, [claim.entry.moved(State.PARKED)])
         except asyncio.CancelledError:
-            await self._queue.hand_back(claim)
+            await self._queue.nak(claim)
             raise
         except Exception as error:
             await self._give_up(claim, error)
@@ -269,24 +269,24 @@ class Lanes:
             log.exception("an entry could not be given up", queue_id=claim.entry.queue_id)
             claim.consumer.release(claim)
 
-    async def _hand_back(self, claim: Claim) -> None:
-        HANDED_BACK.inc()
-        if is_weary(claim.claims, self._queue.settings.quarantine_after):
-            self._weary.append(claim)
+    async def _nak(self, claim: Claim) -> None:
+        NAKS.inc()
+        if is_near_quarantine(claim.claims, self._queue.settings.quarantine_after):
+            self._near_quarantine.append(claim)
         else:
-            await self._queue.hand_back(claim)
+            await self._queue.nak(claim)
 
     async def _renew(self) -> None:
-        """Give the weary claims up by a move: their entries' claims are counted from one again.
+        """End claims near quarantine by a move: their entries' claims are counted from one again.
 
-        What the queue does not take in time is handed back after all.
+        What the queue does not take in time is returned by a NAK after all.
         """
-        weary, self._weary = self._weary, []
-        moves = {asyncio.create_task(self._queue.settle(claim, [_anew(claim.entry)])): claim for claim in weary}
+        claims, self._near_quarantine = self._near_quarantine, []
+        moves = {asyncio.create_task(self._queue.settle(claim, [_anew(claim.entry)])): claim for claim in claims}
         await finish(moves, _RENEW_S)
         for move, claim in moves.items():
             if move.cancelled():
-                await self._queue.hand_back(claim)
+                await self._queue.nak(claim)
 
 
 def _anew(entry: Entry) -> Entry:

@@ -9,7 +9,7 @@ from jetpost.config.section import Section
 
 
 class LaneSettings(Section):
-    """What one delivery process keeps in hand, in all and for each domain."""
+    """What one delivery process keeps in memory, in all and for each domain."""
 
     connections_per_domain: Annotated[int, Field(ge=1)] = 20
     """Attempts at the same time for one domain, once it has shown that it takes mail."""
@@ -24,7 +24,7 @@ class LaneSettings(Section):
     claims: Annotated[int, Field(ge=1)] = 10_000
     """Entries in memory in all. From half of it on, nothing waits in memory for a busy domain."""
     claimed_bytes: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
-    """Octets of entries in memory in all; a quarter of it is for entries that were parked."""
+    """Bytes of entries in memory in all; a quarter of it is for entries that were parked."""
     failures_to_suspend: Annotated[int, Field(ge=1)] = 5
     """Attempts in a row that reach no host of a domain before it is left alone for `suspend_s`."""
     suspend_s: Annotated[float, Field(ge=0)] = 60
@@ -51,13 +51,13 @@ def affordable(connections: int, files: int) -> int:
     return max(min(connections, max(files - _OTHER_FILES, files // _SHARE_OF_FILES)), 1)
 
 
-def is_weary(times_claimed: int, quarantine_after: int) -> bool:
-    """Whether an entry has been handed back so often that it might end in quarantine for no fault of its own."""
+def is_near_quarantine(times_claimed: int, quarantine_after: int) -> bool:
+    """Whether an entry was returned so often (NAK) that it might end in quarantine for no fault of its own."""
     return times_claimed * 2 > quarantine_after
 
 
 class Load(NamedTuple):
-    """What a lane, and the process, have in hand."""
+    """What a lane and the process have claimed."""
 
     active: int
     """Attempts under way for the domain."""

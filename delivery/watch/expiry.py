@@ -76,7 +76,7 @@ async def _expire(claim: Claim, now: datetime, context: DeliveryContext) -> None
     try:
         await conclude(claim, {}, expire(claim.entry, now), context)
     except asyncio.CancelledError:  # the process leaves, and the queue does not answer
-        await context.queue.hand_back(claim)
+        await context.queue.nak(claim)
         raise
     except Exception as error:  # a bug; the other entries have their look
         await context.queue.give_up(claim, error)
@@ -85,7 +85,10 @@ async def _expire(claim: Claim, now: datetime, context: DeliveryContext) -> None
 
 
 async def _expire_parked(context: DeliveryContext) -> None:
-    """Parked entries beyond their age: moved without a claim, guarded like every move. What is unreadable is held."""
+    """Parked entries beyond their age: moved without a claim, with an expected last sequence.
+
+    What is unreadable is held.
+    """
     now = context.now()
     for shard in context.queue.shards:
         beyond = 0

@@ -9,7 +9,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.queue.storage.shard import Found, Lying, Shard
+from jetpost.queue.storage.shard import Found, Shard, StoredEntry
 from jetpost.telemetry.log import logger
 
 BEGUN_LATE = Counter(
@@ -31,8 +31,8 @@ class LateRetries:
     async def begin(self) -> None:
         """Make READY what should have been for `retry_late_s`. Unreachable or ApiError when the queue is away.
 
-        Guarded like every move: what the server has begun meanwhile stays its own. Killed between the batch and the
-        deletion of the retry: the server, or the next look, finds that the key has moved on, and removes it.
+        With an expected last sequence: what the server has begun meanwhile stays its own. Killed between the batch and
+        the deletion of the retry: the server, or the next look, finds that the key has moved on, and removes it.
         """
         for shard in self._context.queue.shards:
             self._looked_up_to[shard.number] = await self._look(shard, self._looked_up_to.get(shard.number, 0))
@@ -58,7 +58,7 @@ class LateRetries:
         elif self._is_late(found.entry, self._context.now()):
             await self._begin(shard, found)
 
-    async def _begin(self, shard: Shard, late: Lying) -> None:
+    async def _begin(self, shard: Shard, late: StoredEntry) -> None:
         if await self._context.queue.move(shard, late, [late.entry.moved(State.READY)]):
             BEGUN_LATE.inc()
             log.warning("retry begun late", queue_id=late.entry.queue_id, due=str(late.entry.due))

@@ -63,7 +63,7 @@ DESTINATIONS = Dashboard(
         ],
         [
             Panel(
-                "Work in hand",
+                "Entries in memory",
                 "Entries being attempted, and those that wait in memory for a slot of their domain.",
                 "short",
                 [
@@ -79,7 +79,7 @@ DESTINATIONS = Dashboard(
                 [
                     Query(rate("jetpost_delivery_parked_total"), "parked"),
                     Query(rate("jetpost_delivery_suspensions_total"), "left alone"),
-                    Query(rate("jetpost_delivery_handed_back_total"), "handed back at shutdown"),
+                    Query(rate("jetpost_delivery_naks_total"), "returned at shutdown"),
                 ],
             ),
             Panel(

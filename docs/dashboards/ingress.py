@@ -1,4 +1,4 @@
-"""Who hands in mail, what is refused, and who tries to get in."""
+"""Who submits mail, what is refused, and who tries to get in."""
 
 from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, alarm, one, quantiles, rate, total
 
@@ -7,7 +7,7 @@ _WEEK_S = 7 * 86400
 INGRESS = Dashboard(
     "ingress",
     "Jetpost / Ingress and abuse",
-    "Who hands in mail, what is refused, and who tries to get in.",
+    "Who submits mail, what is refused, and who tries to get in.",
     [
         [
             Panel(

@@ -44,7 +44,7 @@ QUEUE = Dashboard(
                 kind="bargauge",
                 thresholds=[(0.7, "orange"), (alarm("storage-fills"), "red")],
             ),
-            Panel("Queued", "Octets that the streams hold.", "bytes", one(highest("jetpost_queue_bytes")), kind="stat"),
+            Panel("Queued", "Bytes that the streams hold.", "bytes", one(highest("jetpost_queue_bytes")), kind="stat"),
         ],
         [
             Panel(
@@ -55,7 +55,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Time of a commit",
-                "From the first octet of a batch to its acknowledgement after fsync.",
+                "From the first byte of a batch to its acknowledgement after fsync.",
                 "s",
                 quantiles("jetpost_queue_commit_seconds"),
                 thresholds=[(0.1, "orange")],
@@ -76,15 +76,15 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Claims",
-                "Entries that processes have in hand, by state.",
+                "Entries that processes have claimed, by state.",
                 "short",
                 one(total("jetpost_queue_claims", by="state"), "{{state}}"),
             ),
             Panel(
-                "Reports",
+                "DSNs",
                 "Failures told to senders.",
                 "ops",
-                one(rate("jetpost_bouncer_reports_total"), "reports"),
+                one(rate("jetpost_bouncer_dsns_total"), "DSNs"),
             ),
         ],
         [

@@ -84,7 +84,7 @@ def _line(event: Event) -> Text:
 def _told(event: Event) -> str:
     match event:
         case Received(recipients=recipients, size=size):
-            return f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} octets"
+            return f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} bytes"
         case Delivered(recipient=recipient, host=host, seconds=seconds):
             return f"{recipient} at {host} after {seconds:.2f} s"
         case Deferred() | Bounced() | Expired():

@@ -60,10 +60,10 @@ def probe(
     within: Annotated[float, typer.Option(min=1, help="Seconds it may take.")] = 60,
 ) -> None:
     """Send a message through the whole system to this command itself; exit status 0 when it arrived in time."""
-    way_in = _place(reachable, "--reachable") if reachable else None
-    place = _Server(*_place(server, "--server"), name, ca)
+    way_in = _endpoint(reachable, "--reachable") if reachable else None
+    endpoint = _Server(*_endpoint(server, "--server"), name, ca)
     try:
-        told = asyncio.run(_round_trip(place, domain, _place(listen, "--listen"), way_in, within))
+        told = asyncio.run(_round_trip(endpoint, domain, _endpoint(listen, "--listen"), way_in, within))
     except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
         typer.echo(reason_of(error), err=True)
         raise typer.Exit(1) from None
@@ -91,8 +91,8 @@ async def _round_trip(
         return f"delivered after {time.monotonic() - began:.1f} s"
 
 
-async def _reached(place: tuple[str, int]) -> None:
-    """Wait until somebody listens at `place`: what is new in a cluster is not known to all of it at once.
+async def _reached(endpoint: tuple[str, int]) -> None:
+    """Wait until somebody listens at `endpoint`: what is new in a cluster is not known to all of it at once.
 
     Gives up in silence, for the way back to oneself is not open everywhere.
     """
@@ -100,7 +100,7 @@ async def _reached(place: tuple[str, int]) -> None:
         async with asyncio.timeout(_KNOWN_S):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection(*place)
+                    _, writer = await asyncio.open_connection(*endpoint)
                 except OSError:
                     await asyncio.sleep(_AGAIN_S)
                 else:
@@ -144,7 +144,7 @@ def _is_final(error: Exception) -> bool:
     return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500
 
 
-def _place(text: str, option: str) -> tuple[str, int]:
+def _endpoint(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise typer.BadParameter("expected HOST:PORT", param_hint=option)

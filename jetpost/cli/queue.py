@@ -92,7 +92,7 @@ def list_entries(
 
     found = finish(ask())
     if as_json:
-        typer.echo(json.dumps([view.entry_record(lying) for _, lying in found], indent=2))
+        typer.echo(json.dumps([view.entry_record(stored) for _, stored in found], indent=2))
     else:
         _print_entries(found)
 
@@ -111,13 +111,15 @@ def show(
         async with looking(context.obj) as queue:
             found = await listing.called(queue, queue_id)
             return [
-                lying if isinstance(lying, Unreadable) else view.Shown(lying, await _header(queue, lying.entry.content))
-                for _, lying in found
+                stored
+                if isinstance(stored, Unreadable)
+                else view.Shown(stored, await _header(queue, stored.entry.content))
+                for _, stored in found
             ]
 
     found = finish(ask())
     if not found:
-        typer.echo(f"{queue_id} is not in the queue: delivered, reported, or never accepted here", err=True)
+        typer.echo(f"{queue_id} is not in the queue: delivered, bounced, or never accepted here", err=True)
         raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps([view.shown_record(it) for it in found], indent=2))

@@ -33,7 +33,7 @@ def line(held: Contents) -> str:
     """As a sentence for a person."""
     return (
         f"Content by reference: contents {held.contents}, without an entry {held.unneeded}, "
-        f"messages {held.messages}, octets {held.octets}"
+        f"messages {held.messages}, bytes {held.size}"
     )
 
 
@@ -43,5 +43,5 @@ def record(held: Contents) -> dict[str, int]:
         "contents": held.contents,
         "without_entry": held.unneeded,
         "messages": held.messages,
-        "bytes": held.octets,
+        "bytes": held.size,
     }

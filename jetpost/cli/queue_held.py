@@ -14,7 +14,7 @@ from jetpost.queue.model.names import is_queue_id
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.shard import Found, Lying, Shard
+from jetpost.queue.storage.shard import Found, Shard, StoredEntry
 
 QueueIds = Annotated[list[str], typer.Argument(metavar="QUEUE_ID…", help="Held entries.")]
 
@@ -24,7 +24,7 @@ def release(
     queue_ids: Annotated[list[str] | None, typer.Argument(metavar="QUEUE_ID…", help="Held entries.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every held entry.")] = False,
 ) -> None:
-    """Give held entries back to delivery, or to the bouncer what it could not report."""
+    """Give held entries back to delivery, or to the bouncer when no DSN could be made."""
     if every == bool(queue_ids):
         raise typer.BadParameter("give queue ids, or --all")
     wanted = set(queue_ids or ())
@@ -67,7 +67,7 @@ def export(
     context: typer.Context,
     queue_id: Annotated[str, typer.Argument(metavar="QUEUE_ID", help="An entry, readable or not.")],
 ) -> None:
-    """Print what lies under a queue id as JSON lines: subject, and the octets of headers and payload in base64."""
+    """Print what lies under a queue id as JSON lines: subject, and the bytes of headers and payload in base64."""
 
     async def ask() -> list[dict[str, Any]]:
         async with looking(context.obj) as queue:
@@ -111,7 +111,7 @@ async def _raw(shard: Shard, found: Found) -> dict[str, Any]:
 
 
 def _name(found: Found) -> str:
-    return found.entry.queue_id if isinstance(found, Lying) else found.queue_id
+    return found.entry.queue_id if isinstance(found, StoredEntry) else found.queue_id
 
 
 def _complain_of(missing: set[str], *, failed: bool) -> None:

@@ -15,7 +15,7 @@ from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import BadName, DomainToken, domain_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.queue.storage.shard import Found, Lying
+from jetpost.queue.storage.shard import Found, StoredEntry
 
 Entries = Sequence[tuple[int, Found]]
 """Entries, unreadable ones among them, with the number of the shard they lie in."""
@@ -27,7 +27,7 @@ _MOST_RECIPIENTS = 3
 class Shown(NamedTuple):
     """An entry with the header of its message."""
 
-    lying: Lying
+    stored: StoredEntry
     header: str
 
 
@@ -60,10 +60,10 @@ def depth_record(depth: Depth) -> dict[str, Any]:
 def entries_table(entries: Entries, now: datetime) -> Table:
     """A line for each entry."""
     table = Table("queue id", "state", "age", "tries", "next", "size", "from", "to", "last failure")
-    for _, lying in entries:
-        if isinstance(lying, Unreadable):
+    for _, stored in entries:
+        if isinstance(stored, Unreadable):
             continue  # see unreadable_lines
-        entry = lying.entry
+        entry = stored.entry
         envelope = entry.envelope
         first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
         more = len(envelope.recipients) - _MOST_RECIPIENTS
@@ -92,25 +92,25 @@ def unreadable_lines(entries: Entries, now: datetime) -> Text:
     return text
 
 
-def entry_record(lying: Found) -> dict[str, Any]:
+def entry_record(stored: Found) -> dict[str, Any]:
     """An entry for programs, without its content."""
-    if isinstance(lying, Unreadable):
+    if isinstance(stored, Unreadable):
         return {
-            "queue_id": lying.queue_id,
-            "state": lying.state.value if lying.state else None,
-            "domain": _domain(lying.domain_token) if lying.domain_token else None,
-            "sequence": lying.sequence,
-            "size": len(lying.payload),
-            "subject": lying.came_from,
-            "since": lying.since.isoformat(),
-            "unreadable": lying.why,
+            "queue_id": stored.queue_id,
+            "state": stored.state.value if stored.state else None,
+            "domain": _domain(stored.domain_token) if stored.domain_token else None,
+            "sequence": stored.sequence,
+            "size": len(stored.payload),
+            "subject": stored.came_from,
+            "since": stored.since.isoformat(),
+            "unreadable": stored.why,
         }
-    entry = lying.entry
+    entry = stored.entry
     return {
         "queue_id": entry.queue_id,
         "state": entry.state.value,
         "domain": entry.domain,
-        "sequence": lying.sequence,
+        "sequence": stored.sequence,
         "size": entry.size,
         "arrived": entry.arrived.isoformat(),
         "expires": entry.expires.isoformat(),
@@ -127,7 +127,7 @@ def shown_record(shown: Shown | Unreadable) -> dict[str, Any]:
     """An entry with the header of its message, for programs."""
     if isinstance(shown, Unreadable):
         return entry_record(shown)
-    return {**entry_record(shown.lying), "header": shown.header}
+    return {**entry_record(shown.stored), "header": shown.header}
 
 
 def unreadable_text(found: Unreadable) -> Text:
@@ -139,7 +139,7 @@ def unreadable_text(found: Unreadable) -> Text:
         ("subject", found.came_from),
         ("since", f"{found.since:%Y-%m-%d %H:%M:%S} UTC"),
         ("headers", ", ".join(sorted(found.headers))),
-        ("payload", f"{len(found.payload)} octets"),
+        ("payload", f"{len(found.payload)} bytes"),
     ]
     return _facts(facts)
 
@@ -153,7 +153,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Text:
 
 def full_text(shown: Shown) -> Text:
     """Everything about one entry but the body of its message."""
-    sequence, entry = shown.lying.sequence, shown.lying.entry
+    sequence, entry = shown.stored.sequence, shown.stored.entry
     origin = entry.envelope.origin
     facts = [
         ("queue id", entry.queue_id),
@@ -164,7 +164,7 @@ def full_text(shown: Shown) -> Text:
         ("arrived", f"{entry.arrived:%Y-%m-%d %H:%M:%S} UTC, expires {entry.expires:%Y-%m-%d %H:%M:%S} UTC"),
         ("client", f"{origin.client_name} [{origin.client_address}] with {origin.protocol} {origin.identity}".rstrip()),
         ("attempts", str(entry.attempts) + (f", next {entry.due:%Y-%m-%d %H:%M:%S} UTC" if entry.due else "")),
-        ("size", f"{entry.size} octets"),
+        ("size", f"{entry.size} bytes"),
         *([("last failure", _outcome(entry.last))] if entry.last else []),
         *(("failed", f"{recipient.address}: {_outcome(outcome)}") for recipient, outcome in entry.failures),
     ]
@@ -206,8 +206,8 @@ def _age(duration: timedelta) -> str:
     return f"{seconds} s"
 
 
-def _size(octets: int) -> str:
+def _size(count: int) -> str:
     for size, unit in ((10**6, "MB"), (10**3, "kB")):
-        if octets >= size:
-            return f"{octets / size:.1f} {unit}"
-    return f"{octets} B"
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

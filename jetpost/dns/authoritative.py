@@ -199,7 +199,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def respond(zone: Zone, wire: bytes, limit: int = 0) -> bytes:
-    """The response in `limit` octets (0: what a datagram may have), truncated if need be; empty: say nothing."""
+    """The response in `limit` bytes (0: what a datagram may have), truncated if need be; empty: say nothing."""
     try:
         query = dns.message.from_wire(wire)
     except dns.exception.DNSException:

@@ -44,7 +44,7 @@ class Nameserver(Do53Nameserver):
             await stream.sendall(struct.pack("!H", len(question)) + question, until - time.monotonic())
             (size,) = struct.unpack("!H", await _exactly(stream, 2, until))
             if size > ANSWER_MOST_BYTES:
-                raise OSError(f"answer of {size} octets")
+                raise OSError(f"answer of {size} bytes")
             answer = await _exactly(stream, size, until)
         heard = await asyncio.to_thread(dns.message.from_wire, answer, ignore_trailing=ignore_trailing)
         if not request.is_response(heard):
@@ -53,10 +53,10 @@ class Nameserver(Do53Nameserver):
 
 
 async def _exactly(stream: Any, count: int, until: float) -> bytes:
-    octets = b""
-    while len(octets) < count:
-        more: bytes = await stream.recv(count - len(octets), max(until - time.monotonic(), 0))
+    data = b""
+    while len(data) < count:
+        more: bytes = await stream.recv(count - len(data), max(until - time.monotonic(), 0))
         if not more:
             raise EOFError
-        octets += more
-    return octets
+        data += more
+    return data

@@ -42,7 +42,7 @@ class EventsSettings(Section):
     max_age_s: Annotated[float, Field(gt=0)] = 7 * 86400
     """How long events are kept."""
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 1024 * 1024 * 1024
-    """Octets of events that are kept; the oldest go first."""
+    """Bytes of events that are kept; the oldest go first."""
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Servers that keep the events."""
 

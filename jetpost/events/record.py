@@ -30,7 +30,7 @@ class Received(_About, frozen=True, kw_only=True, tag="received"):
 
     recipients: tuple[str, ...]
     size: int
-    """Octets of the content."""
+    """Bytes of the content."""
     client_address: str = ""
     identity: str = ""
     listener: str = ""

@@ -1,4 +1,4 @@
-"""The last message under a subject is its value: read from the stream's leader, written under a guard."""
+"""The last message under a subject is its value: read from the leader, written with an expected sequence."""
 
 import base64
 import json

@@ -89,7 +89,7 @@ class _Transport(TcpTransport):
 class NatsClient(Client):
     """nats-py's client, which can be told to write, knows whom it asks, and comes back whatever a server says.
 
-    It survives whatever octets a message has: the server takes any for headers and in a subject; what nats-py raises
+    It survives whatever bytes a message has: the server takes any for headers and in a subject; what nats-py raises
     over them would end the reading.
     """
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import idna
 
-MOST_PATH_OCTETS = 256
-"""Angle brackets included (RFC 5321, 4.5.3.1.3). The 64 octets of a local part are not enforced: signed and variable
+MOST_PATH_BYTES = 256
+"""Angle brackets included (RFC 5321, 4.5.3.1.3). The 64 bytes of a local part are not enforced: signed and variable
 reverse-paths exceed them daily, and 4.5.3.1 asks for no limits where none are needed."""
-_MOST_DOMAIN_OCTETS = 253
+_MOST_DOMAIN_BYTES = 253
 
 # Without the control characters of ISO 8859 (RFC 5198, 2, wants none), which end lines and move cursors elsewhere.
 _BEYOND_ASCII = "\u00a0-\U0010ffff"
@@ -45,7 +45,7 @@ def path(text: str) -> tuple[Path, str] | None:
     `<>` and `<postmaster>` are paths; whether they may stand there is the caller's business.
     """
     found = _PATH.match(text)
-    if found is None or len(found[0].encode("utf-8", "surrogatepass")) > MOST_PATH_OCTETS:
+    if found is None or len(found[0].encode("utf-8", "surrogatepass")) > MOST_PATH_BYTES:
         return None
     address, written = found[1], found[2]
     if written is None:
@@ -70,4 +70,4 @@ def a_labels(domain: str) -> str | None:
         except UnicodeError:  # IDNAError is one
             return None
     domain = domain.lower()
-    return domain if len(domain) <= _MOST_DOMAIN_OCTETS and _LABELS.fullmatch(domain) else None
+    return domain if len(domain) <= _MOST_DOMAIN_BYTES and _LABELS.fullmatch(domain) else None

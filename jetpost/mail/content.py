@@ -6,12 +6,12 @@ from typing import NamedTuple
 class Inline(NamedTuple):
     """Content small enough to travel with its entry."""
 
-    octets: bytes
+    data: bytes
 
     @property
     def size(self) -> int:
-        """Octets, CRLFs included (RFC 1870, 3)."""
-        return len(self.octets)
+        """Bytes, CRLFs included (RFC 1870, 3)."""
+        return len(self.data)
 
 
 class Reference(NamedTuple):
@@ -19,7 +19,7 @@ class Reference(NamedTuple):
 
     content_id: str
     size: int
-    """Octets in all, CRLFs included (RFC 1870, 3)."""
+    """Bytes in all, CRLFs included (RFC 1870, 3)."""
 
 
 Content = Inline | Reference
@@ -28,14 +28,14 @@ Content = Inline | Reference
 class DotStuffer:
     """Doubles the dots that begin lines, chunk by chunk, and ends the message (RFC 5321, 4.5.2 and 4.1.1.4).
 
-    The same octets come out however the content is cut into chunks.
+    The same bytes come out however the content is cut into chunks.
     """
 
     def __init__(self) -> None:
-        self._tail = b"\r\n"  # the last two octets so far: at the beginning, a line begins
+        self._tail = b"\r\n"  # the last two bytes so far: at the beginning, a line begins
 
     def feed(self, chunk: bytes) -> bytes:
-        """The octets to send for the next chunk."""
+        """The bytes to send for the next chunk."""
         joined = self._tail + chunk
         stuffed = joined.replace(b"\r\n.", b"\r\n..") if b"\n." in joined else joined
         sent = stuffed[len(self._tail) :]
@@ -43,5 +43,5 @@ class DotStuffer:
         return sent
 
     def end(self) -> bytes:
-        """The octets after the last chunk: a missing CRLF, and the final dot."""
+        """The bytes after the last chunk: a missing CRLF, and the final dot."""
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"

@@ -4,12 +4,12 @@ import msgspec
 
 
 class Recipient(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One forward-path, with what the client asked of reports about it (RFC 5321, 4.1.1.3; RFC 3461, 4.1 and 4.2)."""
+    """One forward-path, with what the client asked of DSNs about it (RFC 5321, 4.1.1.3; RFC 3461, 4.1 and 4.2)."""
 
     address: str
     """`local-part@domain`, as the client wrote it: the local part's case is the recipient's business."""
     notify: tuple[str, ...] = ()
-    """NEVER, or any of SUCCESS, FAILURE and DELAY. Empty: not given, so failures are reported."""
+    """NEVER, or any of SUCCESS, FAILURE and DELAY. Empty: not given, so there is a DSN for a failure."""
     orcpt: str = ""
     """`addr-type;address` with the xtext decoded, or empty when not given."""
 
@@ -45,4 +45,4 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     envid: str = ""
     """The client's envelope id with the xtext decoded (RFC 3461, 4.4)."""
     ret: str = ""
-    """FULL or HDRS: how much of the message a report returns (RFC 3461, 4.3); empty when not given."""
+    """FULL or HDRS: how much of the message a DSN returns (RFC 3461, 4.3); empty when not given."""

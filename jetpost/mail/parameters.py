@@ -25,7 +25,7 @@ class MailParameters(NamedTuple):
     """What followed the reverse-path."""
 
     size: int = 0
-    """The octets the client announces (RFC 1870, 6); 0 when it does not."""
+    """The bytes the client announces (RFC 1870, 6); 0 when it does not."""
     body: str = ""
     """7BIT or 8BITMIME (RFC 6152); empty when not given."""
     smtputf8: bool = False
@@ -49,7 +49,7 @@ class RcptParameters(NamedTuple):
 def xtext(text: str) -> str:
     """`text` as xtext: what is not printable ASCII, `+` and `=` become `+HH` (RFC 3461, 4)."""
     return "".join(
-        chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=" else f"+{octet:02X}" for octet in text.encode()
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in b"+=" else f"+{byte:02X}" for byte in text.encode()
     )
 
 
@@ -57,9 +57,9 @@ def from_xtext(text: str) -> str | None:
     """What the xtext `text` stands for; None when it is no xtext, or when it hides a control character."""
     if not _XTEXT.fullmatch(text):
         return None
-    octets = _HEXADECIMAL.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1")
+    data = _HEXADECIMAL.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1")
     try:
-        return _printable(octets.decode())
+        return _printable(data.decode())
     except UnicodeDecodeError:
         return None
 

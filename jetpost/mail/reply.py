@@ -66,15 +66,15 @@ class Reply(msgspec.Struct, frozen=True):
         return " ".join(words)
 
     def brief(self, most: int = 1000) -> Self:
-        """The same with at most `most` octets of text, line ends counted: what is worth keeping of what others say."""
+        """The same with at most `most` bytes of text, line ends counted: what is worth keeping of what others say."""
         kept: list[str] = []
         for line in self.text:
-            octets = line.encode("utf-8", "replace")
-            if len(octets) >= most:
-                kept.append(f"{octets[:most].decode('utf-8', 'ignore')}…")
+            data = line.encode("utf-8", "replace")
+            if len(data) >= most:
+                kept.append(f"{data[:most].decode('utf-8', 'ignore')}…")
                 return msgspec.structs.replace(self, text=tuple(kept))
             kept.append(line)
-            most -= len(octets) + 1
+            most -= len(data) + 1
         return self
 
     def wire(self) -> bytes:

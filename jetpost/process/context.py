@@ -8,7 +8,7 @@ from jetpost.config.load import Settings
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.settings import Nats
-from jetpost.process.run import Life
+from jetpost.process.run import Lifecycle
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Queue, opened
 
@@ -24,7 +24,7 @@ class ServiceContext(NamedTuple):
 
 
 @asynccontextmanager
-async def service_context(settings: Settings, life: Life, service: str) -> AsyncIterator[ServiceContext]:
+async def service_context(settings: Settings, lifecycle: Lifecycle, service: str) -> AsyncIterator[ServiceContext]:
     """Connect, open the queue, begin to publish events.
 
     Whatever fails, here or in the block, and wherever the process is told to stop: what was opened is closed, the last
@@ -34,12 +34,12 @@ async def service_context(settings: Settings, life: Life, service: str) -> Async
 
         async def enter(context: AbstractAsyncContextManager[T]) -> T:
             # In one task: what it opens is on the stack before anybody can give up waiting for it.
-            return await life.unless_stopping(stack.enter_async_context(context))
+            return await lifecycle.unless_stopping(stack.enter_async_context(context))
 
-        jetstream = await enter(connected(settings.of(Nats), service, life.waits_for))
+        jetstream = await enter(connected(settings.of(Nats), service, lifecycle.waits_for))
         events = Events(jetstream, settings.of(EventsSettings), service)
         stack.push_async_callback(events.aclose)  # after the queue: what happens while that is closed is told
-        queue = await enter(opened(jetstream, settings.of(QueueSettings), life.waits_for))
-        life.needs(queue.tasks)
+        queue = await enter(opened(jetstream, settings.of(QueueSettings), lifecycle.waits_for))
+        lifecycle.needs(queue.tasks)
         events.begin()
         yield ServiceContext(jetstream, queue, events)

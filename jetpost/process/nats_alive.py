@@ -24,7 +24,7 @@ from jetpost.reason import reason_of
 from jetpost.store.full_disk import Volume, has_room, kept_error
 
 _PATIENCE_S = 4.0
-_MOST_OCTETS = 4 * 1024 * 1024
+_MOST_BYTES = 4 * 1024 * 1024
 _ANSWERS = "/healthz?js-server-only=true"
 _TELLS = "/healthz?details=true"
 
@@ -80,8 +80,8 @@ def _get(monitoring: SplitResult, path: str) -> Any:
             connection = open_.enter_context(_secured(connection))
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         answer = bytearray()
-        while (octets := connection.recv(65536)) and len(answer) < _MOST_OCTETS:
-            answer += octets
+        while (data := connection.recv(65536)) and len(answer) < _MOST_BYTES:
+            answer += data
     _, found, body = bytes(answer).partition(b"\r\n\r\n")
     if not found:
         raise ValueError("no answer")

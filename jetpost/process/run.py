@@ -32,7 +32,7 @@ class Stopped(Exception):  # noqa: N818 — an order obeyed, not an error
     """The process was told to stop before it had begun to serve."""
 
 
-class Life:
+class Lifecycle:
     """The life of a process: whether it is ready, and when it must end."""
 
     def __init__(self) -> None:
@@ -91,8 +91,8 @@ def _end_with(task: asyncio.Task[Any]) -> None:
     os._exit(EXIT_CRASHED)
 
 
-Serve = Callable[[Settings, Life], Awaitable[None]]
-"""A service: works until `life.stopping` is set, then returns when it has drained."""
+Serve = Callable[[Settings, Lifecycle], Awaitable[None]]
+"""A service: works until `lifecycle.stopping` is set, then returns when it has drained."""
 
 
 def run(service: str, serve: Serve) -> NoReturn:
@@ -129,12 +129,12 @@ def _calm_the_collector() -> None:
 
 async def _live(serve: Serve, settings: Settings) -> int:
     """Serve until told to stop; the exit status."""
-    life = Life()
-    obey_signals(life.stopping, at_once=lambda: os._exit(EXIT_CRASHED))
+    lifecycle = Lifecycle()
+    obey_signals(lifecycle.stopping, at_once=lambda: os._exit(EXIT_CRASHED))
     log.info("starting", pid=os.getpid(), hostname=settings.hostname)
     try:
-        async with http.serving(settings.of(http.Http), life.obstacles):
-            await serve(settings, life)
+        async with http.serving(settings.of(http.Http), lifecycle.obstacles):
+            await serve(settings, lifecycle)
     except Stopped:
         log.info("stopped")
         return 0
@@ -144,7 +144,7 @@ async def _live(serve: Serve, settings: Settings) -> int:
     except Exception:
         log.exception("crashed")
         return EXIT_CRASHED
-    if not life.stopping.is_set():
+    if not lifecycle.stopping.is_set():
         log.error("ended without being told to")
         return EXIT_CRASHED
     log.info("stopped")

@@ -39,7 +39,7 @@ _MOST_CONNECTIONS = 100_000
 _FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """Where a server's monitoring is."""
 
     host: str
@@ -52,7 +52,7 @@ class _Stop(argparse.Namespace):
     pid_file: Path
     client: tuple[str, int]
     log: Path | None
-    servers: list[tuple[str, Place]]
+    servers: list[tuple[str, Endpoint]]
 
 
 def main(words: list[str]) -> None:
@@ -60,12 +60,12 @@ def main(words: list[str]) -> None:
     asked = _parser().parse_args(words, namespace=_Stop())
     deadline = time.monotonic() + asked.within
     name = os.environ["POD_NAME"]
-    places = dict(asked.servers)
+    endpoints = dict(asked.servers)
     log = _Log(asked.log)
     with _Shown(asked.client) as shown:
-        if len(places) > 1:
-            here = places.pop(name)._replace(host=asked.client[0])
-            _wait_for_turn(name, _Look(here, places), shown, deadline, log)
+        if len(endpoints) > 1:
+            here = endpoints.pop(name)._replace(host=asked.client[0])
+            _wait_for_turn(name, _Look(here, endpoints), shown, deadline, log)
         _begin(asked.pid_file, shown, log)
 
 
@@ -118,10 +118,10 @@ def _begin(pid_file: Path, shown: "_Shown", log: "_Log") -> None:
 class _Look:
     """What the servers are doing. Each is asked in a thread of its own, for names may take long to resolve."""
 
-    def __init__(self, here: Place, places: Mapping[str, Place]) -> None:
+    def __init__(self, here: Endpoint, endpoints: Mapping[str, Endpoint]) -> None:
         self._here = here
-        self._places = places
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(places) + 1)
+        self._endpoints = endpoints
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(endpoints) + 1)
         self._asking: dict[str, concurrent.futures.Future[Server]] = {}
 
     def now(self) -> tuple[Server, dict[str, Server]] | None:
@@ -132,12 +132,12 @@ class _Look:
             addresses = {str(route["remote_name"]): str(route["ip"]) for route in routes}
         except _FAILURES:
             return None
-        for name, place in self._places.items():
+        for name, endpoint in self._endpoints.items():
             if name not in self._asking:
                 # By the address of its route where there is one: names go with the Service when all is removed.
-                self._asking[name] = self._pool.submit(_ask, place, addresses.get(name, place.host))
+                self._asking[name] = self._pool.submit(_ask, endpoint, addresses.get(name, endpoint.host))
         concurrent.futures.wait(self._asking.values(), timeout=2 * _PATIENCE_S)
-        others = {name: self._answer(name) for name in self._places}
+        others = {name: self._answer(name) for name in self._endpoints}
         return own, others
 
     def _answer(self, name: str) -> Server:
@@ -148,22 +148,22 @@ class _Look:
         return ABSENT if asking.exception() is not None else asking.result()
 
 
-def _ask(place: Place, address: str) -> Server:
+def _ask(endpoint: Endpoint, address: str) -> Server:
     """What the server there is doing. One of `_FAILURES`: it does not answer."""
-    connections = _get(place, address, f"/connz?limit={_MOST_CONNECTIONS}")["connections"] or []
+    connections = _get(endpoint, address, f"/connz?limit={_MOST_CONNECTIONS}")["connections"] or []
     names = [name for each in connections if (name := str(each.get("name", ""))).startswith(_ASKED)]
     numbers = [int(name.rpartition(", ")[2]) for name in names if ", " in name]
-    errors = _get(place, address, "/healthz?details=true").get("errors") or []
+    errors = _get(endpoint, address, "/healthz?details=true").get("errors") or []
     present = all(error["type"] == "CONSUMER" for error in errors)
     return Server(present, asked=bool(names), number=max(numbers, default=None))
 
 
-def _get(place: Place, address: str, path: str) -> dict[str, Any]:
+def _get(endpoint: Endpoint, address: str, path: str) -> dict[str, Any]:
     """The JSON answer, whatever its status: a server that is not well says so with one."""
-    connection = http.client.HTTPConnection(place.host, place.port, timeout=_PATIENCE_S)
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=_PATIENCE_S)
     with contextlib.closing(connection):
-        plain = socket.create_connection((address, place.port), timeout=_PATIENCE_S)
-        connection.sock = _secured(plain, place.host) if place.secure else plain
+        plain = socket.create_connection((address, endpoint.port), timeout=_PATIENCE_S)
+        connection.sock = _secured(plain, endpoint.host) if endpoint.secure else plain
         connection.request("GET", path)
         said: dict[str, Any] = json.loads(connection.getresponse().read())
         return said
@@ -240,10 +240,10 @@ def _line(connection: socket.socket) -> bytes:
     """The next line that a server says. OSError: it has closed the connection."""
     line = bytearray()
     while not line.endswith(b"\r\n"):
-        octet = connection.recv(1)
-        if not octet:
+        byte = connection.recv(1)
+        if not byte:
             raise OSError("closed")
-        line += octet
+        line += byte
     return bytes(line)
 
 
@@ -261,10 +261,10 @@ class _Log:
                 file.write(line)
 
 
-def _server(text: str) -> tuple[str, Place]:
+def _server(text: str) -> tuple[str, Endpoint]:
     name, _, url = text.partition("=")
     parts = urlsplit(url)
-    return name, Place(parts.hostname or "", parts.port or 8222, parts.scheme == "https")
+    return name, Endpoint(parts.hostname or "", parts.port or 8222, parts.scheme == "https")
 
 
 def _address(text: str) -> tuple[str, int]:

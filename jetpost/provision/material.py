@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _LIFETIME = timedelta(days=3650)
 _CLOCKS_DIFFER = timedelta(hours=1)
-_PASSWORD_OCTETS = 24
+_PASSWORD_BYTES = 24
 
 Data = dict[str, bytes]
 
@@ -21,8 +21,8 @@ def login() -> Data:
     """User and passwords of the nats-servers: letters and digits, as nats.conf and URLs take them."""
     return {
         "user": b"jetpost",
-        "password": secrets.token_hex(_PASSWORD_OCTETS).encode(),
-        "route-password": secrets.token_hex(_PASSWORD_OCTETS).encode(),
+        "password": secrets.token_hex(_PASSWORD_BYTES).encode(),
+        "route-password": secrets.token_hex(_PASSWORD_BYTES).encode(),
     }
 
 

@@ -27,7 +27,7 @@ from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.operate import put_back
 from jetpost.queue.queue import Queue
 from jetpost.queue.storage.answer import Unavailable
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 from jetpost.reason import reason_of
 
 FORMAT = 1
@@ -74,9 +74,9 @@ class Archive:
         self.entries += 1
         self._add(f"unreadable/{self._unreadable:08d}.json", _json(found.record()))
 
-    def chunk(self, content_id: str, number: int, octets: bytes) -> None:
+    def chunk(self, content_id: str, number: int, data: bytes) -> None:
         """Add a chunk of large content."""
-        self._add(f"content/{content_id}/{number:08d}", octets)
+        self._add(f"content/{content_id}/{number:08d}", data)
 
     def finish(self) -> None:
         """Nothing more comes: from now on the archive is whole."""
@@ -90,12 +90,12 @@ class Archive:
             self._add(f"entries/{self._pages:08d}.jsonl", bytes(self._page))
             self._page.clear()
 
-    def _add(self, name: str, octets: bytes) -> None:
+    def _add(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)
-        member.size = len(octets)
+        member.size = len(data)
         member.mode = 0o600
-        member.pax_headers = {_DIGEST: _digest(octets)}
-        self._tar.addfile(member, io.BytesIO(octets))
+        member.pax_headers = {_DIGEST: _digest(data)}
+        self._tar.addfile(member, io.BytesIO(data))
 
 
 async def back_up(queue: Queue, file: BinaryIO) -> int:
@@ -104,11 +104,11 @@ async def back_up(queue: Queue, file: BinaryIO) -> int:
     seen: set[str] = set()
     contents: dict[str, bool] = {}
     for shard in queue.shards:
-        async for lying in shard.walk(shard.states()):
-            if isinstance(lying, Unreadable):
-                archive.unreadable(lying)
+        async for stored in shard.walk(shard.states()):
+            if isinstance(stored, Unreadable):
+                archive.unreadable(stored)
                 continue
-            entry = lying.entry
+            entry = stored.entry
             if isinstance(entry.content, Reference):
                 content_id = entry.content.content_id
                 if content_id not in contents:
@@ -147,15 +147,15 @@ async def restore(queue: Queue, file: BinaryIO) -> Restored:
     """
     restoring = _Restoring(queue)
     expected: int | None = None
-    for name, octets in _members(file):
+    for name, data in _members(file):
         if name == _END:
-            expected = int(json.loads(octets)["entries"])
+            expected = int(json.loads(data)["entries"])
         elif name.startswith("content/"):
-            await restoring.chunk(name.split("/")[1], octets)
+            await restoring.chunk(name.split("/")[1], data)
         elif name.startswith("entries/"):
-            await restoring.page(octets)
+            await restoring.page(data)
         elif name.startswith("unreadable/"):
-            await restoring.unreadable(Unreadable.of(json.loads(octets)))
+            await restoring.unreadable(Unreadable.of(json.loads(data)))
     await restoring.finish()
     if expected is None:
         raise Unusable(f"the backup is cut off; {restoring.entries} entries of it are in the queue")
@@ -171,18 +171,18 @@ class _Restoring:
         self.entries = 0
         self.there_already = 0
 
-    async def chunk(self, content_id: str, octets: bytes) -> None:
+    async def chunk(self, content_id: str, data: bytes) -> None:
         """Chunks of one content follow each other."""
         if self._writing is None or self._writing[0] != content_id:
             await self._end_content()
             await self._queue.content.reclaim(content_id)
             self._writing = content_id, self._queue.content.writer(content_id)
             self._written.add(content_id)
-        await self._writing[1].write(octets)
+        await self._writing[1].write(data)
 
-    async def page(self, octets: bytes) -> None:
+    async def page(self, data: bytes) -> None:
         await self._end_content()
-        lines = [json.loads(line) for line in octets.splitlines()]
+        lines = [json.loads(line) for line in data.splitlines()]
         batch: list[Entry] = []
         for line in lines:
             entry = await self._read(line["subject"], line["envelope"], base64.b64decode(line["payload"]))
@@ -247,7 +247,7 @@ class _Restoring:
         """A later state of an entry that was put before; when somebody has taken it on since, theirs counts."""
         shard = self._queue.shards[shard_of(entry.queue_id, len(self._queue.shards))]
         found = await shard.latest(entry.key)
-        if isinstance(found, Lying):
+        if isinstance(found, StoredEntry):
             await self._queue.move(shard, found, [entry])
 
 
@@ -260,26 +260,26 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
         raise Unusable(_STRANGE) from error
     if head is None or head.name != _HEAD:
         raise Unusable(_STRANGE)
-    made = json.loads(_octets(tar, head))["format"]
+    made = json.loads(_data(tar, head))["format"]
     if made > FORMAT:
         raise Unusable(f"the backup has format {made}, made by a newer Jetpost; this one reads {FORMAT}")
     try:
         while (member := tar.next()) is not None:
-            yield member.name, _octets(tar, member)
+            yield member.name, _data(tar, member)
     except (tarfile.ReadError, EOFError):
         return
 
 
-def _octets(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _data(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     opened = tar.extractfile(member)
-    octets = opened.read() if opened else b""
-    if member.pax_headers.get(_DIGEST) != _digest(octets):
+    data = opened.read() if opened else b""
+    if member.pax_headers.get(_DIGEST) != _digest(data):
         raise Unusable(f"the backup is damaged at {member.name}; what lies before it is in the queue")
-    return octets
+    return data
 
 
-def _digest(octets: bytes) -> str:
-    return hashlib.sha256(octets).hexdigest()
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _json(value: dict[str, object]) -> bytes:

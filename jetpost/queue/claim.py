@@ -20,7 +20,7 @@ class Holder(Protocol):
 
 
 class Claim:
-    """One entry that is ours for now: settle it or hand it back.
+    """One entry that is ours for now: settle it or return it (NAK).
 
     Contested when another process may have the entry as well: then both may be at it, and each must reckon with what
     the other makes of it. Shared when that is likely: the entry did not come for the first time, or the server may
@@ -37,9 +37,9 @@ class Claim:
         "consumer",
         "entry",
         "has_predecessor",
-        "octets",
         "sequence",
         "shard",
+        "size",
         "times_delivered",
     )
 
@@ -63,7 +63,7 @@ class Claim:
         self.acknowledge_to = message.reply
         self.has_predecessor = entry.attempts > 0 or follows_another(message.headers or {})
         """Whether the entry took the place of an earlier one, which is there again when its ack was lost."""
-        self.octets = len(message.data) + sum(map(len, (message.headers or {}).values()))
+        self.size = len(message.data) + sum(map(len, (message.headers or {}).values()))
         self._patience_s = patience_s
         """The server's, `ack_wait`."""
         self._contested = contested

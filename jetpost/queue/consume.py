@@ -29,13 +29,13 @@ _NOT_TO_US = b'-NAK {"delay": %d}' % int(LAST_ANSWER_S * 1e9)
 _LATER = b'-NAK {"delay": %d}' % int(3600 * 1e9)
 _IDLE_PARKED_S = 300
 _TO_BEGIN_WITH = 1024
-"""Octets, over all shards: a pull that asks for less than an ordinary entry brings one all the same."""
+"""Bytes, over all shards: a pull that asks for less than an ordinary entry brings one all the same."""
 
 log = logger(__name__)
 
 
-class Memory:
-    """Octets of claims that several consumers may hold together; when it gets tight, an equal share each."""
+class ByteBudget:
+    """Bytes of claims that several consumers may hold together; when it gets tight, an equal share each."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -50,12 +50,12 @@ class Memory:
         if not self._held.get(consumer):
             self._held.pop(consumer, None)
 
-    def change(self, consumer: "Consumer", octets: int) -> None:
+    def change(self, consumer: "Consumer", size: int) -> None:
         """`consumer` holds so much more, or less."""
-        self._held[consumer] = self._held.get(consumer, 0) + octets
+        self._held[consumer] = self._held.get(consumer, 0) + size
 
     def room(self, consumer: "Consumer") -> int:
-        """Octets that are welcome. Who holds nothing may always begin: the others take what they release at once."""
+        """Bytes that are welcome. Who holds nothing may always begin: the others take what they release at once."""
         held = self._held.get(consumer, 0)
         left = self._most - sum(self._held.values())
         share = self._most // max(len(self._held), 1) - held
@@ -80,11 +80,11 @@ class Consumer:
         self,
         shards: Iterable[Shard],
         shared: Shared,
-        *,
         state: State,
         domain_token: DomainToken | None,
+        *,
         max_claims: int,
-        memory: Memory,
+        budget: ByteBudget,
     ) -> None:
         self.state = state
         self.domain_token = domain_token
@@ -93,7 +93,7 @@ class Consumer:
         self._hold = shared.hold
         self._is_paused = shared.is_paused
         self._max_claims = max_claims
-        self._memory = memory
+        self._budget = budget
         self._live: dict[tuple[int, int], Claim] = {}
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
         ordinary_bytes = shared.settings.inline_bytes + ORDINARY_HEADER_BYTES
@@ -104,7 +104,7 @@ class Consumer:
 
     async def start(self) -> Self:
         """Begin to pull."""
-        self._memory.join(self)
+        self._budget.join(self)
         self._pull()
         return self
 
@@ -138,8 +138,8 @@ class Consumer:
         return max(self._max_claims - len(self._live), 0)
 
     def room_bytes(self) -> int:
-        """Octets that are welcome in one pull."""
-        return self._memory.room(self) // len(self._pulls)
+        """Bytes that are welcome in one pull."""
+        return self._budget.room(self) // len(self._pulls)
 
     def configuration(self, shard: Shard) -> dict[str, Any]:
         """The durable consumer's configuration."""
@@ -161,16 +161,16 @@ class Consumer:
         """One entry from the server: yield it, unless it was finished already.
 
         `suspect` is the stream's last sequence when this pull began. A server that was killed may have forgotten acks
-        and deliveries of the last moments (its consumer state lags by some 0.1 s), so an entry up to there may be a
-        revenant even when it says that it comes for the first time.
+        and deliveries of the last moments (its consumer state lags by some 0.1 s), so an entry up to there may be
+        redelivered although settled, even when it says that it comes for the first time.
         """
         metadata = message.metadata
         sequence, times = metadata.sequence.stream, metadata.num_delivered or 1
-        place = (shard.number, sequence)
-        if (held := self._live.get(place)) is not None:
+        position = (shard.number, sequence)
+        if (held := self._live.get(position)) is not None:
             held.came_again(message.reply)
             return
-        if place in self._settled:
+        if position in self._settled:
             RESUMED.labels("self").inc()
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
@@ -193,15 +193,16 @@ class Consumer:
             consumer=self,
             message=message,
             patience_s=self._settings.ack_wait_s,
-            # Before its first reconnect a process that has just started finds a backlog, no revenants.
+            # Before its first reconnect a process that has just started finds a backlog, no redelivered entries that
+            # were settled.
             contested=times > 1 or (sequence <= suspect and shard.jetstream.generation > 0),
         )
         if self._stopped:
             # Not at once: our own pull, still open, would get it again and again.
             await shard.jetstream.tell(message.reply, _NOT_TO_US)
             return
-        self._live[place] = claim
-        self._memory.change(self, claim.octets)
+        self._live[position] = claim
+        self._budget.change(self, claim.size)
         CLAIMS.labels(self.state.value).inc()
         self._ready.put_nowait(claim)
 
@@ -209,9 +210,9 @@ class Consumer:
         """The claim has ended; its room is free."""
         if self._live.pop((claim.shard.number, claim.sequence), None) is None:
             return
-        self._memory.change(self, -claim.octets)
+        self._budget.change(self, -claim.size)
         if self._stopped:
-            self._memory.leave(self)
+            self._budget.leave(self)
         CLAIMS.labels(self.state.value).dec()
         self.look_quiet()
         for pull in self._pulls:
@@ -238,12 +239,12 @@ class Consumer:
         return False
 
     async def stop(self) -> None:
-        """Stop pulling and hand back what was not yielded yet; ends the iteration at once. Claims yielded stay.
+        """Stop pulling and NAK what was not yielded yet; ends the iteration at once. Claims yielded stay.
 
         Returns when nothing can come any more; what still comes goes back.
         """
         self._stopped = True
-        self._memory.leave(self)
+        self._budget.leave(self)
         for pull in self._pulls:
             pull.leave()
         while not self._ready.empty():

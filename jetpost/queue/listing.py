@@ -8,7 +8,7 @@ from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.shard import Found, Lying, Shard
+from jetpost.queue.storage.shard import Found, Shard, StoredEntry
 
 _PAGE = 100_000
 _STATES = frozenset(State)
@@ -68,7 +68,7 @@ async def everything(
 
 async def entries(
     queue: Queue, *, state: State | None = None, domain_token: DomainToken | None = None, limit: int = 100
-) -> list[tuple[int, Lying]]:
+) -> list[tuple[int, StoredEntry]]:
     """Of the first `limit` in the order of the queue those that are entries, each with its shard's number."""
     return _readable(await everything(queue, state=state, domain_token=domain_token, limit=limit))
 
@@ -91,10 +91,10 @@ async def called(queue: Queue, queue_id: str) -> list[tuple[int, Found]]:
     return found
 
 
-async def show(queue: Queue, queue_id: str) -> list[tuple[int, Lying]]:
+async def show(queue: Queue, queue_id: str) -> list[tuple[int, StoredEntry]]:
     """Every live entry of one message, whatever its state and domain, each with its shard's number."""
     return _readable(await called(queue, queue_id))
 
 
-def _readable(found: list[tuple[int, Found]]) -> list[tuple[int, Lying]]:
-    return [(number, stored) for number, stored in found if isinstance(stored, Lying)]
+def _readable(found: list[tuple[int, Found]]) -> list[tuple[int, StoredEntry]]:
+    return [(number, stored) for number, stored in found if isinstance(stored, StoredEntry)]

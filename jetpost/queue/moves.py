@@ -1,4 +1,4 @@
-"""Moves: what follows an entry is stored in one guarded step, however often that is tried and whoever was killed."""
+"""Moves: what follows an entry is stored once, however often that is tried and whoever was killed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import succession
 from jetpost.queue.storage.answer import QUEUE_AWAY, Answer, Impossible, Refused, Stored, Unavailable
 from jetpost.queue.storage.commit import GroupCommit
-from jetpost.queue.storage.shard import DEPOSED_S, Lying, Shard
+from jetpost.queue.storage.shard import DEPOSED_S, Shard, StoredEntry
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
@@ -38,15 +38,15 @@ class Moves:
         return successors
 
     async def ended(self, claim: Claim) -> None:
-        """Nothing follows the claimed entry, whoever else has it in hand; waits out a queue that is away.
+        """Nothing follows the claimed entry, whoever else has claimed it; waits out a queue that is away.
 
-        A tombstone refuses what another hand would still let follow. What it has let follow already is removed: nobody
-        needs it any more, and the content that it refers to may go now.
+        A tombstone refuses what another process would still let follow. What that has let follow already is removed:
+        nobody needs it any more, and the content that it refers to may go now.
         """
         await _insist(claim, lambda: self._try_to_end(claim))
 
-    async def unclaimed(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
-        """Move an entry that nobody has claimed: the same guarded batch, then its predecessor is deleted.
+    async def unclaimed(self, shard: Shard, found: StoredEntry, successors: Sequence[Entry]) -> bool:
+        """Move an entry that nobody has claimed: the same batch, then its predecessor is deleted.
 
         False when somebody else moved it first, or when the successors can never be stored and it is held instead.
         Unreachable or ApiError when the queue is away.
@@ -64,8 +64,8 @@ class Moves:
         """Store what is missing of a unit of which a part is there already.
 
         A batch is all or nothing, but for a server that is killed (-9) between two writes of one: what it had written
-        by then it finds again. Each publication has its own guard, so storing them singly stores what is missing. The
-        answer is that of the last one, which carries the guard of the whole.
+        by then it finds again. Each publication has its own expected sequence, so storing them singly stores what is
+        missing. The answer is that of the last one, which carries that of the whole.
         """
         answer: Answer = Stored()
         for one in unit:
@@ -98,15 +98,16 @@ class Moves:
         return answer
 
     async def _has_moved(self, claim: Claim, successors: Sequence[Entry]) -> bool:
-        """Whether a later sequence stands under the key: our own successor (a repeated move), or another hand's.
+        """Whether a later sequence stands under the key: our own successor (a repeated move), or another process's.
 
         Either way the entry lives on under that sequence, and its predecessor can go: nothing is lost. Only the second
-        case is worth an operator's eye: the other hand's entry may name recipients who have the message by now.
+        case is worth an operator's eye: the other process's entry may name recipients who have the message by now.
         Unreachable or ApiError when nobody answers.
         """
         last = await claim.shard.last(claim.entry.key)
         if last < claim.sequence:
-            # Ended, by another hand; or the leader is none any more, and has not seen the entry. Then it learns that.
+            # Ended, by another process; or the leader is none any more, and has not seen the entry. Then it learns
+            # that.
             await asyncio.sleep(DEPOSED_S)
             last = await claim.shard.last(claim.entry.key)
         if 0 < last <= claim.sequence:
@@ -119,7 +120,7 @@ class Moves:
             log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=str(found.state))
         return True
 
-    async def _try_to_move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> Answer:
+    async def _try_to_move(self, shard: Shard, found: StoredEntry, successors: Sequence[Entry]) -> Answer:
         unit = succession(shard, found.entry, found.sequence, successors)
         return await self._committers[shard.number].commit(unit)
 

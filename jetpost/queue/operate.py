@@ -7,10 +7,10 @@ from jetpost.queue.model.entry import shard_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.shard import Found, Lying, Shard
+from jetpost.queue.storage.shard import Found, Shard, StoredEntry
 
 
-async def release(queue: Queue, shard: Shard, held: Lying) -> bool:
+async def release(queue: Queue, shard: Shard, held: StoredEntry) -> bool:
     """Give a held entry back to whoever it was taken from: delivery, or the bouncer when recipients had failed.
 
     False when somebody else moved it first. ValueError when it is not held.

@@ -40,7 +40,7 @@ _COMPLETED = "Batch Completed"
 log = logger(__name__)
 
 
-class Taker(Protocol):
+class PullHandler(Protocol):
     """For whom is pulled."""
 
     @property
@@ -51,7 +51,7 @@ class Taker(Protocol):
         """How many more entries are welcome."""
 
     def room_bytes(self) -> int:
-        """Octets that are welcome in one pull."""
+        """Bytes that are welcome in one pull."""
 
     def configuration(self, shard: Shard) -> dict[str, Any]:
         """The durable consumer's configuration."""
@@ -69,7 +69,7 @@ class Pull:
     An entry of up to `ordinary_bytes` is always asked for; a larger one, when it is next, alone.
     """
 
-    def __init__(self, consumer: Taker, shard: Shard, ordinary_bytes: int) -> None:
+    def __init__(self, consumer: PullHandler, shard: Shard, ordinary_bytes: int) -> None:
         self._consumer = consumer
         self._shard = shard
         self._jetstream: JetStream = shard.jetstream
@@ -182,7 +182,7 @@ class Pull:
             self.found_nothing = self._next_is_large = False
             self._came += 1
             await self._take(message)
-            # Only now: the request is open until its last entry is in somebody's hands.
+            # Only now: the request is open until its last entry is claimed by somebody.
             self._wanted = max(self._wanted - 1, 0)
             if self._wanted == 0:
                 self._wake.set()

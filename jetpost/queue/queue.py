@@ -1,4 +1,4 @@
-"""The queue as the services see it: enqueue, consume, settle, hand back."""
+"""The queue as the services see it: enqueue, consume, settle, NAK."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.claim import Claim, Settled
 from jetpost.queue.clock.clock import Clock
-from jetpost.queue.consume import RESUMED, Consumer, Memory, Shared
+from jetpost.queue.consume import RESUMED, ByteBudget, Consumer, Shared
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.integrity.keeper import Keeper
 from jetpost.queue.integrity.made import Made
@@ -23,7 +23,7 @@ from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.moves import Moves
-from jetpost.queue.provision.capacity import Room
+from jetpost.queue.provision.capacity import Capacity
 from jetpost.queue.provision.durability import Durability
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.provision.stream import CONTENT_STREAM, provision
@@ -40,7 +40,7 @@ from jetpost.queue.storage.answer import (
 from jetpost.queue.storage.commit import GroupCommit
 from jetpost.queue.storage.doubt import Doubts
 from jetpost.queue.storage.holding import Holding
-from jetpost.queue.storage.shard import Lying, Shard
+from jetpost.queue.storage.shard import Shard, StoredEntry
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -119,7 +119,7 @@ class Queue:
         self._settled = Settled()
         self._acks = Acks(jetstream, is_lone=is_lone)
         self._consumers: list[Consumer] = []
-        self._room = Room(jetstream, settings, shards, self._committers, self._acks)
+        self._capacity = Capacity(jetstream, settings, shards, self._committers, self._acks)
         self._doubts = Doubts(list(zip(shards, self._committers, strict=True)))
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -151,7 +151,7 @@ class Queue:
         with contextlib.suppress(Unreachable, ApiError):  # looked at again in a moment
             await self._keeper.look()
         self._tasks = [
-            asyncio.create_task(self._room.watch(), name="queue watch"),
+            asyncio.create_task(self._capacity.watch(), name="queue watch"),
             asyncio.create_task(self._doubts.watch(), name="doubts"),
             asyncio.create_task(self._beat(), name="queue beat"),
             asyncio.create_task(self._acks.watch(), name="acks"),
@@ -181,10 +181,10 @@ class Queue:
         """Why the queue cannot take mail, or None."""
         if (away := self._jetstream.trouble()) is not None:
             return away
-        if self._room.is_full:
+        if self._capacity.is_full:
             return "queue.max_bytes is reached"
-        if self._room.write_error is not None:
-            return str(self._room.write_error)
+        if self._capacity.write_error is not None:
+            return str(self._capacity.write_error)
         if (doubt := self._doubt()) is not None:
             return doubt
         broken = next((task.get_name() for task in self._tasks if task.done()), None)
@@ -205,9 +205,9 @@ class Queue:
         False for an entry that is restored without its content. In doubt, what lies under the keys of a message that
         `is_new` can only be ours, and is kept or removed; whatever else lies there is left alone.
         """
-        if self._room.is_full:
+        if self._capacity.is_full:
             return Unavailable(QUEUE_FULL, "queue.max_bytes is reached")
-        if (disk := self._room.write_error) is not None:
+        if (disk := self._capacity.write_error) is not None:
             return Unavailable(disk.reply, str(disk))
         if (doubt := self._doubt()) is not None:
             return Unavailable(QUEUE_AWAY, doubt)
@@ -216,7 +216,7 @@ class Queue:
         try:
             await (self.content.hold if whole else self.content.refer)(entries)
         except (Unreachable, ApiError) as error:
-            return await self._room.explained(unavailable(error))
+            return await self._capacity.explained(unavailable(error))
         answer = await self._committers[number].commit(unit)
         if isinstance(answer, Refused) and len(unit) > 1:
             answer = await self._moves.complete(number, unit)
@@ -225,24 +225,22 @@ class Queue:
         if isinstance(answer, Unavailable) and answer.in_doubt and is_new:
             answer = await self._doubts.settle(number, entries, answer)
         if isinstance(answer, Unavailable):
-            return await self._room.explained(answer)
+            return await self._capacity.explained(answer)
         # Refused means that an earlier, unanswered try of this very commit was stored.
         _STATES[State.READY].inc(len(entries))
         return Committed()
 
     async def explained(self, answer: Unavailable) -> Unavailable:
         """`answer` with the reason that the servers give for it, when they give one: that their disk is full, say."""
-        return await self._room.explained(answer)
+        return await self._capacity.explained(answer)
 
     def consumer(
-        self, state: State, *, domain_token: DomainToken | None = None, max_claims: int, max_bytes: int | Memory
+        self, state: State, *, domain_token: DomainToken | None = None, max_claims: int, max_bytes: int | ByteBudget
     ) -> Consumer:
         """Claims of `state`. `max_claims` and `max_bytes`, which may be shared, bound what is held at a time."""
-        memory = max_bytes if isinstance(max_bytes, Memory) else Memory(max_bytes)
-        shared = Shared(self.settings, self._settled, self.holding.hold, lambda: self._room.write_error is not None)
-        consumer = Consumer(
-            self.shards, shared, state=state, domain_token=domain_token, max_claims=max_claims, memory=memory
-        )
+        budget = max_bytes if isinstance(max_bytes, ByteBudget) else ByteBudget(max_bytes)
+        shared = Shared(self.settings, self._settled, self.holding.hold, lambda: self._capacity.cannot_write)
+        consumer = Consumer(self.shards, shared, state, domain_token, max_claims=max_claims, budget=budget)
         self._consumers.append(consumer)
         return consumer
 
@@ -252,13 +250,13 @@ class Queue:
         self._consumers.remove(consumer)
 
     async def settle(self, claim: Claim, successors: Sequence[Entry]) -> bool:
-        """Make the transition: successors in one guarded batch, then the ack. Waits out a queue that is away.
+        """Make the transition: successors in one batch, then the ack. Waits out a queue that is away.
 
         False when the successors can never be stored: the entry is held as it is, for an operator.
 
         Killed before the batch is stored: the entry comes back and is attempted again. Killed between batch and ack:
         the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged. An ack
-        that gets lost is made good (see Acks); `close` waits for that.
+        that gets lost is replaced by deleting the entry (see Acks); `close` waits for that.
         """
         wanted, ended = successors, ""
         if wanted:
@@ -295,7 +293,7 @@ class Queue:
                 return False
         return True
 
-    async def move(self, shard: Shard, found: Lying, successors: Sequence[Entry]) -> bool:
+    async def move(self, shard: Shard, found: StoredEntry, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed. See `Moves.unclaimed`."""
         return await self._moves.unclaimed(shard, found, successors)
 
@@ -317,7 +315,7 @@ class Queue:
         log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)
 
     async def _drop_content(self, claim: Claim) -> None:
-        """Nobody needs the content any more, unless another hand has let something follow the entry."""
+        """Nobody needs the content any more, unless another process has let something follow the entry."""
         try:
             if not await claim.shard.lives_on(claim.entry.key, claim.sequence):
                 await self.content.drop(claim.entry)
@@ -352,7 +350,7 @@ class Queue:
         await self.settle(claim, [entry.moved(entry.state, claims=claim.claims - 1)])
         STORED_AGAIN.inc()
 
-    async def hand_back(self, claim: Claim) -> None:
+    async def nak(self, claim: Claim) -> None:
         """Not begun: somebody else may have it at once."""
         await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
         claim.consumer.release(claim)

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jetpost.store.files import BLOCK, content, holds_records, inside, size
-from jetpost.store.head import HEAD_OCTETS, Head, damage, is_whole, seal
+from jetpost.store.head import HEAD_BYTES, Head, damage, is_whole, seal
 
 RUNBOOK = "docs/runbooks/nats-server-is-down.md"
 MOST_FAULTS = 20
 """After so many nobody looks further: they have one cause."""
 _FILES = frozenset({"meta.inf", "meta.sum", "meta.key", "index.db", "thw.db", "sched.db", "sources.db", "o.dat"})
 _RAFT_FILES = frozenset({"peers.idx", "tav.idx"})
-_TAIL_OCTETS = 8
+_TAIL_BYTES = 8
 
 
 class Fault(NamedTuple):
@@ -163,14 +163,14 @@ class _Look:
 def _begins_badly(stream: Path, path: Path, number: int, *, is_last: bool) -> Iterator[Fault]:
     try:
         with path.open("rb") as file:
-            octets = file.read(HEAD_OCTETS)
+            data = file.read(HEAD_BYTES)
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_OCTETS))
-            tail = file.read(_TAIL_OCTETS)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read(_TAIL_BYTES)
     except OSError as error:
         yield Fault(path, f"cannot be read: {error.strerror}")
         return
-    if why := damage(Head(octets, tail, size, stream.name, number, is_last)):
+    if why := damage(Head(data, tail, size, stream.name, number, is_last)):
         yield Fault(path, why)
 
 
@@ -186,13 +186,13 @@ def _configured_badly(stream: Path) -> Iterator[Fault]:
     elif not os.path.lexists(configuration):
         # A deletion takes this first: killed then, it looks the same. Jetpost deletes no stream.
         yield Fault(configuration, "is missing, and the stream has records")
-    elif (octets := content(configuration)) is None or is_whole(stream.name, octets):
+    elif (data := content(configuration)) is None or is_whole(stream.name, data):
         return
     else:
         checksum = stream / "meta.sum"
         unknown = os.path.lexists(checksum) and content(checksum) is None
         # Encrypted it is no configuration to us, and has its checksum all the same.
-        if not unknown and content(checksum) != seal(stream.name, octets):
+        if not unknown and content(checksum) != seal(stream.name, data):
             yield Fault(configuration, "is damaged")
 
 

@@ -17,7 +17,7 @@ def inside(folder: Path) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """Octets of a file; 0 when it is none."""
+    """Bytes of a file; 0 when it is none."""
     try:
         status = path.stat()
     except OSError:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 _NO_ROOM = ("no space left on device", "disk quota exceeded")
 """ENOSPC and EDQUOT, as Go has them."""
 _OFF = "JetStream not enabled"
-_LEAST_ROOM_OCTETS = 64 * 1024 * 1024
+_LEAST_ROOM_BYTES = 64 * 1024 * 1024
 """More than what a write of the largest message and its record in a Raft log can fail for."""
 _LEAST_ROOM_FILES = 1_000
 
@@ -17,8 +17,8 @@ _LEAST_ROOM_FILES = 1_000
 class Volume(NamedTuple):
     """What statvfs(3) says of the store's volume."""
 
-    octets: int
-    free_octets: int
+    size: int
+    free_bytes: int
     """For this user."""
     files: int
     """0: the file system does not count them."""
@@ -40,5 +40,5 @@ def kept_error(health: Any) -> str | None:
 
 def has_room(volume: Volume) -> bool:
     """Whether a server that is restarted could write again for a while."""
-    least = min(_LEAST_ROOM_OCTETS, volume.octets // 10)
-    return volume.free_octets >= least and (not volume.files or volume.free_files >= _LEAST_ROOM_FILES)
+    least = min(_LEAST_ROOM_BYTES, volume.size // 10)
+    return volume.free_bytes >= least and (not volume.files or volume.free_files >= _LEAST_ROOM_FILES)

@@ -7,7 +7,7 @@ short.
 import struct
 from operator import itemgetter
 
-KEY_OCTETS = 32
+KEY_BYTES = 32
 _MASK = (1 << 64) - 1
 _LOW = (1 << 32) - 1
 _INITIAL_0 = (0xDBE6D5D5FE4CCE2F, 0xA4093822299F31D0, 0x13198A2E03707344, 0x243F6A8885A308D3)
@@ -15,7 +15,7 @@ _INITIAL_1 = (0x3BD39E10CB0EF593, 0xC0ACF169B5F18A8C, 0xBE5466CF34E90C6C, 0x4528
 _four = struct.Struct("<4Q")
 _two = struct.Struct("<2Q")
 _zipper = itemgetter(3, 12, 2, 5, 14, 1, 15, 0, 11, 4, 10, 13, 9, 6, 8, 7)
-"""How octets of two lanes are mixed: the first eight go to the first lane."""
+"""How bytes of two lanes are mixed: the first eight go to the first lane."""
 
 
 class _State:
@@ -29,7 +29,7 @@ class _State:
         self.mul1 = list(_INITIAL_1)
 
     def update(self, packet: tuple[int, ...]) -> None:
-        """Take in 32 octets, as four lanes."""
+        """Take in 32 bytes, as four lanes."""
         v0, v1, mul0, mul1 = self.v0, self.v1, self.mul0, self.mul1
         for i in range(4):
             v1[i] = (v1[i] + packet[i] + mul0[i]) & _MASK
@@ -40,7 +40,7 @@ class _State:
         _zip_into(v1, v0)
 
     def take_rest(self, rest: bytes) -> None:
-        """Take in the last 1 to 31 octets."""
+        """Take in the last 1 to 31 bytes."""
         size, odd = len(rest), len(rest) & 3
         self.v0 = [(lane + (size << 32) + size) & _MASK for lane in self.v0]
         self.v1 = [(_rotated(lane >> 32, size) << 32) | _rotated(lane & _LOW, size) for lane in self.v1]
@@ -77,7 +77,7 @@ def _rotated(half: int, by: int) -> int:
 
 
 def sum64(key: bytes, data: bytes) -> bytes:
-    """The eight octets of the hash of `data` under a key of 32 octets."""
+    """The eight bytes of the hash of `data` under a key of 32 bytes."""
     state = _State(key)
     whole = len(data) & ~31
     for packet in _four.iter_unpack(data[:whole]):

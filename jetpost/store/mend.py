@@ -15,21 +15,21 @@ def mend(store_dir: Path) -> list[str]:
     """
     mended = []
     for stream in sorted((store_dir / "jetstream").glob("*/streams/[!.]*")):
-        octets = content(stream / "meta.inf")
-        if octets is None or not is_whole(stream.name, octets) or not holds_records(stream):
+        data = content(stream / "meta.inf")
+        if data is None or not is_whole(stream.name, data) or not holds_records(stream):
             continue
-        checksum = seal(stream.name, octets)
+        checksum = seal(stream.name, data)
         if content(stream / "meta.sum") != checksum:
             _replace(stream / "meta.sum", checksum)
             mended.append(stream.name)
     return mended
 
 
-def _replace(path: Path, octets: bytes) -> None:
+def _replace(path: Path, data: bytes) -> None:
     """Replace a file as a whole, as nats-server does; what a kill leaves beside it is overwritten the next time."""
     beside = path.with_name(f"{path.name}.tmp")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb") as file:
-        file.write(octets)
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

@@ -20,10 +20,10 @@ from structlog.typing import FilteringBoundLogger, Processor
 from jetpost.config.section import Section
 from jetpost.telemetry.log_limit import LogLimit
 
-OUTCOMES = frozenset({"accepted", "delivered", "deferred", "bounced", "expired", "held", "quarantined", "reported"})
+OUTCOMES = frozenset({"accepted", "delivered", "deferred", "bounced", "expired", "held", "quarantined", "DSN queued"})
 """Lines that say what became of a message: each is written."""
 _MESSAGE_FIELDS = frozenset(
-    {"queue_id", "report_id", "recipient", "reverse_path", "to", "sequence", "subject", "size", "due"}
+    {"queue_id", "dsn_id", "recipient", "reverse_path", "to", "sequence", "subject", "size", "due"}
 )
 _AMOUNTS = frozenset(
     {"entries", "waiting", "seconds", "again_in_s", "patience_s", "connections", "sessions", "attempt", "pid"}

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-_PLACE = "aside"
+_LINKS = "aside"
 _UNDER_WAY = ".jetpost-"
 """A name with a dot in front is a stream half deleted to nats-server, which removes it."""
 _SEALS = ("meta.inf", "meta.sum")
@@ -38,7 +38,7 @@ def keep(store: Path) -> None:
 
     OSError when that is not possible: nothing has changed then.
     """
-    fresh, old, place = _places(store)
+    fresh, old, links = _link_folders(store)
     for stale in (fresh, old):
         _remove(stale)
     if not streams(store).is_dir():
@@ -52,24 +52,24 @@ def keep(store: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     with contextlib.suppress(FileNotFoundError):
-        place.rename(old)
-    fresh.rename(place)
+        links.rename(old)
+    fresh.rename(links)
     _remove(old)
 
 
 def let_go(store: Path) -> None:
     """Remove the links: every stream is in its place. OSError: some are left, for the next start."""
-    _, old, place = _places(store)
+    _, old, links = _link_folders(store)
     _remove(old)
     with contextlib.suppress(FileNotFoundError):
-        place.rename(old)
+        links.rename(old)
     _remove(old)
 
 
 def gone(store: Path) -> list[str]:
     """The streams that were linked aside and have left their places, or were about to."""
-    _, _, place = _places(store)
-    return [kept.name for kept in _folders(place) if _has_left(kept, streams(store) / kept.name)]
+    _, _, links = _link_folders(store)
+    return [kept.name for kept in _folders(links) if _has_left(kept, streams(store) / kept.name)]
 
 
 def put_back(store: Path, names: Iterable[str]) -> list[str]:
@@ -77,10 +77,10 @@ def put_back(store: Path, names: Iterable[str]) -> list[str]:
 
     The server must not run. What lies in the place now is kept beside the links, as `<stream>.rejected`.
     """
-    _, _, place = _places(store)
+    _, _, links = _link_folders(store)
     done: list[str] = []
     for name in names:
-        kept, live = place / name, streams(store) / name
+        kept, live = links / name, streams(store) / name
         if not kept.is_dir():
             continue
         under_way = streams(store) / f"{_UNDER_WAY}{name}"
@@ -88,7 +88,7 @@ def put_back(store: Path, names: Iterable[str]) -> list[str]:
         under_way.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _link(kept, under_way)
         if os.path.lexists(live):
-            rejected = place.with_name(f"{_PLACE}.rejected") / name
+            rejected = links.with_name(f"{_LINKS}.rejected") / name
             _remove(rejected)
             rejected.parent.mkdir(mode=0o700, exist_ok=True)
             live.rename(rejected)
@@ -100,24 +100,24 @@ def put_back(store: Path, names: Iterable[str]) -> list[str]:
 
 def forget(store: Path, names: Iterable[str]) -> None:
     """Let go of these streams: an operator begins without them."""
-    _, _, place = _places(store)
+    _, _, links = _link_folders(store)
     for name in names:
-        _remove(place / name)
+        _remove(links / name)
 
 
-def _places(store: Path) -> tuple[Path, Path, Path]:
-    return store / f"{_PLACE}.new", store / f"{_PLACE}.old", store / _PLACE
+def _link_folders(store: Path) -> tuple[Path, Path, Path]:
+    return store / f"{_LINKS}.new", store / f"{_LINKS}.old", store / _LINKS
 
 
 def _has_left(kept: Path, live: Path) -> bool:
     return not live.is_dir() or any((kept / seal).exists() and not (live / seal).exists() for seal in _SEALS)
 
 
-def _folders(place: Path) -> list[Path]:
+def _folders(links: Path) -> list[Path]:
     """The streams in a folder, in order; not those whose deletion has begun."""
-    if not place.is_dir():
+    if not links.is_dir():
         return []
-    return sorted(each for each in place.iterdir() if not each.name.startswith(".") and each.is_dir())
+    return sorted(each for each in links.iterdir() if not each.name.startswith(".") and each.is_dir())
 
 
 def _link(source: Path, target: Path) -> None:

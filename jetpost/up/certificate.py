@@ -48,6 +48,6 @@ def self_signed(hostname: str, certificate: Path, key: Path, now: datetime | Non
     _write(certificate, signed.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
-def _write(path: Path, octets: bytes, *, mode: int) -> None:
+def _write(path: Path, data: bytes, *, mode: int) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(octets)
+        file.write(data)

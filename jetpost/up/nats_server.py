@@ -61,7 +61,7 @@ def version(binary: str) -> tuple[int, ...]:
     return numbers if numbers[:2] == _KNOWN else ()
 
 
-def place(settings: Up, before: Running | None, config: Path, forget: Collection[str] = ()) -> Running:
+def planned(settings: Up, before: Running | None, config: Path, forget: Collection[str] = ()) -> Running:
     """Where the server will listen: as configured, else where it listened before, else on free ports.
 
     It must have the streams that it had before, but for those to `forget`.
@@ -131,5 +131,5 @@ async def full_disk(running: Running, store: Path) -> Full | None:
     if kept is not None:
         return Full(kept, has_room(volume))
     if is_outgrown(limit, stored, volume):
-        return Full(f"its storage limit of {limit} octets is from when the disk was full", has_room(volume))
+        return Full(f"its storage limit of {limit} bytes is from when the disk was full", has_room(volume))
     return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jetpost.store.full_disk import Volume
 
-_LEAST_OCTETS = 64 * 1024 * 1024
+_LEAST_BYTES = 64 * 1024 * 1024
 
 
 class Full(NamedTuple):
@@ -21,6 +21,6 @@ class Full(NamedTuple):
 
 def is_outgrown(limit: int, stored: int, volume: Volume) -> bool:
     """Whether the server takes nothing more for its `limit`, and would after a start now."""
-    least = min(_LEAST_OCTETS, volume.octets // 10)
-    anew = (volume.free_octets + stored) * 3 // 4
+    least = min(_LEAST_BYTES, volume.size // 10)
+    anew = (volume.free_bytes + stored) * 3 // 4
     return limit - stored < least and anew - stored >= 2 * least

@@ -1,4 +1,4 @@
-"""The embedded nats-server with all that looks after it: its store is guarded, and its batches are staged in memory."""
+"""The embedded nats-server: its streams are checked at each start, and its batches are staged in memory."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.up import nats_server, staging
 from jetpost.up.children import Child
-from jetpost.up.guard import Guard, NoRoom, Refused
+from jetpost.up.recovery import NoRoom, Recovery, Refused
 from jetpost.up.restarts import Restarts
 from jetpost.up.settings import Up
 from jetpost.up.state import Running
@@ -47,14 +47,14 @@ class QueueServer:
         self._stopping = stopping
         self._store = nats_server.store(data)
         command = nats_server.command(data, running)
-        self._guard = Guard(self._store, running.nats(), running.streams, remember, forget)
+        self._recovery = Recovery(self._store, running.nats(), running.streams, remember, forget)
         self.child = Child(
-            "nats", command, os.environ, settings, changed, may_start=self._may_start, inherits=[self._guard.lock]
+            "nats", command, os.environ, settings, changed, may_start=self._may_start, inherits=[self._recovery.lock]
         )
 
     async def is_ready(self) -> bool:
         """Whether it runs with all its streams."""
-        return self._guard.is_verified and await self._is_healthy()
+        return self._recovery.is_verified and await self._is_healthy()
 
     async def watch(self) -> None:
         """Look after the server, over every restart of it, until all is to stop."""
@@ -64,30 +64,30 @@ class QueueServer:
                 with contextlib.suppress(Unreachable, ApiError):  # asked again at the next look
                     await self._look(note=looks % _LOOKS_A_NOTE == 0)
                 looks += 1
-            await self._pause(_LOOK_S if self._guard.is_verified else _POLL_S)
+            await self._pause(_LOOK_S if self._recovery.is_verified else _POLL_S)
 
     async def stop(self) -> None:
         """End it, when nobody uses it any more."""
-        if self._guard.is_verified and await self._is_healthy():
+        if self._recovery.is_verified and await self._is_healthy():
             with contextlib.suppress(Unreachable, ApiError):
-                await self._guard.farewell()
+                await self._recovery.farewell()
         await self.child.stop()
         if self.refused is None:
             staging.clear(self._store)
         else:
-            await self._guard.put_back()
-        self._guard.close()
+            await self._recovery.put_back()
+        self._recovery.close()
 
     async def _look(self, *, note: bool) -> None:
-        if not self._guard.is_verified:
+        if not self._recovery.is_verified:
             try:
-                await self._guard.verify()
+                await self._recovery.verify()
             except Refused as refused:
                 self._refuse(refused)
                 return
         staging.link(self._store)
         if note and not await self._heal():
-            await self._guard.note()
+            await self._recovery.note()
 
     async def _heal(self) -> bool:
         """Restart a server in which a full disk has left something, once there is room; whether there is such a thing.
@@ -108,7 +108,7 @@ class QueueServer:
         """Whether the server may start, once its files are protected."""
         while not self._stopping.is_set():
             try:
-                await self._guard.before()
+                await self._recovery.before()
                 return True
             except Refused as refused:
                 self._refuse(refused)

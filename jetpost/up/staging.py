@@ -18,18 +18,18 @@ import sys
 from pathlib import Path
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 — memory by convention; the folder made in it is ours alone
-_LEAST_FREE_OCTETS = 256 * 1024 * 1024
+_LEAST_FREE_BYTES = 256 * 1024 * 1024
 """Every process may have a batch of 4 MiB under way for each shard."""
 
 
-def place(store: Path) -> Path | None:
+def folder_in_memory(store: Path) -> Path | None:
     """The folder in memory for the server whose `store_dir` is `store`; None: there is no room for one."""
     if sys.platform != "linux" or not _MEMORY.is_dir():
         return None
     folder = _MEMORY / f"jetpost-{hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]}"
     with contextlib.suppress(OSError):
         room = os.statvfs(_MEMORY)
-        if room.f_bavail * room.f_frsize >= _LEAST_FREE_OCTETS:
+        if room.f_bavail * room.f_frsize >= _LEAST_FREE_BYTES:
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.stat().st_uid == os.getuid():
                 return folder
@@ -42,7 +42,7 @@ def link(store: Path) -> None:
     At each start the server completes what it finds staged, and takes the link away. A folder on disk that holds a
     batch is left to it until the batch is committed.
     """
-    memory = place(store)
+    memory = folder_in_memory(store)
     if memory is None:
         return
     for stream in (store / "jetstream" / "$G" / "streams").glob("MAIL*"):
@@ -60,6 +60,6 @@ def link(store: Path) -> None:
 
 def clear(store: Path) -> None:
     """Give the memory back, once the server has ended in peace."""
-    memory = place(store)
+    memory = folder_in_memory(store)
     if memory is not None:
         shutil.rmtree(memory, ignore_errors=True)

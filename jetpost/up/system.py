@@ -15,9 +15,9 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.up import nats_server, state
 from jetpost.up.children import Child
-from jetpost.up.guard import Refused
 from jetpost.up.probe import free_port, get
 from jetpost.up.queue_server import QueueServer
+from jetpost.up.recovery import Refused
 from jetpost.up.settings import Up
 from jetpost.up.streams import Seen
 
@@ -37,7 +37,7 @@ class System:
         self._settings = settings
         self._tell = tell
         self._stopping = asyncio.Event()
-        self._running = nats_server.place(settings, state.read(data), config, forget)
+        self._running = nats_server.planned(settings, state.read(data), config, forget)
         self._nats = QueueServer(
             data,
             self._running,
@@ -53,7 +53,7 @@ class System:
             "bouncer",
         ]
         self._http_ports = {
-            name: settings.http_port + place if settings.http_port else free_port() for place, name in enumerate(names)
+            name: settings.http_port + index if settings.http_port else free_port() for index, name in enumerate(names)
         }
         self._services = [self._service(name) for name in names]
 

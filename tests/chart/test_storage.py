@@ -44,7 +44,7 @@ def limit(*settings: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("size", "octets"),
+    ("size", "volume_bytes"),
     [
         ("20Gi", 20 * 2**30),
         ("1Gi", 2**30),
@@ -56,11 +56,11 @@ def limit(*settings: str) -> int:
         ("16Ti", 16 * 2**40),
     ],
 )
-async def test_the_size_alone_is_enough(size: str, octets: int) -> None:
+async def test_the_size_alone_is_enough(size: str, volume_bytes: int) -> None:
     found = limit(f'nats.bundled.storage.size="{size}"')
 
-    assert octets / 2 <= found <= octets * 0.9
-    assert octets - found >= min(128 * MIB, octets / 2)
+    assert volume_bytes / 2 <= found <= volume_bytes * 0.9
+    assert volume_bytes - found >= min(128 * MIB, volume_bytes / 2)
 
 
 async def test_a_limit_that_fits_is_taken() -> None:
@@ -289,9 +289,9 @@ async def test_a_pod_does_not_start_on_files_that_its_server_cannot_open(lone: N
     await lone.ready()
 
 
-def _overwritten(path: Path, octets: bytes) -> None:
+def _overwritten(path: Path, data: bytes) -> None:
     with path.open("r+b") as file:
-        file.write(octets)
+        file.write(data)
 
 
 async def test_the_check_waits_for_a_predecessor_on_the_volume(lone: Node) -> None:

@@ -41,7 +41,7 @@ class Volume:
         self.claim = str(claim["metadata"]["name"])
         self.folder = Path(volume["spec"]["hostPath"]["path"])
         found = os.statvfs(self.folder)
-        self._octets = found.f_blocks * found.f_frsize
+        self._size = found.f_blocks * found.f_frsize
 
     def fill(self) -> None:
         """Take all room but a few messages'."""
@@ -50,7 +50,7 @@ class Volume:
 
     def make_room(self) -> None:
         """Give it back."""
-        self._resize(self._octets)
+        self._resize(self._size)
 
     def damage(self) -> str:
         """Overwrite the head of the largest block of all streams; its path in the pod."""
@@ -59,6 +59,6 @@ class Volume:
             file.write(b"\xff" * 64)
         return f"/data/{block.relative_to(self.folder)}"
 
-    def _resize(self, octets: int) -> None:
-        options = f"remount,size={octets // 1024}k"
+    def _resize(self, size: int) -> None:
+        options = f"remount,size={size // 1024}k"
         subprocess.run(["mount", "-o", options, self.folder], check=True)  # noqa: S603, S607

@@ -25,8 +25,9 @@ UNSETTLED_S = 5.0
 """How long before a kill a host may have said 250 while the killed process had not settled it. Milliseconds as a rule,
 and what was settled is in its log; more would be a process that hangs."""
 ACK_WAIT_S = 8.0
-"""`queue.ack_wait_s` of these runs. So long after a nats-server is back an entry may be in two hands: who had claimed
-it is still at it, and the server may have forgotten that, or not heard of it, and have given it to another."""
+"""`queue.ack_wait_s` of these runs. So long after a nats-server is back an entry may be delivered to two processes: who
+had claimed it is still at it, and the server may have forgotten that, or not heard of it, and have given it to
+another."""
 
 
 class Fate(StrEnum):
@@ -53,15 +54,15 @@ class Transaction(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """What a host took about one recipient: the message, or a report about it."""
+    """What a host took about one recipient: the message, or a DSN about it."""
 
     message: int
     transaction: int
     recipient: str
-    report: str
-    """The Message-ID of the report that says that it failed; empty when this is the message itself."""
+    dsn: str
+    """The Message-ID of the DSN that says that it failed; empty when this is the message itself."""
     intact: bool
-    """Whether it is, octet for octet, what the client sent; a report, whether it came to the sender."""
+    """Whether it is, byte for byte, what the client sent; a DSN, whether it came to the sender."""
     begun: float
     """When the host heard of it."""
     at: float
@@ -111,7 +112,7 @@ class Account(NamedTuple):
     delivered: int
     """Recipients of those messages who have one."""
     bounced: int
-    """Recipients about whom the sender has a report."""
+    """Recipients about whom the sender has a DSN."""
     duplicates: tuple[Duplicate, ...]
     faults: tuple[str, ...]
     """What must not be. A line each."""
@@ -155,7 +156,7 @@ def balance(
 
 
 def _fates(copies: Iterable[Copy]) -> set[Fate]:
-    return {Fate.BOUNCED if copy.report else Fate.DELIVERED for copy in copies}
+    return {Fate.BOUNCED if copy.dsn else Fate.DELIVERED for copy in copies}
 
 
 def _wrong(transaction: Transaction, arrived: Mapping[str, Sequence[Copy]]) -> Iterator[str]:
@@ -172,8 +173,8 @@ def _wrong(transaction: Transaction, arrived: Mapping[str, Sequence[Copy]]) -> I
             yield f"delivered and bounced: {name} for {recipient}"
         elif fate not in became:
             yield f"not {fate}: {name} for {recipient}"
-        if len({copy.report for copy in copies if copy.report}) > 1:
-            yield f"two reports: {name} for {recipient}"
+        if len({copy.dsn for copy in copies if copy.dsn}) > 1:
+            yield f"two DSNs: {name} for {recipient}"
 
 
 def _twice(

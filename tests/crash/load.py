@@ -103,7 +103,7 @@ class Load:
             tuple(self.outages),
             began=self._began,
             ended=self._ended,
-            by_reference=sum(Letter.of(number).octets == LARGE for number in accepted),
+            by_reference=sum(Letter.of(number).size == LARGE for number in accepted),
             parked=int(self.parked),
             evidence=self._system.logged_about(queue_ids),
         )

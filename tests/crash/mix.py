@@ -13,14 +13,14 @@ from tests.fixtures.mx import Mx
 from tests.fixtures.mx_script import greylist
 
 HOME = "crash-home.test"
-"""Where the senders are, and the reports go."""
+"""Where the senders are, and the DSNs go."""
 DOMAINS = {"one": "crash-one.test", "two": "crash-two.test", "slow": "crash-slow.test"}
 _SLOW_S = 0.2
 """How long the slow domain thinks about each message."""
 
 INLINE_BYTES = 16 * 1024
 SMALL, LARGE = 1_000, 150_000
-"""Octets. A large one is kept by reference, in two chunks."""
+"""Bytes. A large one is kept by reference, in two chunks."""
 SETTINGS = {
     "queue.inline_bytes": INLINE_BYTES,
     "queue.ack_wait_s": ACK_WAIT_S,
@@ -64,7 +64,7 @@ _KINDS: tuple[tuple[str, int], ...] = (
 
 _MARK = re.compile(rb"^Subject: message (\d+), transaction (\d+)\r$", re.MULTILINE)
 _QUEUE_ID = re.compile(rb"^\tid ([^;\s]+)", re.MULTILINE)
-_REPORT = re.compile(rb"^Message-ID: <([^>]+)>\r$", re.MULTILINE)
+_DSN = re.compile(rb"^Message-ID: <([^>]+)>\r$", re.MULTILINE)
 _ABOUT = re.compile(rb"^Final-Recipient: rfc822; (\S+)\r$", re.MULTILINE)
 
 
@@ -73,18 +73,18 @@ class Letter(NamedTuple):
 
     number: int
     recipients: tuple[str, ...]
-    octets: int
+    size: int
 
     @classmethod
     def of(cls, number: int) -> "Letter":
         """The message that has this number: sizes, domains and fates come in turn."""
-        to, octets = ("ann@slow", SMALL) if number % _ROUND >= _ROUND - _BURST else _KINDS[number % len(_KINDS)]
+        to, size = ("ann@slow", SMALL) if number % _ROUND >= _ROUND - _BURST else _KINDS[number % len(_KINDS)]
         names = (name.split("@") for name in to.split())
-        return cls(number, tuple(f"{word}{number}@{DOMAINS[domain]}" for word, domain in names), octets)
+        return cls(number, tuple(f"{word}{number}@{DOMAINS[domain]}" for word, domain in names), size)
 
     @property
     def sender(self) -> str:
-        """Each message has one of its own, so that its reports are told apart."""
+        """Each message has one of its own, so that its DSNs are told apart."""
         return f"sender{self.number}@{HOME}"
 
     @property
@@ -93,9 +93,9 @@ class Letter(NamedTuple):
         return {name: Fate.BOUNCED if name.startswith("nobody") else Fate.DELIVERED for name in self.recipients}
 
     def content(self, transaction: int) -> bytes:
-        """The octets that the client sends in its how-manieth transaction for this message; no line needs stuffing."""
+        """The bytes that the client sends in its how-manieth transaction for this message; no line needs stuffing."""
         head = f"Subject: message {self.number}, transaction {transaction}\r\n\r\n".encode()
-        return head + (b"x" * 70 + b"\r\n") * (self.octets // 72)
+        return head + (b"x" * 70 + b"\r\n") * (self.size // 72)
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,16 @@ def _queue_id(message: Message) -> str:
 
 def _reported(message: Message) -> Iterator[Copy]:
     letter, transaction = _marked(message)
-    report = _REPORT.search(message.content)
-    assert report is not None, message.content[:2000]
-    queue_id = report[1].decode().rpartition("@")[0]
+    dsn = _DSN.search(message.content)
+    assert dsn is not None, message.content[:2000]
+    queue_id = dsn[1].decode().rpartition("@")[0]
     intact = message.recipients == (letter.sender,) and not message.reverse_path
     for recipient in _ABOUT.findall(message.content):
         yield Copy(
             letter.number,
             transaction,
             recipient.decode(),
-            report[1].decode(),
+            dsn[1].decode(),
             intact,
             message.begun,
             message.at,

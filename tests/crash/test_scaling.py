@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(l
 
 MOST = 5
 LONG_S = 600
-"""An `ack_wait_s` that nobody waits for: an entry that a leaving process did not hand back would stay until then."""
+"""An `ack_wait_s` that nobody waits for: an entry that a leaving process did not return would stay until then."""
 
 
 async def takes_part(service: Service) -> None:

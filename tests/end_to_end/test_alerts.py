@@ -47,10 +47,10 @@ def lag(quick: str, slow: str) -> Samples:
     return {f'jetpost_process_loop_lag_seconds_bucket{{le="{le}", {_POD}}}': value for le, value in upto.items()}
 
 
-def storage(octets: str, limit: str = "1000") -> Samples:
+def storage(size: str, limit: str = "1000") -> Samples:
     """What a server has stored and what it may."""
     return {
-        f'jetpost_nats_server_storage_bytes{{server="n0", {_POD}}}': octets,
+        f'jetpost_nats_server_storage_bytes{{server="n0", {_POD}}}': size,
         f'jetpost_nats_server_storage_limit_bytes{{server="n0", {_POD}}}': limit,
     }
 
@@ -172,9 +172,9 @@ CASES: dict[str, Case] = {
         "In mail 1 logins a second fail.",
         of_pod("ingress_auth_total", "0+6000", 'result="ok", '),
     ),
-    "reports-wait": Case(
+    "DSNs-wait": Case(
         queue("waiting_seconds", "bounce", "600"),
-        "In mail a failure waits for its report for 10m 0s.",
+        "In mail a failure waits for its DSN for 10m 0s.",
         queue("waiting_seconds", "bounce", "60"),
     ),
     "service-is-down": Case(

@@ -1,4 +1,4 @@
-"""A real Postfix does not know the user: the sender gets a report with its very words."""
+"""A real Postfix does not know the user: the sender gets a DSN with its very words."""
 
 import email
 import email.policy
@@ -14,13 +14,13 @@ _STRANGER = "nobody-here@postfix.test"
 async def test_what_postfix_refuses_comes_back_to_the_sender(swaks: Swaks, mailboxes: Mailboxes) -> None:
     await swaks("--from", "ann@author.test", "--to", _STRANGER, "--header", "Subject: into the void")
 
-    octets = (await eventually(lambda: mailboxes.of("ann@author.test"), "ann has mail"))[0]
+    data = (await eventually(lambda: mailboxes.of("ann@author.test"), "ann has mail"))[0]
 
-    assert octets.startswith(b"Return-Path: <>")
-    report = email.message_from_bytes(octets, policy=email.policy.default)
-    assert report.get_content_type() == "multipart/report"
-    assert report["Auto-Submitted"] == "auto-replied"
-    text, status, original = cast("list[EmailMessage]", list(report.iter_parts()))
+    assert data.startswith(b"Return-Path: <>")
+    dsn = email.message_from_bytes(data, policy=email.policy.default)
+    assert dsn.get_content_type() == "multipart/report"
+    assert dsn["Auto-Submitted"] == "auto-replied"
+    text, status, original = cast("list[EmailMessage]", list(dsn.iter_parts()))
     recipient = cast("list[EmailMessage]", status.get_payload())[1]
     assert _STRANGER in text.get_content()
     assert recipient["Action"] == "failed"

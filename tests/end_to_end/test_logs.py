@@ -42,13 +42,13 @@ async def test_the_panel_shows_the_life_of_one_message(system: System, mx: MakeM
     await loki.collect(system.services)
     ended = datetime.now(UTC) + timedelta(seconds=1)
 
-    life = await loki.lines(_asked(grey), began, ended)
-    assert [(line.pod, line.said["event"]) for line in life] == [
+    lines_of_message = await loki.lines(_asked(grey), began, ended)
+    assert [(line.pod, line.said["event"]) for line in lines_of_message] == [
         ("ingress-0", "accepted"),
         ("delivery-0", "deferred"),
         ("delivery-0", "delivered"),
     ]
-    assert {line.said["queue_id"] for line in life} == {grey}
+    assert {line.said["queue_id"] for line in lines_of_message} == {grey}
     assert {line.said["queue_id"] for line in await loki.lines(_asked(""), began, ended)} == {grey, other}
     assert not await loki.lines(_asked(grey).replace(NAMESPACE, "elsewhere"), began, ended)
 

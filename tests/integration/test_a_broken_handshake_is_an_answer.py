@@ -19,12 +19,12 @@ async def at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
     writer.close()
 
 
-async def at_the_first_octets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def at_the_first_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(1000)
     writer.close()
 
 
-async def at_the_first_octets_with_a_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def at_the_first_bytes_with_a_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(10)
     writer.transport.abort()
 
@@ -68,8 +68,8 @@ async def secured(closes: Serve, *, already: bool) -> tuple[str | None, bool]:
     [
         (at_once, True),
         (at_once, False),
-        (at_the_first_octets, False),
-        (at_the_first_octets_with_a_reset, False),
+        (at_the_first_bytes, False),
+        (at_the_first_bytes_with_a_reset, False),
         (with_nonsense, False),
         (never, False),
     ],

@@ -26,13 +26,13 @@ is_idle = asyncio.Event()
 """Set once every connection that was kept is idle."""
 
 
-def flooding_idle(octets: bytes) -> Act:
+def flooding_idle(data: bytes) -> Act:
     """Take the message, and begin when the connection is idle."""
 
     async def act(dialogue: Dialogue) -> None:
         await dialogue.say(OK)
         await is_idle.wait()
-        await flooding(octets)(dialogue)
+        await flooding(data)(dialogue)
 
     return act
 

@@ -73,12 +73,12 @@ def test_a_refusal_in_the_middle_of_the_content_is_the_answer(
 
 
 @pytest.mark.parametrize(
-    "octets", [b"250 taken\r\n", b"354 go on\r\n", b"421 4.3.2 shutting down\r\n", b"", b"nonsense\r\n"]
+    "data", [b"250 taken\r\n", b"354 go on\r\n", b"421 4.3.2 shutting down\r\n", b"", b"nonsense\r\n"]
 )
-def test_who_says_yes_before_the_end_or_leaves_has_no_message(octets: bytes) -> None:
+def test_who_says_yes_before_the_end_or_leaves_has_no_message(data: bytes) -> None:
     async def run() -> tuple[Attempt, int, int]:
         async with (
-            RawHost("mx1.test", does={"CONTENT": leaving(octets, after=10_000)}, reads_ahead=16 * 1024) as host,
+            RawHost("mx1.test", does={"CONTENT": leaving(data, after=10_000)}, reads_ahead=16 * 1024) as host,
             RawHost("mx2.test") as other,
         ):
             return await tried([host, other], entry(LARGE), SETTINGS), len(host.copies), len(other.copies)
@@ -88,11 +88,11 @@ def test_who_says_yes_before_the_end_or_leaves_has_no_message(octets: bytes) -> 
     assert (first, second) == (0, 1)
 
 
-@pytest.mark.parametrize("octets", [b"250 taken\r\n", b"354 go on\r\n", b"421 4.3.2 shutting down\r\n", b""])
+@pytest.mark.parametrize("data", [b"250 taken\r\n", b"354 go on\r\n", b"421 4.3.2 shutting down\r\n", b""])
 @pytest.mark.parametrize("act", [leaving, falling_silent])
-def test_a_yes_to_content_that_is_still_in_our_buffers_is_none(octets: bytes, act: Callable[..., Act]) -> None:
+def test_a_yes_to_content_that_is_still_in_our_buffers_is_none(data: bytes, act: Callable[..., Act]) -> None:
     async def run() -> Attempt:
-        async with RawHost("mx1.test", does={"CONTENT": act(octets, after=10_000)}, reads_ahead=4 * 1024) as host:
+        async with RawHost("mx1.test", does={"CONTENT": act(data, after=10_000)}, reads_ahead=4 * 1024) as host:
             content = Inline(LETTER + (b"x" * 78 + b"\r\n") * 50_000)
             return await tried(
                 [host], entry(content), AttemptSettings(timeouts=Timeouts(block_s=1, slowest_bytes_per_s=1e9))

@@ -17,7 +17,7 @@ from jetpost.queue.model.states import State
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.storage.answer import Unavailable
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER
@@ -55,7 +55,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
         yield running
 
 
-async def only(system: System, state: State) -> Lying:
+async def only(system: System, state: State) -> StoredEntry:
     async with opened(system.servers[0]) as queue:
         await system.queued(state.value)
         ((_, found),) = await entries(queue, state=state)
@@ -74,10 +74,10 @@ async def test_a_deferral_stays_a_deferral(make_system: MakeSystem, mx: MakeMx, 
     assert await delivery.metric("jetpost_clock_offset_seconds") == pytest.approx(days * DAYS, abs=60)
 
     assert (await system.submit("ann@home.test", [f"bob@{domain}"], LETTER)).code == 250
-    lying = await only(system, State.RETRY)
-    assert lying.entry.due is not None
+    stored = await only(system, State.RETRY)
+    assert stored.entry.due is not None
     # As far from now as a first retry is, by the servers' clock: neither at once nor in six days.
-    assert timedelta(0) < lying.entry.due - datetime.now(UTC) < timedelta(days=1)
+    assert timedelta(0) < stored.entry.due - datetime.now(UTC) < timedelta(days=1)
 
 
 async def test_parked_mail_is_not_expired_by_a_clock_that_is_ahead(make_system: MakeSystem, mx: MakeMx) -> None:
@@ -86,8 +86,8 @@ async def test_parked_mail_is_not_expired_by_a_clock_that_is_ahead(make_system: 
     async with opened(system.servers[0]) as queue:
         entry = fresh("parked-clock.test")
         assert await queue.enqueue([entry]) == Committed()
-        ((_, lying),) = await entries(queue, state=State.READY)
-        assert await queue.move(queue.shards[0], lying, [entry.moved(State.PARKED)])
+        ((_, stored),) = await entries(queue, state=State.READY)
+        assert await queue.move(queue.shards[0], stored, [entry.moved(State.PARKED)])
     delivery = wrong(system._delivery(0), "delivery", 30)
     system.delivery.append(delivery)
     delivery.launch()
@@ -109,7 +109,7 @@ async def test_nothing_is_accepted_by_a_wrong_clock(make_system: MakeSystem, day
     assert not await system.depth()
 
 
-async def test_a_report_has_the_servers_date(make_system: MakeSystem, mx: MakeMx) -> None:
+async def test_a_dsn_has_the_servers_date(make_system: MakeSystem, mx: MakeMx) -> None:
     system = await make_system()
     home = await mx("clock-home.test")
     await mx("clock-never.test", replies={"RCPT": "550 5.1.1 no such user"})
@@ -118,8 +118,8 @@ async def test_a_report_has_the_servers_date(make_system: MakeSystem, mx: MakeMx
     await says_why(system.bouncer)
     assert (await system.submit("ann@clock-home.test", ["bob@clock-never.test"], LETTER)).code == 250
 
-    report = await home.received("ann@clock-home.test")
-    date = parsedate_to_datetime(report.fields("Date")[0])
+    dsn = await home.received("ann@clock-home.test")
+    date = parsedate_to_datetime(dsn.fields("Date")[0])
     assert abs(date - datetime.now(UTC)) < timedelta(days=1)
 
 

@@ -48,8 +48,8 @@ async def test_a_message_beyond_the_announced_size_bounces(system: System, mx: M
 
     await system.submit("ann@home-of-narrow.test", ["bob@narrow.test"], LETTER)
 
-    report = await home.received("ann@home-of-narrow.test")
-    assert report.delivery_status("bob@narrow.test")["Status"] == status
+    dsn = await home.received("ann@home-of-narrow.test")
+    assert dsn.delivery_status("bob@narrow.test")["Status"] == status
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,12 @@ def in_state(state: State, entry: Entry) -> Entry:
     return entry.moved(state, **STATES[state])
 
 
-async def lying(queue: Queue) -> list[Entry]:
+async def in_queue(queue: Queue) -> list[Entry]:
     """Everything, in an order of its own."""
     return sorted((found.entry for _, found in await entries(queue, limit=1000)), key=lambda entry: entry.subject)
 
 
-async def octets(queue: Queue, content: Content) -> bytes:
+async def data(queue: Queue, content: Content) -> bytes:
     return b"".join([chunk async for chunk in queue.content.chunks(content)])
 
 
@@ -105,10 +105,10 @@ async def test_every_state_and_content_comes_back_on_other_servers(
         done = await restore(other, await taken(queue))
 
         assert done == Restored(len(stored), 0)
-        assert await lying(other) == sorted(stored, key=lambda entry: entry.subject)
-        for entry in await lying(other):
+        assert await in_queue(other) == sorted(stored, key=lambda entry: entry.subject)
+        for entry in await in_queue(other):
             if isinstance(entry.content, Reference):
-                assert await octets(other, entry.content) == LARGE
+                assert await data(other, entry.content) == LARGE
 
 
 async def test_restoring_again_changes_nothing(server: NatsServer, other_server: NatsServer) -> None:
@@ -119,7 +119,7 @@ async def test_restoring_again_changes_nothing(server: NatsServer, other_server:
         file.seek(0)
 
         assert await restore(other, file) == Restored(0, len(stored))
-        assert await lying(other) == await lying(queue)
+        assert await in_queue(other) == await in_queue(queue)
 
 
 async def test_the_later_state_of_what_moved_meanwhile_counts(server: NatsServer) -> None:
@@ -133,7 +133,7 @@ async def test_the_later_state_of_what_moved_meanwhile_counts(server: NatsServer
     file.seek(0)
     async with opened(server) as queue:
         assert await restore(queue, file) == Restored(1, 0)
-        assert await lying(queue) == [later]
+        assert await in_queue(queue) == [later]
 
 
 async def test_what_was_due_meanwhile_is_ready(server: NatsServer) -> None:
@@ -161,10 +161,10 @@ async def test_a_cut_off_backup_is_told_and_the_whole_one_completes_it(
 
         await restore(other, io.BytesIO(whole))
 
-        assert len(await lying(other)) == len(stored)
-        for entry in await lying(other):
+        assert len(await in_queue(other)) == len(stored)
+        for entry in await in_queue(other):
             if isinstance(entry.content, Reference):
-                assert await octets(other, entry.content) == LARGE
+                assert await data(other, entry.content) == LARGE
 
 
 async def test_a_flipped_bit_is_found(server: NatsServer, other_server: NatsServer) -> None:
@@ -177,11 +177,11 @@ async def test_a_flipped_bit_is_found(server: NatsServer, other_server: NatsServ
         assert (await depth(other)).by_state == {}
 
 
-@pytest.mark.parametrize("octets", [b"", b"no archive at all", b"\0" * 10240])
-async def test_what_is_no_backup_is_refused(server: NatsServer, octets: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"no archive at all", b"\0" * 10240])
+async def test_what_is_no_backup_is_refused(server: NatsServer, data: bytes) -> None:
     async with opened(server) as queue:
         with pytest.raises(Unusable, match="no backup"):
-            await restore(queue, io.BytesIO(octets))
+            await restore(queue, io.BytesIO(data))
 
 
 async def test_a_strange_tar_and_a_newer_format_are_refused(

@@ -1,4 +1,4 @@
-"""What a process claims is bounded in octets: for each pull, and over its consumers."""
+"""What a process claims is bounded in bytes: for each pull, and over its consumers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from jetpost.mail.content import Inline
-from jetpost.queue.consume import Consumer, Memory
+from jetpost.queue.consume import ByteBudget, Consumer
 from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
@@ -30,7 +30,7 @@ async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
 
 
 def held(consumer: Consumer) -> int:
-    return sum(claim.octets for claim in consumer.claims)
+    return sum(claim.size for claim in consumer.claims)
 
 
 async def test_a_pull_brings_no_more_than_there_is_room_for(queue: Queue) -> None:
@@ -70,8 +70,8 @@ async def test_a_pull_that_is_complete_is_followed_by_the_next_one(queue: Queue)
 
 async def test_consumers_share_one_memory_and_nobody_is_left_out(queue: Queue) -> None:
     await _park(queue, dict.fromkeys(DOMAINS, 10))
-    memory = Memory(MOST)
-    consumers = [await _parked(queue, domain, memory).start() for domain in DOMAINS]
+    budget = ByteBudget(MOST)
+    consumers = [await _parked(queue, domain, budget).start() for domain in DOMAINS]
     for _ in range(10):
         for consumer in consumers:
             await eventually(lambda it=consumer: it.claims, "each domain has its turn")  # type: ignore[misc]
@@ -82,10 +82,10 @@ async def test_consumers_share_one_memory_and_nobody_is_left_out(queue: Queue) -
 async def test_who_comes_when_others_hold_all_the_room_may_begin(queue: Queue) -> None:
     first, second, late = DOMAINS
     await _park(queue, {first: 10, second: 10, late: 1})
-    memory = Memory(MOST)
-    fast = [await _parked(queue, domain, memory).start() for domain in (first, second)]
+    budget = ByteBudget(MOST)
+    fast = [await _parked(queue, domain, budget).start() for domain in (first, second)]
     await eventually(lambda: sum(map(held, fast)) >= MOST, "the others hold all the room")
-    slow = await _parked(queue, late, memory).start()
+    slow = await _parked(queue, late, budget).start()
     await eventually(lambda: slow.claims, "it has its turn")
     assert sum(map(held, [*fast, slow])) <= MOST + len(DOMAINS) * (SIZE + SLACK)
 
@@ -93,7 +93,7 @@ async def test_who_comes_when_others_hold_all_the_room_may_begin(queue: Queue) -
 async def test_what_comes_to_a_consumer_that_ends_is_taken(queue: Queue) -> None:
     """Given back, it came again when the next consumer was about to end, and again, until it was held."""
     (domain, *_) = DOMAINS
-    consumer = await _parked(queue, domain, Memory(MOST)).start()
+    consumer = await _parked(queue, domain, ByteBudget(MOST)).start()
     await consumer.exhausted()
     ending = asyncio.create_task(consumer.ended())
     await _park(queue, {domain: 1})
@@ -115,7 +115,7 @@ async def _park(queue: Queue, counts: dict[str, int]) -> None:
     await queue.retire(taking)
 
 
-def _parked(queue: Queue, domain: str, memory: Memory) -> Consumer:
+def _parked(queue: Queue, domain: str, budget: ByteBudget) -> Consumer:
     return queue.consumer(
-        State.PARKED, domain_token=DomainToken(domain.replace(".", "_")), max_claims=1000, max_bytes=memory
+        State.PARKED, domain_token=DomainToken(domain.replace(".", "_")), max_claims=1000, max_bytes=budget
     )

@@ -30,8 +30,8 @@ async def test_it_bounces_where_the_operator_wants_that(make_system: MakeSystem,
     await system.submit("ann@home-of-eight.test", ["bob@strictly-seven.test"], content, " BODY=8BITMIME")
     await system.submit("ann@home-of-eight.test", ["carl@strictly-seven.test"], LETTER, " BODY=8BITMIME")
 
-    report = await home.received("ann@home-of-eight.test")
-    assert report.delivery_status("bob@strictly-seven.test")["Status"] == "5.6.3"
-    assert "plain 7-bit content only" in report.report_text
+    dsn = await home.received("ann@home-of-eight.test")
+    assert dsn.delivery_status("bob@strictly-seven.test")["Status"] == "5.6.3"
+    assert "plain 7-bit content only" in dsn.dsn_text
     await dest.received("carl@strictly-seven.test")
     assert not dest.to("bob@strictly-seven.test")

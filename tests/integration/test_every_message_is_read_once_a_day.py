@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from jetpost.mail.content import Inline
-from jetpost.queue.maintenance.read_through import Place, Reading
+from jetpost.queue.maintenance.read_through import Progress, Reading
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 from tests.conftest import MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer
@@ -40,23 +40,23 @@ async def fill(queue: Queue, deleted: set[int]) -> None:
 
 
 def spoil(server: NatsServer, numbers: set[int]) -> None:
-    """Flip a bit in the octets of these messages."""
+    """Flip a bit in the bytes of these messages."""
     (file,) = server._store.rglob("MAIL/msgs/*.blk")
-    octets = bytearray(file.read_bytes())
+    data = bytearray(file.read_bytes())
     for number in numbers:
-        octets[octets.rindex(words(number))] ^= 1  # its entry may have moved
-    file.write_bytes(octets)
+        data[data.rindex(words(number))] ^= 1  # its entry may have moved
+    file.write_bytes(data)
 
 
-async def read_all(queue: Queue) -> Place:
+async def read_all(queue: Queue) -> Progress:
     """From the beginning to the end of all streams."""
     reading = Reading(queue, queue._jetstream)
-    place = await reading._begun("MAIL", {})
+    progress = await reading._begun("MAIL", {})
     for _ in range(20):
-        place = await reading._read(place, 10)
-        if not place.stream:
-            return place
-    raise AssertionError(f"it does not come to an end: {place}")
+        progress = await reading._read(progress, 10)
+        if not progress.stream:
+            return progress
+    raise AssertionError(f"it does not come to an end: {progress}")
 
 
 CASES = [
@@ -104,8 +104,8 @@ async def test_it_is_read_by_one_process_at_a_time_and_goes_on_where_another_sto
     async with opened(server, read_through_s=0.001) as one, opened(server, read_through_s=0.001) as other:
         await fill(one, set())
         readings = [Reading(queue, queue._jetstream) for queue in (one, other)]
-        places = [await eventually_asked(partial(at.turn, 0), "its turn") for at in (*readings, *readings)]
-        assert [place.stream for place in places] == ["CONTENT", "", "CONTENT", ""]
+        notes = [await eventually_asked(partial(at.turn, 0), "its turn") for at in (*readings, *readings)]
+        assert [progress.stream for progress in notes] == ["CONTENT", "", "CONTENT", ""]
     async with opened(server) as queue:  # read a moment ago
         assert await Reading(queue, queue._jetstream).turn(10) is None
 
@@ -115,9 +115,9 @@ async def test_the_services_find_it_and_show_it(make_system: MakeSystem) -> None
     (server,) = system.servers
     async with opened(server) as queue:
         await fill(queue, set())
-        async for lying in queue.shards[0].walk("mail.ready.*.*"):  # where no delivery takes it
-            assert isinstance(lying, Lying)
-            assert await queue.move(queue.shards[0], lying, [lying.entry.moved(State.HELD)])
+        async for stored in queue.shards[0].walk("mail.ready.*.*"):  # where no delivery takes it
+            assert isinstance(stored, StoredEntry)
+            assert await queue.move(queue.shards[0], stored, [stored.entry.moved(State.HELD)])
     await server.stop()
     spoil(server, {30})
     await server.start()

@@ -132,10 +132,10 @@ async def test_required_tls_is_not_done_without(make_system: MakeSystem, mx: Mak
     assert dest.connections
     assert dest.heard["MAIL"] == 0
 
-    async def is_reported() -> bool:
-        return await system.bouncer.metric("jetpost_bouncer_reports_total") == 1
+    async def is_sent() -> bool:
+        return await system.bouncer.metric("jetpost_bouncer_dsns_total") == 1
 
-    await eventually_asked(is_reported, "the sender is told")
+    await eventually_asked(is_sent, "the sender is told")
 
 
 async def tried(hosts: list[Mx], message: Entry, timeouts: Timeouts) -> Outcome:

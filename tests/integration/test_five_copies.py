@@ -9,7 +9,7 @@ from jetpost.queue.queue import Queue
 from tests.fixtures.eventually import PATIENCE_S, eventually_asked
 from tests.fixtures.nats import NatsCluster
 from tests.fixtures.queue import opened
-from tests.integration.test_backup import fill, lying
+from tests.integration.test_backup import fill, in_queue
 
 
 async def test_five_servers_keep_five_copies_and_two_may_be_lost(tmp_path: Path) -> None:
@@ -35,4 +35,4 @@ async def _has_five_copies(queue: Queue) -> bool:
 
 
 async def _has_all(queue: Queue, stored: list[Entry]) -> bool:
-    return await lying(queue) == sorted(stored, key=lambda entry: entry.subject)
+    return await in_queue(queue) == sorted(stored, key=lambda entry: entry.subject)

@@ -54,8 +54,8 @@ async def test_an_entry_whose_successor_can_never_be_stored_is_held_as_it_is(ser
         await queue.enqueue([entry := fresh()])
         consumer = await queue.consumer(State.READY, max_claims=1, max_bytes=PLENTY).start()
         claim = await anext(consumer)
-        report = msgspec.structs.replace(fresh("home.test", TOO_LARGE), queue_id=entry.report_id())
-        assert not await queue.settle(claim, [report])
+        dsn = msgspec.structs.replace(fresh("home.test", TOO_LARGE), queue_id=entry.dsn_id())
+        assert not await queue.settle(claim, [dsn])
         await _only_held(queue, entry.queue_id)
 
 

@@ -31,8 +31,8 @@ async def test_a_host_without_smtputf8_means_a_bounce(system: System, mx: MakeMx
 
     await system.submit("ann@home-of-utf8.test", ["jürgen@ascii-only.test"], UTF8_LETTER, " SMTPUTF8 BODY=8BITMIME")
 
-    report = (await home.received_all(1))[0]
-    assert "5.6.7" in report.content.decode()
+    dsn = (await home.received_all(1))[0]
+    assert "5.6.7" in dsn.content.decode()
 
 
 async def test_a_plain_message_goes_to_a_host_without_smtputf8_though_the_client_gave_the_parameter(
@@ -53,8 +53,8 @@ async def test_an_internationalized_header_is_seen_in_large_content_as_well(syst
     reply = await system.submit("ann@home-of-large.test", ["bob@ascii-for-large.test"], large, " SMTPUTF8")
 
     assert reply.code == 250
-    report = await home.received("ann@home-of-large.test")
-    assert report.delivery_status("bob@ascii-for-large.test")["Status"] == "5.6.7"
+    dsn = await home.received("ann@home-of-large.test")
+    assert dsn.delivery_status("bob@ascii-for-large.test")["Status"] == "5.6.7"
     assert dest.heard["MAIL"] == 0
 
 

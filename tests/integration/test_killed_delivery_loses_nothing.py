@@ -1,4 +1,4 @@
-"""What a killed delivery process had in hand is delivered by the next one; what it had finished is not sent again."""
+"""What a killed delivery process had claimed is delivered by the next one; what it had finished is not sent again."""
 
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually

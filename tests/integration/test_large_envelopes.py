@@ -12,15 +12,15 @@ from tests.fixtures.system import System
 NAMES = [f"recipient-{number:04}" for number in range(1000)]
 
 
-def long_reply(first: str, octets: int = 60_000) -> str:
+def long_reply(first: str, size: int = 60_000) -> str:
     """A reply of many lines, `first` its code and status."""
     code, status = first.split()
-    lines = [f"{code}-{status} {'x' * 900}" for _ in range(octets // 912)]
+    lines = [f"{code}-{status} {'x' * 900}" for _ in range(size // 912)]
     return "\r\n".join([*lines, f"{code} {status} the end"])
 
 
 async def submit(system: System, to: Sequence[str], sender: str = "ann@home.test") -> Reply:
-    """With all that a client may ask of reports."""
+    """With all that a client may ask of DSNs."""
     async with system.relaying() as client:
         assert (await client.say(f"MAIL FROM:<{sender}> RET=HDRS ENVID={'e' * 90}")).code == 250
         for address in to:
@@ -40,20 +40,20 @@ async def test_a_thousand_recipients_get_their_mail(system: System, mx: MakeMx) 
     assert sorted(dest.by_recipient) == [f"{name}@accepting-many.test" for name in NAMES]
 
 
-@pytest.mark.parametrize("octets", [3000, 60_000])
-async def test_a_thousand_recipients_are_refused_at_length_and_all_of_them_reported(
-    system: System, mx: MakeMx, octets: int
+@pytest.mark.parametrize("size", [3000, 60_000])
+async def test_a_dsn_has_a_thousand_recipients_that_were_refused_at_length(
+    system: System, mx: MakeMx, size: int
 ) -> None:
-    domain = f"refusing-{octets}.test"
-    await mx(domain, replies={"RCPT": long_reply("550 5.1.1", octets)})
+    domain = f"refusing-{size}.test"
+    await mx(domain, replies={"RCPT": long_reply("550 5.1.1", size)})
     home = await mx(f"home-of-{domain}")
     sender = f"ann@home-of-{domain}"
 
     assert (await submit(system, [f"{name}@{domain}" for name in NAMES], sender)).code == 250
 
-    report = await home.received(sender)
+    dsn = await home.received(sender)
     for name in (NAMES[0], NAMES[-1]):
-        status = report.delivery_status(f"{name}@{domain}")
+        status = dsn.delivery_status(f"{name}@{domain}")
         assert (status["Action"], status["Status"]) == ("failed", "5.1.1")
         assert len(status["Diagnostic-Code"]) < 1500
     await system.empty()

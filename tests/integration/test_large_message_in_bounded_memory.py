@@ -1,4 +1,4 @@
-"""50 MB pass through, octet for octet, and are reported on: that costs no process more than a few chunks."""
+"""50 MB pass through, byte for byte, and are reported on: that costs no process more than a few chunks."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ ALLOWED_BYTES = 32 * 1024 * 1024
 
 
 @pytest.mark.slow
-async def test_fifty_megabytes_arrive_octet_for_octet_in_bounded_memory(
+async def test_fifty_megabytes_arrive_byte_for_byte_in_bounded_memory(
     make_system: MakeSystem, mx: MakeMx, record_property: Callable[[str, object], None]
 ) -> None:
     system = await make_system()
@@ -28,14 +28,14 @@ async def test_fifty_megabytes_arrive_octet_for_octet_in_bounded_memory(
         to = ["bob@large.test", "carl@elsewhere-large.test"]  # no such domain: the bouncer has the message, too
         assert (await client.transact("ann@home-of-large.test", to, stuffed(content))).code == 250
     message = await dest.received("bob@large.test", within_s=60)
-    report = await home.received("ann@home-of-large.test", within_s=60)
+    dsn = await home.received("ann@home-of-large.test", within_s=60)
     await system.empty()
 
-    assert report.delivery_status("carl@elsewhere-large.test")["Action"] == "failed"
+    assert dsn.delivery_status("carl@elsewhere-large.test")["Action"] == "failed"
     assert hashlib.sha256(message.below_trace).digest() == hashlib.sha256(content).digest()
     for service in [*system.services, *system.servers]:
         peak = service.memory_peak_bytes()
         record_property(f"peak_bytes_{service.name}", peak)
-        print(f"{service.name}: peak {peak / 1e6:.0f} MB")  # noqa: T201 — a measurement to report
+        print(f"{service.name}: peak {peak / 1e6:.0f} MB")  # noqa: T201 — a measurement to DSN
     for service in system.services:
         assert service.memory_peak_bytes() - before[service.name] < ALLOWED_BYTES, service.name

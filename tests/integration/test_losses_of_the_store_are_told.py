@@ -41,14 +41,14 @@ def block(server: NatsServer, stream: str = "MAIL") -> Path:
 
 
 def truncated(file: Path) -> None:
-    octets = file.read_bytes()
-    file.write_bytes(octets[: int(len(octets) * 0.775)])
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * 0.775)])
 
 
 def flipped(file: Path) -> None:
-    octets = bytearray(file.read_bytes())
-    octets[len(octets) // 2] ^= 0xFF
-    file.write_bytes(octets)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
 
 
 def emptied(file: Path) -> None:
@@ -70,7 +70,7 @@ async def test_a_damaged_block_is_told_until_it_is_acknowledged(
     await server.start()
 
     async with opened(server) as queue:
-        left = [lying async for lying in queue.shards[0].walk("mail.*.*.*")]
+        left = [stored async for stored in queue.shards[0].walk("mail.*.*.*")]
         await queue._keeper.look()
         if damage is emptied and how == "stop":  # the server says nothing, but there were more when it was stopped
             assert REGISTRY.get_sample_value(UNACCOUNTED, {"stream": "MAIL"}) == ENTRIES - len(left) - 10

@@ -14,8 +14,8 @@ async def test_our_own_name_as_the_best_mx_is_a_loop(system: System, mx: MakeMx,
 
     await system.submit("ann@home-of-loop.test", ["bob@loop.test"], LETTER)
 
-    report = await home.received("ann@home-of-loop.test")
-    assert report.delivery_status("bob@loop.test")["Status"] == "5.4.6"
+    dsn = await home.received("ann@home-of-loop.test")
+    assert dsn.delivery_status("bob@loop.test")["Status"] == "5.4.6"
     assert backup.connections == 0
 
 
@@ -34,8 +34,8 @@ async def test_our_own_address_is_known_under_any_name(make_system: MakeSystem, 
     await system.submit("ann@home-of-circle.test", ["bob@circle.test"], LETTER)
     await system.submit("ann@home-of-circle.test", ["bob@behind.test"], LETTER)
 
-    report = await home.received("ann@home-of-circle.test")
-    assert report.delivery_status("bob@circle.test")["Status"] == "5.4.6"
+    dsn = await home.received("ann@home-of-circle.test")
+    assert dsn.delivery_status("bob@circle.test")["Status"] == "5.4.6"
     await better.received("bob@behind.test")
     await better.stop()
     await system.submit("ann@home-of-circle.test", ["carl@behind.test"], LETTER)

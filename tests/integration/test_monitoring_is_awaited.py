@@ -28,11 +28,11 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.0 200 OK\r\n\r\n"
 
 
-def saying(octets: bytes) -> Answer:
+def saying(data: bytes) -> Answer:
     """Says this and closes."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(octets)
+        writer.write(data)
         await writer.drain()
 
     return answer

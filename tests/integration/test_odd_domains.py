@@ -13,7 +13,7 @@ from tests.fixtures.zone import ServedZone
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LONG = ".".join([*(["_" * 60] * 3), "_" * 60 + "." + "t" * 8])
-"""The path limit (RFC 5321, 4.5.3.1.3) leaves 252 octets beside `<b@>`; as a token it has more than 700."""
+"""The path limit (RFC 5321, 4.5.3.1.3) leaves 252 bytes beside `<b@>`; as a token it has more than 700."""
 ODD = ("my_company.test", "a_0123456.test", "_5f.5f.test", LONG)
 SENDERS = ("ann@a_0123456.test", f"a@{LONG}", "ann@[127.0.0.1]", "ann@[IPv6:2001:DB8::1]", "ann@[x@y>]")
 TIGHT = {
@@ -63,7 +63,7 @@ async def test_mail_for_them_is_listed_parked_and_delivered(
     assert arrived == {f"{number}@{domain}" for number in range(3) for domain in ODD}
 
 
-async def test_reports_to_them_are_queued_once_and_stop_nobody(
+async def test_dsns_to_them_are_queued_once_and_stop_nobody(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone
 ) -> None:
     home = await mx("odd-home.test")
@@ -78,10 +78,10 @@ async def test_reports_to_them_are_queued_once_and_stop_nobody(
     await system.empty()
     assert {message.recipients for message in home.messages} == {(sender,) for sender in SENDERS[:2]}
 
-    async def all_were_reported() -> bool:
-        return await system.bouncer.metric("jetpost_bouncer_reports_total") == len(SENDERS)
+    async def all_were_sent() -> bool:
+        return await system.bouncer.metric("jetpost_bouncer_dsns_total") == len(SENDERS)
 
-    await eventually_asked(all_were_reported, "each sender's report was made")
+    await eventually_asked(all_were_sent, "each sender's DSN was made")
 
 
 async def test_what_cannot_be_handled_is_refused_before_anything_is_stored(make_system: MakeSystem) -> None:

@@ -46,7 +46,7 @@ AT_THE_DOT: dict[str, Act] = {
     "a nonsense code first": saying(b"999 what\r\n100 wait\r\n250 ok\r\n"),
     "junk between the lines": saying(b"250-ok\r\nhello\r\n250 ok\r\n"),
     "another 2yz": saying(b"200 ok\r\n"),
-    "a byte at a time": saying(*(bytes([octet]) for octet in b"hello\r\n250-ok\r\n250 ok\r\n")),
+    "a byte at a time": saying(*(bytes([byte]) for byte in b"hello\r\n250-ok\r\n250 ok\r\n")),
     "an empty line behind": saying(b"250 ok\r\n\r\n"),
     "junk behind": saying(b"250 ok\r\n" + JUNK),
     "a second reply behind": saying(b"250 ok\r\n250 again\r\n"),

@@ -17,7 +17,7 @@ from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsCluster, NatsServer
 from tests.fixtures.queue import fresh
 
-OCTETS = 1024 * 1024
+BYTES = 1024 * 1024
 FULL_WITH = "max_file: 6MB"
 PIECE = b"x" * 65_536
 
@@ -41,14 +41,14 @@ async def test_large_messages_are_taken_and_read_by_who_is_connected_to_a_full_s
         contents.append(await taken(queue))
 
         for content in (contents[0], contents[-2], contents[-1]):
-            assert sum([len(chunk) async for chunk in queue.content.chunks(content)]) == OCTETS
+            assert sum([len(chunk) async for chunk in queue.content.chunks(content)]) == BYTES
 
 
 async def taken(queue: Queue) -> Content:
     """A large message is taken; its content."""
     entry = fresh()
     writer = queue.content.writer(entry.queue_id)
-    for _ in range(OCTETS // len(PIECE)):
+    for _ in range(BYTES // len(PIECE)):
         await writer.write(PIECE)
     content = await writer.finish()
     assert isinstance(content, Reference)

@@ -169,21 +169,21 @@ async def test_one_refused_unit_does_not_take_the_others_of_its_batch_along(serv
         assert not isinstance(answers[1], Refused)
 
 
-async def test_a_report_is_queued_once_though_the_bounce_comes_back_after_it_was_delivered(server: NatsServer) -> None:
+async def test_a_dsn_is_queued_once_though_the_bounce_comes_back_after_it_was_delivered(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         claim = await claimed(queue)
         await queue.settle(claim, [claim.entry.moved(State.BOUNCE)])
         bounce = await claimed(queue, State.BOUNCE)
-        report = msgspec.structs.replace(fresh("home.test"), queue_id=bounce.entry.report_id())
+        dsn = msgspec.structs.replace(fresh("home.test"), queue_id=bounce.entry.dsn_id())
         # The bouncer dies between batch and ack …
-        unit = succession(bounce.shard, bounce.entry, bounce.sequence, [report])
+        unit = succession(bounce.shard, bounce.entry, bounce.sequence, [dsn])
         await queue._committers[0].commit(unit)
         await queue.settle(await claimed(queue), [])
-        await eventually_asked(lambda: _holds(queue, {State.BOUNCE: 1}), "the report has been delivered")
+        await eventually_asked(lambda: _holds(queue, {State.BOUNCE: 1}), "the DSN has been delivered")
         # … and another one repeats its move.
-        await queue.settle(bounce, [report])
-        await eventually_asked(lambda: _is_empty(queue), "there is no second report")
+        await queue.settle(bounce, [dsn])
+        await eventually_asked(lambda: _is_empty(queue), "there is no second DSN")
 
 
 async def test_an_entry_whose_holder_died_after_the_move_is_acknowledged_and_not_attempted(server: NatsServer) -> None:
@@ -223,7 +223,7 @@ async def test_what_is_handed_back_is_taken_by_another_one_at_once(server: NatsS
         await leaving.enqueue([fresh()])
         claim = await claimed(leaving)
         rival = await consuming(staying)
-        await leaving.hand_back(claim)
+        await leaving.nak(claim)
         assert (await anext(rival)).entry == claim.entry
 
 
@@ -250,7 +250,7 @@ async def test_of_all_that_have_an_entry_one_stores_it_again(server: NatsServer)
         await eventually_asked(lambda: _is_empty(other), "nothing else is left")
 
 
-async def test_an_unclaimed_entry_is_moved_under_the_same_guard(server: NatsServer) -> None:
+async def test_an_unclaimed_entry_is_moved_with_the_same_expected_sequence(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         ((_, found),) = await entries(queue)
@@ -326,7 +326,7 @@ async def test_content_stays_for_what_another_hand_let_follow(server: NatsServer
     async with opened(server) as one, opened(server) as other:
         first, second = await _in_two_hands(one, other, fresh(content=await _stored_content(one)))
         await other.settle(second, [_deferred(second)])
-        await one.settle(first, [msgspec.structs.replace(fresh("home.test"), queue_id=first.entry.report_id())])
+        await one.settle(first, [msgspec.structs.replace(fresh("home.test"), queue_id=first.entry.dsn_id())])
         assert await _holds(one, {State.RETRY: 1})
         retry = second.entry.moved(State.RETRY)
         assert b"".join([chunk async for chunk in one.content.chunks(retry.content)]).endswith(b"hello\r\n")
@@ -342,7 +342,7 @@ async def test_an_ack_made_good_late_takes_along_what_another_hand_let_follow(se
         claim = await claimed(one)
         claim.acknowledge_to = "$JS.ACK.away"  # to a server that is cut off
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(one._acks, "_make_good", _not_now)  # it cannot be made good there, either
+            patch.setattr(one._acks, "_end_by_deleting", _not_now)  # it cannot be deleted there, either
             await one.settle(claim, [])
             again = await claimed(other)
             await other.settle(again, [_deferred(again)])

@@ -181,8 +181,8 @@ async def test_a_number_of_shards_that_would_strand_mail_is_refused(server: Nats
         consumer = await queue.consumer(State.READY, max_claims=1, max_bytes=PLENTY).start()
         claim = await anext(consumer)
         # A tombstone is left, which is no mail.
-        report = msgspec.structs.replace(fresh("home.test"), queue_id=claim.entry.report_id())
-        await queue.settle(claim, [report])
+        dsn = msgspec.structs.replace(fresh("home.test"), queue_id=claim.entry.dsn_id())
+        await queue.settle(claim, [dsn])
         await queue.settle(await anext(consumer), [])
     async with opened(server, shards=1) as queue:
         assert await queue.enqueue([fresh()]) == Committed()
@@ -217,12 +217,12 @@ async def test_shards_can_be_raised_while_mail_is_queued(server: NatsServer) -> 
 async def test_large_content_is_kept_once_and_goes_with_its_last_entry(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    octets = os.urandom(700_001)
+    data = os.urandom(700_001)
     async with opened(server) as queue:
         first = fresh()
         writer = queue.content.writer(first.queue_id)
-        for start in range(0, len(octets), 50_000):
-            await writer.write(octets[start : start + 50_000])
+        for start in range(0, len(data), 50_000):
+            await writer.write(data[start : start + 50_000])
         reference = await writer.finish()
         first = msgspec.structs.replace(first, content=reference)
         second = msgspec.structs.replace(fresh("other.test", reference), queue_id=first.queue_id)
@@ -230,7 +230,7 @@ async def test_large_content_is_kept_once_and_goes_with_its_last_entry(
         consumer = await queue.consumer(State.READY, max_claims=10, max_bytes=PLENTY).start()
         for _ in range(2):
             claim = await anext(consumer)
-            assert b"".join([chunk async for chunk in queue.content.chunks(claim.entry.content)]) == octets
+            assert b"".join([chunk async for chunk in queue.content.chunks(claim.entry.content)]) == data
             await queue.settle(claim, [])
         await eventually_asked(lambda: _has_no_content(queue), "the chunks have gone")
         monkeypatch.setattr("jetpost.queue.content.large.DEPOSED_S", 0.1)
@@ -242,18 +242,18 @@ async def test_large_content_is_kept_once_and_goes_with_its_last_entry(
 async def test_a_chunk_that_a_replica_does_not_have_yet_is_the_leaders(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    octets = os.urandom(300_000)
+    data = os.urandom(300_000)
 
     async def lags_behind(_: object) -> None:
         return None
 
     async with opened(server) as queue:
         writer = queue.content.writer("06h0lagging")
-        await writer.write(octets)
+        await writer.write(data)
         reference = await writer.finish()
         monkeypatch.setattr(queue.content, "_direct", lags_behind)
 
-        assert b"".join([chunk async for chunk in queue.content.chunks(reference)]) == octets
+        assert b"".join([chunk async for chunk in queue.content.chunks(reference)]) == data
 
 
 async def _is_empty(queue: Queue) -> bool:

@@ -16,8 +16,8 @@ async def test_one_line_for_a_client_and_a_reason(make_system: MakeSystem) -> No
     for number in range(SESSIONS):
         client = await RawClient.connect("127.0.0.1", system.ports.relay, source="127.0.0.7")
         await client.reply()
-        octets = b"EHLO x\r\n" + b"".join(b"V%d%d\r\n" % (number, each) for each in range(REFUSALS)) + b"QUIT\r\n"
-        await client.send(octets)
+        data = b"EHLO x\r\n" + b"".join(b"V%d%d\r\n" % (number, each) for each in range(REFUSALS)) + b"QUIT\r\n"
+        await client.send(data)
         await client.rest()
         await client.aclose()
     refused = [line for line in ingress.log_lines() if line["event"] == "refused"]

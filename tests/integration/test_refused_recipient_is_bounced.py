@@ -15,17 +15,17 @@ async def test_a_refused_recipient_is_bounced_and_the_others_are_delivered(syste
     await system.submit(sender, ["carl@refusing.test", "bob@refusing.test"], LETTER)
 
     assert (await dest.received("carl@refusing.test")).below_trace == LETTER
-    report = await home.received(sender)
-    assert report.reverse_path == ""
-    assert report.fields("Auto-Submitted") == ["auto-replied"]
-    assert len(report.fields("Message-ID")) == 1
-    status = report.delivery_status("bob@refusing.test")
+    dsn = await home.received(sender)
+    assert dsn.reverse_path == ""
+    assert dsn.fields("Auto-Submitted") == ["auto-replied"]
+    assert len(dsn.fields("Message-ID")) == 1
+    status = dsn.delivery_status("bob@refusing.test")
     assert status["Action"] == "failed"
     assert status["Status"] == "5.1.1"
     assert status["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user here"
     assert status["Remote-MTA"] == f"dns; {dest.name}"
-    assert "bob@refusing.test" in report.report_text
-    assert "carl@refusing.test" not in report.report_text
+    assert "bob@refusing.test" in dsn.dsn_text
+    assert "carl@refusing.test" not in dsn.dsn_text
     await system.empty()
     assert len(home.messages) == 1
 
@@ -42,9 +42,9 @@ async def test_what_the_sender_said_of_the_message_comes_back_as_it_was_meant(sy
         await client.send(LETTER + b".\r\n")
         assert (await client.reply()).code == 250
 
-    report = (await home.received(sender)).content
-    assert b"\r\nOriginal-Envelope-Id: campaign=7+1\r\n" in report
-    assert b"\r\nOriginal-Recipient: rfc822;Bob+news@Quoting.test\r\n" in report
+    dsn = (await home.received(sender)).content
+    assert b"\r\nOriginal-Envelope-Id: campaign=7+1\r\n" in dsn
+    assert b"\r\nOriginal-Recipient: rfc822;Bob+news@Quoting.test\r\n" in dsn
 
 
 async def test_there_is_no_bounce_for_a_bounce(system: System, mx: MakeMx) -> None:
@@ -54,7 +54,7 @@ async def test_there_is_no_bounce_for_a_bounce(system: System, mx: MakeMx) -> No
         assert (await client.transact("", ["bob@nobody-home.test"], LETTER)).code == 250
         assert (await client.transact("carl@nobody-home.test", ["bob@nobody-home.test"], LETTER)).code == 250
 
-    # The second message's report is refused, too, and nothing follows from that.
+    # The second message's DSN is refused, too, and nothing follows from that.
     await system.empty()
     assert dest.messages == []
     assert dest.heard["RCPT"] == 3

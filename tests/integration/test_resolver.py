@@ -102,7 +102,7 @@ async def test_of_a_huge_answer_little_is_kept_and_a_larger_one_is_no_answer(
         for answer in (await resolver.a("huge.test"), await resolver.mx("huge.test")):
             if kept is None:
                 assert isinstance(answer, Failed)
-                assert "octets" in answer.why
+                assert "bytes" in answer.why
                 assert not answer.timed_out
             else:
                 assert isinstance(answer, Found)

@@ -130,12 +130,12 @@ async def test_what_happens_to_a_message_is_told_as_it_happens(system: System, m
             return told if len(told) >= 5 else None
 
         told = await eventually(story, "the events are told")
-        report_id = next(who for what, who in told if what == "received" and who != queue_id)
+        dsn_id = next(who for what, who in told if what == "received" and who != queue_id)
         assert told == {
             ("received", queue_id),
             ("delivered", "eve@followed.test"),
             ("bounced", "bob@followed.test"),
-            ("received", report_id),
+            ("received", dsn_id),
             ("delivered", sender),
         }
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from jetpost.cli.main import app
 from jetpost.store.check import MOST_FAULTS, Fault, faults
-from jetpost.store.head import HEAD_OCTETS
+from jetpost.store.head import HEAD_BYTES
 from jetpost.store.mend import mend
 from tests.fixtures.nats import NatsCluster, NatsServer
 from tests.fixtures.stored import (
@@ -46,10 +46,10 @@ def blocks(store: Path) -> list[Path]:
     return sorted((store / STREAM / "msgs").glob("*.blk"), key=lambda path: int(path.stem))
 
 
-def overwrite(path: Path, octets: bytes, at: int = 0) -> None:
+def overwrite(path: Path, data: bytes, at: int = 0) -> None:
     with path.open("r+b") as file:
         file.seek(at)
-        file.write(octets)
+        file.write(data)
 
 
 def file_instead(path: Path) -> None:
@@ -101,10 +101,10 @@ LOSES: dict[str, tuple[Callable[[Path], Path], Harm]] = {
     "a bit in the length": (first, lambda path: overwrite(path, b"\xff", 2)),
     "a bit in the sequence": (first, lambda path: overwrite(path, b"\x99", 4)),
     "a bit in the subject": (first, lambda path: overwrite(path, b"X", 24)),
-    "an octet of the first content": (first, lambda path: overwrite(path, b"!!", 200)),
+    "a byte of the first content": (first, lambda path: overwrite(path, b"!!", 200)),
     "the last block's head": (last, lambda path: overwrite(path, bytes(64))),
     "a block cut off in its first record": (first, lambda path: os.truncate(path, 300)),
-    "a block of a few octets": (first, lambda path: os.truncate(path, 7)),
+    "a block of a few bytes": (first, lambda path: os.truncate(path, 7)),
     "a folder where a block should be": (first, folder_instead),
     "a folder where the last block should be": (last, folder_instead),
     "a socket where a block should be": (first, socket_instead),
@@ -270,7 +270,7 @@ HALF_DONE: dict[str, Harm] = {
     "a new block with half a record": lambda store: _write(
         store / STREAM / "msgs/99.blk", last(store).read_bytes()[:100]
     ),
-    "a new block of zeros": lambda store: _write(store / STREAM / "msgs/99.blk", bytes(3 * HEAD_OCTETS)),
+    "a new block of zeros": lambda store: _write(store / STREAM / "msgs/99.blk", bytes(3 * HEAD_BYTES)),
     "a stream that was being made": lambda store: (store / STREAM.parent / "NEW/msgs").mkdir(parents=True),
     "a stream whose checksum was not written": lambda store: _begun(store / STREAM.parent / "NEW"),
     "a stream that is being deleted": lambda store: _write(store / STREAM.parent / ".OLD/msgs", b""),
@@ -287,9 +287,9 @@ HALF_DONE: dict[str, Harm] = {
 """What a server, a power cut or an operator leaves, and a server can go on from."""
 
 
-def _write(path: Path, octets: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(octets)
+    path.write_bytes(data)
     os.chown(path, path.parent.stat().st_uid, -1)
 
 
@@ -352,7 +352,7 @@ async def test_a_configuration_whose_checksum_was_not_written_gets_it(
 async def test_a_long_first_record_is_not_read_to_its_end(killed: Path) -> None:
     """Large content fills blocks by itself; its length must fit, and no more is known of it."""
     with copied(killed) as store:
-        size = 4 * HEAD_OCTETS
+        size = 4 * HEAD_BYTES
         record = struct.pack("<LQQH", size, 1, 1_700_000_000_000_000_000, 4)
         _write(first(store), record.ljust(size, b"x"))
         assert faults(store) == []

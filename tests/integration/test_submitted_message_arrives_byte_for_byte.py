@@ -1,4 +1,4 @@
-"""A submitted message arrives with every octet as it was, below one Received field."""
+"""A submitted message arrives with every byte as it was, below one Received field."""
 
 from tests.conftest import MakeMx
 from tests.fixtures.letters import AWKWARD
@@ -6,12 +6,12 @@ from tests.fixtures.system import System
 
 
 async def test_a_submitted_message_arrives_byte_for_byte_below_one_received_field(system: System, mx: MakeMx) -> None:
-    dest = await mx("octets.test")
+    dest = await mx("bytes.test")
 
-    reply = await system.submit("ann@home.test", ["Bob.B@octets.test"], AWKWARD, " BODY=8BITMIME")
+    reply = await system.submit("ann@home.test", ["Bob.B@bytes.test"], AWKWARD, " BODY=8BITMIME")
 
     assert reply.code == 250
-    message = await dest.received("Bob.B@octets.test")
+    message = await dest.received("Bob.B@bytes.test")
     assert message.below_trace == AWKWARD
     assert message.reverse_path == "ann@home.test"
     assert "BODY=8BITMIME" in message.parameters

@@ -24,9 +24,9 @@ async def test_what_waits_behind_an_attempt_that_never_ends_expires(make_system:
         await eventually(lambda: dest.heard["DATA"], "the first attempt is under way")
         await client.transact("me@home-of-endless.test", ["second@endless-slot.test"], LETTER)
 
-    report = await home.received("me@home-of-endless.test")
+    dsn = await home.received("me@home-of-endless.test")
 
-    assert report.delivery_status("second@endless-slot.test")["Status"] == "4.4.7"
+    assert dsn.delivery_status("second@endless-slot.test")["Status"] == "4.4.7"
     assert await service.metric("jetpost_delivery_watchdog_expired_total") == 1
     assert dest.open  # the first one is still under way
     assert dest.heard["DATA"] == 1

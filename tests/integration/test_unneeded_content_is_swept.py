@@ -24,7 +24,7 @@ from jetpost.queue.maintenance.sweep import Sweep
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER
@@ -33,7 +33,7 @@ from tests.fixtures.queue import fresh, opened
 
 AT_ONCE = {"sweep_s": 0.001, "sweep_age_s": 0.001}
 INGRESS, SWEEP = "ingress", "sweep"
-OCTETS = bytes(CHUNK_BYTES + 1000)
+BYTES = bytes(CHUNK_BYTES + 1000)
 
 
 @pytest_asyncio.fixture
@@ -45,7 +45,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 async def written(queue: Queue) -> Reference:
     """A content without a reference, as a session leaves it that was killed."""
     writer = queue.content.writer(fresh().queue_id)
-    await writer.write(OCTETS)
+    await writer.write(BYTES)
     return await writer.finish()
 
 
@@ -61,14 +61,14 @@ async def enqueued(queue: Queue, *domains: str) -> Entry:
     return entries[0]
 
 
-async def only(queue: Queue) -> Lying:
+async def only(queue: Queue) -> StoredEntry:
     ((_, found),) = await entries(queue)
     return found
 
 
 async def readable(queue: Queue, content: Reference) -> bool:
     try:
-        return sum([len(chunk) async for chunk in queue.content.chunks(content)]) == len(OCTETS)
+        return sum([len(chunk) async for chunk in queue.content.chunks(content)]) == len(BYTES)
     except ContentMissing:
         return False
 
@@ -86,17 +86,17 @@ async def test_what_no_entry_needs_is_removed_and_counted(server: NatsServer) ->
         await queue.shards[0].forget(dropped.key)
         await queue._jetstream.api("STREAM.PURGE.CONTENT", {"filter": f"content.{dropped.queue_id}.ref.*"})
         tombstone = await enqueued(queue, "bounced.test")
-        lying = await only(queue)
+        stored = await only(queue)
         bounced = tombstone.moved(State.BOUNCE)
-        assert await queue.move(queue.shards[0], lying, [bounced])
-        lying = await only(queue)
-        assert await queue.move(queue.shards[0], lying, [fresh("sender.test")])
+        assert await queue.move(queue.shards[0], stored, [bounced])
+        stored = await only(queue)
+        assert await queue.move(queue.shards[0], stored, [fresh("sender.test")])
         await queue._jetstream.api("STREAM.PURGE.MAIL", {"filter": "mail.ready.*.*"})
         assert (await contents(queue._jetstream)).unneeded == 4
 
         assert await sweep_all(queue) == 4
         held = await contents(queue._jetstream)
-        assert (held.messages, held.octets, held.contents) == (0, 0, 0)
+        assert (held.messages, held.size, held.contents) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("state", [State.READY, State.PARKED, State.RETRY, State.BOUNCE, State.HELD])
@@ -169,7 +169,7 @@ class Gate:
         self._changed = asyncio.Condition()
 
     @contextmanager
-    def guarding(self, jetstream: JetStream, who: str) -> Iterator[None]:
+    def stopping_at(self, jetstream: JetStream, who: str) -> Iterator[None]:
         request = jetstream.request
 
         async def made(subject: str, *rest: Any, **more: Any) -> Msg:
@@ -236,7 +236,7 @@ async def test_whoever_hears_yes_keeps_the_content_whatever_the_sweep_does_meanw
     answers: Counter[bool] = Counter()
 
     async def accept(ingress: Queue, reader: Queue, gate: Gate) -> None:
-        with gate.guarding(ingress._jetstream, INGRESS):
+        with gate.stopping_at(ingress._jetstream, INGRESS):
             content = await written(ingress)
             answer = await ingress.enqueue([entry_of(content)])
         await gate.left(INGRESS)
@@ -247,7 +247,7 @@ async def test_whoever_hears_yes_keeps_the_content_whatever_the_sweep_does_meanw
             assert await readable(reader, content)
 
     async def sweep(sweeping: Queue, gate: Gate) -> None:
-        with gate.guarding(sweeping._jetstream, SWEEP):
+        with gate.stopping_at(sweeping._jetstream, SWEEP):
             await sweep_all(sweeping, times=5)
         await gate.left(SWEEP)
 
@@ -279,8 +279,8 @@ async def test_the_services_sweep_and_show_it(make_system: MakeSystem, mx: MakeM
             return sum(counts) == 1
 
         await eventually_asked(swept, "the sweep has removed the content that nobody needs")
-        octets = [await service.metric("jetpost_queue_content_removed_bytes_total") for service in system.delivery]
-        assert sum(octets) == len(OCTETS)
+        size = [await service.metric("jetpost_queue_content_removed_bytes_total") for service in system.delivery]
+        assert sum(size) == len(BYTES)
         held = await contents(queue._jetstream)
         assert (held.contents, held.unneeded) == (1, 0)
     status, printed = await system.command("queue")

@@ -21,7 +21,7 @@ from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.operate import release
 from jetpost.queue.queue import Queue
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.garbage import KINDS, Garbage, headers, put, put_everything, record
@@ -88,7 +88,7 @@ async def test_every_look_at_the_queue_passes_it_by(server: NatsServer, tmp_path
             seen, beyond = 0, 0
             while (found := await queue.shards[0].oldest(state, beyond=beyond)) is not None:
                 beyond, seen = found.sequence, seen + 1
-                assert isinstance(found, Unreadable | Lying)
+                assert isinstance(found, Unreadable | StoredEntry)
             assert seen == deep.by_state[state]
 
 
@@ -125,9 +125,9 @@ async def test_what_a_later_version_can_read_is_released_like_any_other(server: 
         # As a version would do that is older, and cannot read what this one can.
         readable = found._replace(headers={"Jetpost-Envelope": record().decode(), "Nats-Rollup": "all"})
         assert await queue.hold(queue.shards[0], readable)
-        ((_, lying),) = await entries(queue, state=State.HELD)
-        assert "Expected" in lying.entry.reason
-        assert await release(queue, queue.shards[0], lying)
+        ((_, stored),) = await entries(queue, state=State.HELD)
+        assert "Expected" in stored.entry.reason
+        assert await release(queue, queue.shards[0], stored)
         ((_, released),) = await entries(queue)
         assert (released.entry.state, released.entry.queue_id, released.entry.reason) == (
             State.READY,
@@ -161,8 +161,8 @@ async def test_an_entry_that_nobody_can_handle_is_held_and_its_lane_goes_on(serv
 
             await eventually_asked(only_held, "it is held, and the other one is delivered")
             assert delivered == [good.queue_id]
-            ((_, lying),) = await entries(queue, state=State.HELD)
-            assert "handling it fails: RecursionError" in lying.entry.reason
+            ((_, stored),) = await entries(queue, state=State.HELD)
+            assert "handling it fails: RecursionError" in stored.entry.reason
             await consumer.stop()
             await taking
             await lanes.close(1)
@@ -212,7 +212,7 @@ async def test_the_whole_system_goes_on_beside_garbage_in_every_state(
     await system.scale_delivery(1)
 
     await dest.received_all(3)
-    await home.received_all(1)  # of nobody.test; me@home.test gets the report about late.test
+    await home.received_all(1)  # of nobody.test; me@home.test gets the DSN about late.test
     total = sum(counts.values())
 
     async def only_held() -> bool:

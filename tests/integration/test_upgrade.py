@@ -34,6 +34,6 @@ async def test_a_queue_of_an_earlier_version_is_worked_off(make_system: MakeSyst
             received = await host.received(f"{local_part}@golden-{name}.test")
             assert received.content.endswith(LETTER)
             assert b"ESMTPSA id 06h0golden" in received.content
-    report = await author.received("Ann.Smith@author.golden.test")
-    assert b"550 5.1.1 no such user" in report.content
+    dsn = await author.received("Ann.Smith@author.golden.test")
+    assert b"550 5.1.1 no such user" in dsn.content
     await system.empty()

@@ -16,7 +16,7 @@ from jetpost.config.load import SHARED, Settings, load
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.errors import Unreachable
 from jetpost.process.context import service_context
-from jetpost.process.run import Life, Stopped
+from jetpost.process.run import Lifecycle, Stopped
 from jetpost.up.probe import free_port
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsServer
@@ -58,15 +58,15 @@ async def nothing_left(server: NatsServer) -> AsyncIterator[None]:
     await eventually_asked(is_alone, "no connection is left")
 
 
-async def told_to_stop(life: Life, serving: Awaitable[None], reason: str) -> None:
+async def told_to_stop(lifecycle: Lifecycle, serving: Awaitable[None], reason: str) -> None:
     """Run `serving`, and tell it to stop once it waits for `reason`."""
     running = asyncio.ensure_future(serving)
 
     async def waits() -> bool:
-        return reason in life.obstacles().get("process", "") or running.done()
+        return reason in lifecycle.obstacles().get("process", "") or running.done()
 
     await eventually_asked(waits, reason)
-    life.stopping.set()
+    lifecycle.stopping.set()
     await running
 
 
@@ -75,37 +75,39 @@ async def test_a_queue_that_is_refused(server: NatsServer, service: str) -> None
     """The connection stands, the queue would not keep its promise."""
     async with nothing_left(server):
         with pytest.raises(Unsafe, match="monitoring"):
-            await SERVICES[service](configured(server, "", service), Life())
+            await SERVICES[service](configured(server, "", service), Lifecycle())
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_stop_while_nothing_answers_yet(server: NatsServer, service: str) -> None:
     await server.kill()
-    life = Life()
+    lifecycle = Lifecycle()
     async with nothing_left(server):
         with pytest.raises(Stopped):
-            await told_to_stop(life, SERVICES[service](configured(server, None, service), life), "cannot connect")
+            await told_to_stop(
+                lifecycle, SERVICES[service](configured(server, None, service), lifecycle), "cannot connect"
+            )
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_stop_while_the_queue_waits(server: NatsServer, service: str) -> None:
     """The connection stands, whether the server fsyncs is not known yet."""
-    life = Life()
+    lifecycle = Lifecycle()
     settings = configured(server, f"http://127.0.0.1:{free_port()}", service)
     async with nothing_left(server):
         with pytest.raises(Stopped):
-            await told_to_stop(life, SERVICES[service](settings, life), "waiting until a nats-server tells")
+            await told_to_stop(lifecycle, SERVICES[service](settings, lifecycle), "waiting until a nats-server tells")
 
 
 async def test_an_error_in_the_block(server: NatsServer) -> None:
     async with nothing_left(server):
         with pytest.raises(LookupError):
-            async with service_context(configured(server), Life(), "test"):
+            async with service_context(configured(server), Lifecycle(), "test"):
                 raise LookupError
 
 
 async def test_a_server_that_dies_in_the_block(server: NatsServer) -> None:
-    async with nothing_left(server), service_context(configured(server), Life(), "test"):
+    async with nothing_left(server), service_context(configured(server), Lifecycle(), "test"):
         await server.kill()
 
 
@@ -118,7 +120,7 @@ async def test_a_part_that_cannot_be_closed(server: NatsServer) -> None:
 
     async with nothing_left(server):
         with pytest.raises(LookupError):
-            async with service_context(configured(server), Life(), "test") as context:
+            async with service_context(configured(server), Lifecycle(), "test") as context:
                 context.queue._consumers.append(Stuck())  # type: ignore[arg-type]
 
 
@@ -127,7 +129,7 @@ async def test_a_cancellation_in_the_middle(server: NatsServer, passes: int) -> 
     """After any number of passes through the event loop: in the connection, the provisioning, the open block."""
 
     async def serving() -> None:
-        async with service_context(configured(server), Life(), "test"):
+        async with service_context(configured(server), Lifecycle(), "test"):
             await asyncio.Event().wait()
 
     async with nothing_left(server):

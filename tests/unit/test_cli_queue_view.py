@@ -15,14 +15,16 @@ from jetpost.queue.listing import Depth
 from jetpost.queue.model.entry import DomainToken, Entry, QueueId, token_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.queue.storage.shard import Lying
+from jetpost.queue.storage.shard import StoredEntry
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = Deferred(EnhancedStatus(4, 7, 1), "greylisted", Reply(451, EnhancedStatus(4, 7, 1), ("later",)), "mx.dest.test")
 NEVER = Bounced(EnhancedStatus(5, 4, 4), "the domain accepts no mail")
 
 
-def entry(*addresses: str, state: State = State.READY, reverse_path: str = "me@home.test", **changes: Any) -> Lying:
+def entry(
+    *addresses: str, state: State = State.READY, reverse_path: str = "me@home.test", **changes: Any
+) -> StoredEntry:
     fresh = Entry.fresh(
         queue_id=QueueId("q1"),
         domain_token=token_of("dest.test"),
@@ -36,7 +38,7 @@ def entry(*addresses: str, state: State = State.READY, reverse_path: str = "me@h
         now=NOW - timedelta(minutes=90),
         lifetime=timedelta(days=5),
     )
-    return Lying(7, fresh if state is State.READY else fresh.moved(state, **changes), fresh.arrived)
+    return StoredEntry(7, fresh if state is State.READY else fresh.moved(state, **changes), fresh.arrived)
 
 
 def shown(renderable: Any) -> str:

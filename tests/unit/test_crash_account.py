@@ -27,10 +27,10 @@ def delivered(at: float, source: str = OLD, *, number: int = 1, intact: bool = T
     return Copy(7, number, ANN, "", intact, at - ATTEMPT_S, at, source, (f"q{number}", ANN))
 
 
-def reported(at: float = 91, source: str = OLD, *, number: int = 1, report: str = "r1", about: str = BOB) -> Copy:
-    """The report about message 7."""
-    entry = (f"q{number}-{report}", "sender@home.test")
-    return Copy(7, number, about, report, intact=True, begun=at - ATTEMPT_S, at=at, source=source, attempted=entry)
+def reported(at: float = 91, source: str = OLD, *, number: int = 1, dsn: str = "r1", about: str = BOB) -> Copy:
+    """The DSN about message 7."""
+    entry = (f"q{number}-{dsn}", "sender@home.test")
+    return Copy(7, number, about, dsn, intact=True, begun=at - ATTEMPT_S, at=at, source=source, attempted=entry)
 
 
 def balance(
@@ -59,7 +59,7 @@ def test_a_run_without_fault() -> None:
         ([], "lost"),
         ([delivered(91), reported(), reported(about=ANN)], "delivered and bounced"),
         ([reported(about=ANN), reported()], "not delivered"),
-        ([delivered(91), reported(), reported(report="r2", source=NEW)], "two reports"),
+        ([delivered(91), reported(), reported(dsn="r2", source=NEW)], "two DSNs"),
         ([delivered(91, intact=False), reported()], "changed on its way"),
         ([delivered(91), reported(), delivered(92, number=2)], "from nowhere"),
         ([delivered(91), reported(), reported(about="eve@dest.test")], "from nowhere"),
@@ -138,7 +138,7 @@ def test_each_copy_too_many_needs_an_explanation() -> None:
 def test_a_client_without_a_250_sends_again(kind: str, waiting: tuple[float, float]) -> None:
     dot, ended = waiting
     both = [transaction(dot=dot, ended=ended, accepted=False), transaction(2, dot=READY + 9)]
-    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, report="r2")]
+    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, dsn="r2")]
 
     account = balance(both, copies, [outage(kind)])
 
@@ -158,14 +158,14 @@ def test_a_client_without_a_250_sends_again(kind: str, waiting: tuple[float, flo
 )
 def test_a_client_that_sends_again_for_no_reason_is_a_fault(kind: str, dot: float, ended: float) -> None:
     both = [transaction(dot=dot, ended=ended, accepted=False), transaction(2, dot=READY + 9)]
-    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, report="r2")]
+    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, dsn="r2")]
 
     assert len(balance(both, copies, [outage(kind)]).faults) == 2
 
 
 def test_a_client_that_sends_again_after_a_250_is_a_fault() -> None:
     both = [transaction(dot=KILL - 1, ended=KILL), transaction(2, dot=READY + 9)]
-    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, report="r2")]
+    copies = [delivered(120), reported(120), delivered(121, number=2), reported(121, number=2, dsn="r2")]
 
     assert len(balance(both, copies, [outage("ingress")]).faults) == 2
 

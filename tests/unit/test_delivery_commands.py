@@ -24,7 +24,7 @@ BEYOND_ASCII_AT_ONCE = Seen(header_is_ascii=False, is_ascii=False)
 
 
 def entry(*recipients: Recipient, **envelope: Any) -> Entry:
-    """100 octets, 10 of them trace."""
+    """100 bytes, 10 of them trace."""
     return Entry.fresh(
         queue_id=QueueId("q1"),
         domain_token=DomainToken("dest_test"),
@@ -93,7 +93,7 @@ def test_rcpt_says_what_the_host_understands(recipient: Recipient, extensions: E
         ({"smtputf8": True}, {}, "send", Seen(), None),
         ({"smtputf8": True}, {}, "send", BEYOND_ASCII_AT_ONCE, "5.6.7"),
         ({"smtputf8": True}, {"SMTPUTF8": ""}, "send", BEYOND_ASCII_AT_ONCE, None),
-        # Octets beyond ASCII in a header of the old kind are a matter of 8 bits, not of SMTPUTF8.
+        # Bytes beyond ASCII in a header of the old kind are a matter of 8 bits, not of SMTPUTF8.
         ({}, {}, "send", BEYOND_ASCII_AT_ONCE, None),
         ({}, {}, "bounce", BEYOND_ASCII_AT_ONCE, "5.6.3"),
         ({}, {}, "bounce", BEYOND_ASCII, "5.6.3"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.shaping.limits import Admission, LaneSettings, Load, admit, affordable, is_weary
+from delivery.shaping.limits import Admission, LaneSettings, Load, admit, affordable, is_near_quarantine
 
 SETTINGS = LaneSettings(
     connections_per_domain=4, first_connections=2, waiting_per_domain=3, claims=100, failures_to_suspend=3, suspend_s=60
@@ -39,9 +39,9 @@ def test_connections_leave_room_for_the_other_files_of_a_process(wanted: int, fi
 
 
 @pytest.mark.parametrize(
-    ("times", "quarantine_after", "weary"), [(1, 30, False), (15, 30, False), (16, 30, True), (1, 2, False)]
+    ("times", "quarantine_after", "near_quarantine"), [(1, 30, False), (15, 30, False), (16, 30, True), (1, 2, False)]
 )
 def test_an_entry_handed_back_often_is_counted_anew_long_before_its_quarantine(
-    times: int, quarantine_after: int, *, weary: bool
+    times: int, quarantine_after: int, *, near_quarantine: bool
 ) -> None:
-    assert is_weary(times, quarantine_after) is weary
+    assert is_near_quarantine(times, quarantine_after) is near_quarantine

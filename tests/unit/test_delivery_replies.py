@@ -26,7 +26,7 @@ def read(*parts: bytes, bounds: Bounds = ORDINARY, ended: bool = False) -> list[
 
 
 @pytest.mark.parametrize(
-    ("octets", "replies"),
+    ("data", "replies"),
     [
         (b"250 ok\r\n", [OK]),
         (b"250 ok\n", [OK]),
@@ -58,13 +58,13 @@ def read(*parts: bytes, bounds: Bounds = ORDINARY, ended: bool = False) -> list[
         (b"250 ok\r", []),
     ],
 )
-def test_what_counts_as_a_reply(octets: bytes, replies: list[Reply]) -> None:
-    assert read(octets) == replies
-    assert read(*(octets[place : place + 1] for place in range(len(octets)))) == replies
+def test_what_counts_as_a_reply(data: bytes, replies: list[Reply]) -> None:
+    assert read(data) == replies
+    assert read(*(data[place : place + 1] for place in range(len(data)))) == replies
 
 
 @pytest.mark.parametrize(
-    ("octets", "code"),
+    ("data", "code"),
     [
         (b"250 ok", 250),
         (b"250", 250),
@@ -77,8 +77,8 @@ def test_what_counts_as_a_reply(octets: bytes, replies: list[Reply]) -> None:
         (b"", None),
     ],
 )
-def test_a_reply_that_was_begun_counts_when_nothing_more_comes(octets: bytes, code: int | None) -> None:
-    (last,) = read(octets, ended=True)
+def test_a_reply_that_was_begun_counts_when_nothing_more_comes(data: bytes, code: int | None) -> None:
+    (last,) = read(data, ended=True)
     assert (last.code if isinstance(last, Reply) else last) == code
 
 
@@ -87,7 +87,7 @@ def test_a_reply_that_was_begun_counts_when_nothing_more_comes(octets: bytes, co
 def test_what_has_no_end_is_given_up_and_keeps_little(endless: bytes, bounds: Bounds) -> None:
     reader = ReplyReader()
     piece = endless * (16 * 1024 // len(endless))
-    for _ in range(bounds.octets // len(piece) + 2):
+    for _ in range(bounds.size // len(piece) + 2):
         reader.feed(piece)
         while (step := reader.next(bounds)) is Step.TURN:
             assert reader.unread <= len(piece)
@@ -123,10 +123,10 @@ def test_a_turn_is_short_however_many_lines_there_are() -> None:
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
-def test_replies_are_the_same_however_the_bytes_are_cut(octets: bytes, cuts: list[int]) -> None:
-    places = [0, *sorted(cuts), len(octets)]
-    parts = [octets[begin:end] for begin, end in itertools.pairwise(places)]
-    assert read(*parts, ended=True) == read(octets, ended=True)
+def test_replies_are_the_same_however_the_bytes_are_cut(data: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(data)]
+    parts = [data[begin:end] for begin, end in itertools.pairwise(places)]
+    assert read(*parts, ended=True) == read(data, ended=True)
 
 
 LINES = st.sampled_from([b"250-a", b"250 b", b"550 c", b"junk", b"", b"354 d", b"451-e", b"250", b"999 f", b"25"])
@@ -134,9 +134,9 @@ LINES = st.sampled_from([b"250-a", b"250 b", b"550 c", b"junk", b"", b"354 d", b
 
 @given(st.lists(LINES, max_size=20), st.lists(st.integers(0, 200), max_size=6))
 def test_the_last_code_is_heard_if_the_host_said_one_at_all(lines: list[bytes], cuts: list[int]) -> None:
-    octets = b"\r\n".join(lines)
-    places = [0, *sorted(min(cut, len(octets)) for cut in cuts), len(octets)]
-    parts = [octets[begin:end] for begin, end in itertools.pairwise(places)]
+    data = b"\r\n".join(lines)
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parts = [data[begin:end] for begin, end in itertools.pairwise(places)]
     replies = [reply for reply in read(*parts, ended=True) if isinstance(reply, Reply)]
     codes = [int(line[:3]) for line in lines if len(line) >= 3 and line[:3] in (b"250", b"550", b"354", b"451")]
     assert [reply.code for reply in replies][-1:] == codes[-1:]

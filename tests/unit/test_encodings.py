@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncer.decide import Failure, Report
-from bouncer.report.dsn import Reporter, build
+from bouncer.decide import Dsn, Failure
+from bouncer.dsn.build import ReportingMta, build
 from ingress.session.command import Command, Sender, parse, sender
 from jetpost.cli.terminal import visible, visible_json
 from jetpost.config.environment import overrides
@@ -73,7 +73,7 @@ def test_a_status_comes_back(subject: int, detail: int, klass: int) -> None:
 
 
 @given(ADDRESSES, ANYTHING, ANYTHING)
-def test_a_report_has_the_fields_we_wrote_and_no_other(address: str, why: str, said: str) -> None:
+def test_a_dsn_has_the_fields_we_wrote_and_no_other(address: str, why: str, said: str) -> None:
     recipient = Recipient(address or "bob@dest.test", orcpt=f"utf-8;{address}" if address else "")
     failure = Failure(recipient, Bounced(NO_SUCH, why, Reply(550, NO_SUCH, (said,)) if said else None, "mx.test"))
     entry = msgspec.structs.replace(
@@ -82,11 +82,11 @@ def test_a_report_has_the_fields_we_wrote_and_no_other(address: str, why: str, s
         failures=((failure.recipient, failure.outcome),),
         attempted=NOW,
     )
-    report = Report(entry.envelope.reverse_path, (failure,))
-    octets = build(entry, report, b"Subject: x\r\n\r\n", whole=True, reporter=Reporter("here.test", "Mail", "", NOW))
-    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", octets)
-    assert octets.partition(b"\r\n\r\n")[0].count(f"<{report.to}>".encode()) == 1
-    status = octets.split(b"delivery-status\r\n", 2)[1].partition(b"\r\n--")[0]
+    dsn = Dsn(entry.envelope.reverse_path, (failure,))
+    data = build(entry, dsn, b"Subject: x\r\n\r\n", whole=True, mta=ReportingMta("here.test", "Mail", "", NOW))
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", data)
+    assert data.partition(b"\r\n\r\n")[0].count(f"<{dsn.to}>".encode()) == 1
+    status = data.split(b"delivery-status\r\n", 2)[1].partition(b"\r\n--")[0]
     names = re.findall(rb"^([A-Za-z-]+):", status, re.MULTILINE)
     assert [name.decode() for name in names] == [
         "Content-Transfer-Encoding",
@@ -94,7 +94,7 @@ def test_a_report_has_the_fields_we_wrote_and_no_other(address: str, why: str, s
         *(["Original-Recipient"] if address else []),
         *("Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date"),
     ]
-    assert email.message_from_bytes(octets, policy=policy.SMTPUTF8).is_multipart()
+    assert email.message_from_bytes(data, policy=policy.SMTPUTF8).is_multipart()
 
 
 @given(ADDRESSES, ANYTHING)

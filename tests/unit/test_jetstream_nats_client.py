@@ -85,7 +85,7 @@ async def test_a_subject_may_have_a_form_feed() -> None:
 
 
 async def test_what_waits_is_what_nats_py_would_write() -> None:
-    """`write_now` empties what the flusher of nats-py would write: a list of octets and a count of them."""
+    """`write_now` empties what the flusher of nats-py would write: a list of bytes and a count of them."""
     client = NatsClient()
 
     assert (client._pending, client._pending_data_size, client._transport) == ([], 0, None)

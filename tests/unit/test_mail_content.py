@@ -1,4 +1,4 @@
-"""Dot-stuffing: the same octets however the content is cut."""
+"""Dot-stuffing: the same bytes however the content is cut."""
 
 import pytest
 from hypothesis import given

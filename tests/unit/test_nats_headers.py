@@ -10,6 +10,6 @@ _PIECES = [b"\r\n", b":", b" ", b"\t", b"\x0b", b"\x1c", b"\x85", b"\xc2\x85", b
 
 
 @given(st.lists(st.sampled_from(_PIECES), max_size=15).map(b"".join))
-def test_whatever_octets_there_are_both_read_the_same(raw: bytes) -> None:
+def test_whatever_bytes_there_are_both_read_the_same(raw: bytes) -> None:
     """No name or value is lost or gained."""
     assert NatsClient._parse_header_lines(raw) == Client._parse_header_lines(raw)

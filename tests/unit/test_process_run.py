@@ -22,7 +22,7 @@ from jetpost.telemetry.log import logger
 from jetpost.process.run import run
 
 async def serve(settings, life):
-    logger("test").info("serving", queue_id="q1", octets=b"x", where=pathlib.Path("here"))
+    logger("test").info("serving", queue_id="q1", content=b"x", where=pathlib.Path("here"))
     gate = pathlib.Path("gate")
     life.ready_when("gate", lambda: None if gate.exists() else "closed")
     {body}

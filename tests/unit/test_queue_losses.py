@@ -22,15 +22,15 @@ def found(**changes: object) -> Seen:
         (Known(), AS_IT_WAS, None),
         (KNOWN, found(last=900, messages=3, deleted=897), None),  # delivered
         (KNOWN, found(last=155, messages=155), "ends at 155"),
-        (KNOWN, found(messages=155, deleted=45, lost_octets=18), "45 messages are gone"),
+        (KNOWN, found(messages=155, deleted=45, lost_bytes=18), "45 messages are gone"),
         (KNOWN, found(messages=155, deleted=45), None),  # delivered: the server lost nothing
-        (KNOWN, found(lost_octets=18), None),  # the torn end of what was never acknowledged
-        (Known(last=200, messages=200, churn=20), found(messages=155, lost_octets=18), None),  # delivered, at this pace
+        (KNOWN, found(lost_bytes=18), None),  # the torn end of what was never acknowledged
+        (Known(last=200, messages=200, churn=20), found(messages=155, lost_bytes=18), None),  # delivered, at this pace
         (KNOWN, found(messages=100, lost=((101, 200),)), "100 messages are lost, the first of them 101"),
         (Known(last=200, acknowledged=((101, 200),)), found(messages=100, lost=((101, 200),)), None),
         (Known(last=200, acknowledged=((101, 200),)), found(lost=((150, 160),)), None),
         (Known(last=200, acknowledged=((101, 200),)), found(lost=((90, 160),)), "71 messages"),
-        (Known(last=200, messages=200, acknowledged_octets=18), found(messages=100, lost_octets=18), None),
+        (Known(last=200, messages=200, acknowledged_octets=18), found(messages=100, lost_bytes=18), None),
     ],
 )
 def test_a_loss_is_told_and_a_delivery_is_none(known: Known, now: Seen, says: str | None) -> None:
@@ -55,7 +55,7 @@ def test_counts_add_up_or_are_told(now: Seen, by: int) -> None:
 
 @given(st.sets(st.integers(1, 10**6), max_size=300))
 def test_what_is_acknowledged_is_told_no_more(lost: set[int]) -> None:
-    now = found(lost=ranges(sorted(lost)), lost_octets=9, messages=0, last=100)
+    now = found(lost=ranges(sorted(lost)), lost_bytes=9, messages=0, last=100)
     assert loss(acknowledged(KNOWN, now), now) is None
 
 
@@ -69,4 +69,4 @@ def test_ranges_are_few_and_cover_all(numbers: list[int]) -> None:
 def test_a_state_without_details_is_read() -> None:
     state = {"messages": 155, "bytes": 1, "first_seq": 1, "last_seq": 200, "num_subjects": 155, "num_deleted": 45}
     assert seen(state) == Seen(first=1, last=200, messages=155, deleted=45, subjects=155)
-    assert seen({**state, "lost": {"msgs": None, "bytes": 18}}).lost_octets == 18
+    assert seen({**state, "lost": {"msgs": None, "bytes": 18}}).lost_bytes == 18

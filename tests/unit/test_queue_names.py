@@ -17,9 +17,9 @@ from jetpost.queue.model.names import (
     QueueId,
     consumer_name,
     domain_of,
+    dsn_id,
     fresh_queue_id,
     is_queue_id,
-    report_id,
     token_of,
 )
 from tests.fixtures.accepted import ACCEPTED, DOMAINS
@@ -96,9 +96,9 @@ def test_garbage_is_no_domain_token(token: str) -> None:
 
 
 @given(st.lists(DOMAINS, min_size=2, max_size=5, unique=True))
-def test_each_domain_has_a_consumer_and_reports_of_its_own(domains: list[str]) -> None:
+def test_each_domain_has_a_consumer_and_dsns_of_its_own(domains: list[str]) -> None:
     tokens = [token_of(domain) for domain in domains]
-    for names in ([consumer_name("parked", it) for it in tokens], [report_id(QueueId("06h0"), it) for it in tokens]):
+    for names in ([consumer_name("parked", it) for it in tokens], [dsn_id(QueueId("06h0"), it) for it in tokens]):
         assert len(set(names)) == len(domains)
         assert all(TOKEN.fullmatch(name) and len(name) <= MOST_NAME for name in names)
 
@@ -116,7 +116,7 @@ def test_a_long_token_has_a_name_that_no_short_one_has() -> None:
 @given(QUEUE_IDS, DOMAINS, st.integers(1, 10**6))
 def test_ids_that_derive_from_a_queue_id_are_queue_ids(queue_id: QueueId, domain: str, attempt: int) -> None:
     part = msgspec.structs.replace(fresh(), queue_id=queue_id, domain_token=token_of(domain))
-    derived = [queue_id, part.part(f"b{attempt}").queue_id, part.part(f"b{attempt}").report_id(), part.report_id()]
+    derived = [queue_id, part.part(f"b{attempt}").queue_id, part.part(f"b{attempt}").dsn_id(), part.dsn_id()]
     assert len(set(derived)) == len(derived)
     assert all(is_queue_id(it) and it.partition("-")[0] == queue_id for it in derived)
 

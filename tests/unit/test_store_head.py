@@ -1,4 +1,4 @@
-"""What the first octets of nats-server's files say: each change is seen, and no write that was cut off is one."""
+"""What the first bytes of nats-server's files say: each change is seen, and no write that was cut off is one."""
 
 import hashlib
 import struct
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.store.full_disk import Volume, has_room, kept_error
-from jetpost.store.head import HEAD_OCTETS, Head, damage, is_whole, seal
+from jetpost.store.head import HEAD_BYTES, Head, damage, is_whole, seal
 from jetpost.store.highwayhash import sum64
 
 STREAM, NUMBER = "MAIL", 7
@@ -16,7 +16,7 @@ TIME = 1_790_000_000_000_000_000
 
 
 @pytest.mark.parametrize(
-    ("octets", "told"),
+    ("size", "told"),
     [
         (0, "536ec222de567a90"),
         (1, "78ddcdc7aa43ab7e"),
@@ -33,8 +33,8 @@ TIME = 1_790_000_000_000_000_000
         (64, "ffa6d24c5d2c5475"),
     ],
 )
-def test_the_hash_is_that_of_its_reference(octets: int, told: str) -> None:
-    assert sum64(bytes(range(32)), bytes(range(octets))).hex() == told
+def test_the_hash_is_that_of_its_reference(size: int, told: str) -> None:
+    assert sum64(bytes(range(32)), bytes(range(size))).hex() == told
 
 
 def record(sequence: int, subject: bytes, headers: bytes, content: bytes) -> bytes:
@@ -47,7 +47,7 @@ def record(sequence: int, subject: bytes, headers: bytes, content: bytes) -> byt
 
 
 def judged(block: bytes, *, is_last: bool) -> str | None:
-    return damage(Head(block[:HEAD_OCTETS], block[-8:], len(block), STREAM, NUMBER, is_last))
+    return damage(Head(block[:HEAD_BYTES], block[-8:], len(block), STREAM, NUMBER, is_last))
 
 
 SUBJECTS = st.sampled_from([b"", b"mail.ready.dest_test.06h0jkw6zaagde2zfy", b"x" * 300])
@@ -73,15 +73,15 @@ def test_a_last_block_may_end_anywhere(records: list[tuple[bytes, bytes, bytes]]
         assert judged(block, is_last=False) is not None, "nothing follows what was cut off"
 
 
-@given(RECORDS, st.integers(1, 5 * HEAD_OCTETS))
-def test_zeros_that_a_power_cut_leaves_are_no_damage(records: list[tuple[bytes, bytes, bytes]], octets: int) -> None:
-    assert judged(bytes(octets), is_last=True) is None
-    assert judged(b"".join(written(records)) + bytes(octets), is_last=True) is None
-    assert judged(bytes(octets), is_last=False) is not None
+@given(RECORDS, st.integers(1, 5 * HEAD_BYTES))
+def test_zeros_that_a_power_cut_leaves_are_no_damage(records: list[tuple[bytes, bytes, bytes]], size: int) -> None:
+    assert judged(bytes(size), is_last=True) is None
+    assert judged(b"".join(written(records)) + bytes(size), is_last=True) is None
+    assert judged(bytes(size), is_last=False) is not None
 
 
 @given(RECORDS, st.booleans(), st.data())
-def test_each_octet_of_the_first_record_counts(
+def test_each_byte_of_the_first_record_counts(
     records: list[tuple[bytes, bytes, bytes]], is_last: bool, data: st.DataObject
 ) -> None:
     begins = written(records)
@@ -95,7 +95,7 @@ def test_each_octet_of_the_first_record_counts(
 
 
 @given(RECORDS, st.binary(min_size=22, max_size=100))
-def test_other_octets_are_no_record(records: list[tuple[bytes, bytes, bytes]], noise: bytes) -> None:
+def test_other_bytes_are_no_record(records: list[tuple[bytes, bytes, bytes]], noise: bytes) -> None:
     block = b"".join(written(records))
     overwritten = noise + block[len(noise) :]
     if overwritten[: len(noise)] != block[: len(noise)] and not noise.startswith(b"cmp\x01"):

@@ -16,7 +16,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     memory = tmp_path / "memory"
     memory.mkdir()
     monkeypatch.setattr(staging, "_MEMORY", memory)
-    monkeypatch.setattr(staging, "_LEAST_FREE_OCTETS", 0)
+    monkeypatch.setattr(staging, "_LEAST_FREE_BYTES", 0)
     store = tmp_path / "store"
     (store / "jetstream/$G/streams/MAIL").mkdir(parents=True)
     return store
@@ -31,7 +31,7 @@ def test_a_stream_stages_in_memory(store: Path) -> None:
     staging.link(store)
     (batches(store) / "one").mkdir()
     staging.link(store)  # a batch under way is not disturbed
-    folder = staging.place(store)
+    folder = staging.folder_in_memory(store)
     assert folder is not None
     assert (folder / "MAIL" / "one").is_dir()
     assert folder.stat().st_mode & 0o077 == 0
@@ -59,14 +59,14 @@ def test_a_new_life_of_the_server_begins_empty(store: Path) -> None:
 
 
 def test_without_room_nothing_changes(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "_LEAST_FREE_OCTETS", 1 << 62)
+    monkeypatch.setattr(staging, "_LEAST_FREE_BYTES", 1 << 62)
     staging.link(store)
     assert not batches(store).exists()
 
 
 def test_the_memory_is_given_back(store: Path) -> None:
     staging.link(store)
-    folder = staging.place(store)
+    folder = staging.folder_in_memory(store)
     assert folder is not None
     staging.clear(store)
     assert not folder.exists()

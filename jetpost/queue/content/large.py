@@ -49,12 +49,12 @@ class LargeContent:
         return Writer(self._jetstream, content_id, self._write_s)
 
     async def chunks(self, content: Content) -> AsyncIterator[bytes]:
-        """The octets in order, a chunk at a time; the next is fetched while one is used.
+        """The bytes in order, a chunk at a time; the next is fetched while one is used.
 
         ContentMissing when a chunk is not there, Unreachable when JetStream does not answer.
         """
         if isinstance(content, Inline):
-            yield content.octets
+            yield content.data
             return
         count = -(-content.size // CHUNK_BYTES)
         following: asyncio.Task[bytes] | None = None
@@ -153,10 +153,10 @@ class Writer:
         """What is in memory: the beginning of the next chunk, and chunks on their way."""
         return len(self._buffer) + CHUNK_BYTES * sum(not sending.done() for sending in self._sending)
 
-    async def write(self, octets: bytes) -> None:
-        """Add octets; waits while too many chunks are on their way. Unreachable or ApiError when a chunk failed."""
-        self._buffer += octets
-        self._size += len(octets)
+    async def write(self, data: bytes) -> None:
+        """Add bytes; waits while too many chunks are on their way. Unreachable or ApiError when a chunk failed."""
+        self._buffer += data
+        self._size += len(data)
         while len(self._buffer) >= CHUNK_BYTES:
             await self._send(bytes(self._buffer[:CHUNK_BYTES]))
             del self._buffer[:CHUNK_BYTES]

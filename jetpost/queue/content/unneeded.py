@@ -45,7 +45,7 @@ def next_step(last: Last, kinds: frozenset[str], now: datetime, ages: Ages, *, i
     """The step for a content whose subjects have `kinds`.
 
     `is_needed` is asked after the content's references were read: what is added later comes after `last`, and then the
-    guard of the step refuses it.
+    expected sequence of the step refuses it.
     """
     if CONDEMNED in kinds:  # nobody can add a reference any more without seeing this
         return Step.REMOVE
@@ -100,6 +100,6 @@ def is_whole(subjects: Iterable[str], chunks: int) -> bool:
     return CONDEMNED not in kinds and kinds.count("chunk") >= chunks
 
 
-def octets(chunks: int, last: int, each: int) -> int:
-    """Octets of a content of so many chunks, all of `each` octets but the `last` one."""
+def content_bytes(chunks: int, last: int, each: int) -> int:
+    """Bytes of a content of so many chunks, all of `each` bytes but the `last` one."""
     return max(chunks - 1, 0) * each + (last if chunks else 0)

@@ -1,7 +1,7 @@
 """What the processes of one installation tell each other about the queue: the stream WATCH, a note for each subject.
 
-`watch.<room>.<name>`, JSON. It is read from the stream's leader and written under a guard, so of two processes one is
-first.
+`watch.<room>.<name>`, JSON. It is read from the stream's leader and written with an expected last sequence: of two
+processes one is first.
 """
 
 from typing import Any

@@ -11,7 +11,7 @@ import msgspec
 
 MOST_RANGES = 1000
 _LOOKS, _FEW = 4, 10
-"""What may have left the queue in peace between the last note and the end of the servers: in looks, and at least."""
+"""What may have left the queue rightly between the last note and the end of the servers: in looks, and at least."""
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -41,7 +41,7 @@ class Seen(msgspec.Struct, frozen=True):
     subjects: int
     lost: Ranges = ()
     """Sequences of which the server says that they are lost."""
-    lost_octets: int = 0
+    lost_bytes: int = 0
     """What it could not read: lost messages, or the torn end of a block in which none was whole."""
 
 
@@ -55,7 +55,7 @@ def seen(state: Mapping[str, Any]) -> Seen:
         deleted=int(state.get("num_deleted", 0)),
         subjects=int(state.get("num_subjects", 0)),
         lost=ranges(lost.get("msgs") or ()),
-        lost_octets=int(lost.get("bytes") or 0),
+        lost_bytes=int(lost.get("bytes") or 0),
     )
 
 
@@ -68,8 +68,8 @@ def loss(known: Known, now: Seen) -> str | None:
     if now.last < known.last:
         return f"it ends at {now.last}, and it had {known.last} already"
     gone = known.messages - now.messages
-    if now.lost_octets > known.acknowledged_octets and missing(known, now):
-        return f"the server could not read {now.lost_octets} octets, and {gone} messages are gone"
+    if now.lost_bytes > known.acknowledged_octets and missing(known, now):
+        return f"the server could not read {now.lost_bytes} bytes, and {gone} messages are gone"
     return None
 
 
@@ -92,7 +92,7 @@ def acknowledged(known: Known, now: Seen) -> Known:
         messages=now.messages,
         churn=known.churn,
         acknowledged=_merged([*known.acknowledged, *now.lost]),
-        acknowledged_octets=now.lost_octets,
+        acknowledged_octets=now.lost_bytes,
     )
 
 

@@ -16,7 +16,7 @@ class Contents(NamedTuple):
 
     messages: int
     """Chunks and references, as nats-server counts them."""
-    octets: int
+    size: int
     contents: int
     unneeded: int
     """Contents without an entry: of messages that are arriving just now, or left for the sweep."""

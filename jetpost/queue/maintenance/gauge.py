@@ -25,7 +25,7 @@ WAITING = Gauge(
     "claimed yet. 0: none. Labels: `state`.",
     ["state"],
 )
-BYTES = Gauge("jetpost_queue_bytes", "Octets that the queue's streams hold on each server.")
+BYTES = Gauge("jetpost_queue_bytes", "Bytes that the queue's streams hold on each server.")
 BEHIND = Gauge(
     "jetpost_queue_replicas_behind",
     "Copies of the queue's streams that are offline or have not caught up; 0 on one server.",
@@ -57,11 +57,11 @@ async def watch(queue: Queue, stopping: asyncio.Event) -> None:
 
 async def _look(queue: Queue) -> None:
     depth = dict.fromkeys(LIVE, 0)
-    octets = behind = 0
+    size = behind = 0
     for shard in queue.shards:
         about = await shard.jetstream.api(f"STREAM.INFO.{shard.stream}")
         state = about["state"]
-        octets += int(state["bytes"])
+        size += int(state["bytes"])
         replicas = (about.get("cluster") or {}).get("replicas") or ()
         behind += sum(1 for replica in replicas if replica.get("offline") or not replica.get("current"))
         counts = {counted: await _subjects(shard, counted) for counted in (*_COUNTED, State.DONE)}
@@ -69,7 +69,7 @@ async def _look(queue: Queue) -> None:
             depth[counted] += counts[counted]
         # What waits for its time may be a million entries: what is left is counted, never listed.
         depth[State.RETRY] += max(int(state["messages"]) - sum(counts.values()), 0)
-    BYTES.set(octets)
+    BYTES.set(size)
     BEHIND.set(behind)
     for state, number in depth.items():
         DEPTH.labels(state.value).set(number)

@@ -30,20 +30,18 @@ DAMAGED = Gauge(
     "Messages that could not be read from the disk when all were read the last time. Labels: `stream`.",
     ["stream"],
 )
-READ = Counter(
-    "jetpost_queue_read_through_bytes_total", "Octets of queued messages that were read for their checksums."
-)
+READ = Counter("jetpost_queue_read_through_bytes_total", "Bytes of queued messages that were read for their checksums.")
 _NOTE = "read.through"
 _LOOK_S = 10.0
 _BATCH = 256
-_LEAST_OCTETS = 8 * 1024 * 1024
-_PAGE_OCTETS = 1024 * 1024
+_LEAST_BYTES = 8 * 1024 * 1024
+_PAGE_BYTES = 1024 * 1024
 _SURE_OF_REPLICAS, _ROUNDS, _PAUSE_S = 2, 8, 0.5
 
 log = logger(__name__)
 
 
-class Place(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True):
     """How far the reading came; stored as JSON."""
 
     stream: str = ""
@@ -65,7 +63,7 @@ class Page(NamedTuple):
     """The first and the last sequence that came; 0: none."""
     last: int = 0
     messages: int = 0
-    octets: int = 0
+    size: int = 0
     counted: int = 0
     """Messages from the start of the question on, in all, by the server's count."""
 
@@ -93,39 +91,39 @@ class Reading:
         self._every_s = queue.settings.read_through_s
         self._streams = [*(shard.stream for shard in queue.shards), CONTENT_STREAM]
 
-    async def turn(self, look_s: float) -> Place | None:
+    async def turn(self, look_s: float) -> Progress | None:
         """Read a little, when it is time and no other process does. Where that came to; None: nothing was read.
 
         Unreachable or ApiError: nobody can say.
         """
         note = await self._board.read(_NOTE)
-        place = _place(note.value if note else {})
+        progress = _progress(note.value if note else {})
         for stream in self._streams:
-            DAMAGED.labels(stream).set(place.damaged.get(stream, 0))
+            DAMAGED.labels(stream).set(progress.damaged.get(stream, 0))
         age_s = (await self._board.clock() - note.at).total_seconds() if note else self._every_s
-        if age_s < (look_s if place.stream else self._every_s):
+        if age_s < (look_s if progress.stream else self._every_s):
             return None
-        if not place.stream:
-            place = await self._begun(self._streams[0], place.damaged)
-        # First the note, under its guard: who is second reads nothing.
-        if not await self._board.write(_NOTE, msgspec.to_builtins(place), note):
+        if not progress.stream:
+            progress = await self._begun(self._streams[0], progress.damaged)
+        # First the note, with its expected sequence: who is second reads nothing.
+        if not await self._board.write(_NOTE, msgspec.to_builtins(progress), note):
             return None
         note = await self._board.read(_NOTE)
-        read = await self._read(place, look_s)
+        read = await self._read(progress, look_s)
         return read if await self._board.write(_NOTE, msgspec.to_builtins(read), note) else None
 
-    async def _read(self, place: Place, look_s: float) -> Place:
-        """From `place` on, for as many octets as it takes to be through in time; at most to the end of the stream."""
-        stream = place.stream
+    async def _read(self, progress: Progress, look_s: float) -> Progress:
+        """From `progress` on, for as many bytes as it takes to be through in time; at most to the end of the stream."""
+        stream = progress.stream
         answer = await about(self._jetstream, stream)
         state, replicas = answer["state"], int(answer["config"]["num_replicas"])
-        left = max(_LEAST_OCTETS, int(2 * int(state["bytes"]) * len(self._streams) * look_s / self._every_s))
-        following, found = place.following, place.found
-        while left > 0 and following <= place.upto:
+        left = max(_LEAST_BYTES, int(2 * int(state["bytes"]) * len(self._streams) * look_s / self._every_s))
+        following, found = progress.following, progress.found
+        while left > 0 and following <= progress.upto:
             page = await self._page(stream, following)
-            READ.inc(page.octets)
-            left -= page.octets
-            end = page.last or place.upto
+            READ.inc(page.size)
+            left -= page.size
+            end = page.last or progress.upto
             damaged = await self._damaged(stream, following, page, replicas)
             found += damaged
             if damaged:
@@ -133,19 +131,19 @@ class Reading:
                     "messages cannot be read from the disk", stream=stream, number=damaged, first=following, last=end
                 )
             following = end + 1
-        if following <= place.upto:
-            return msgspec.structs.replace(place, following=following, found=found)
-        return await self._next(stream, {**place.damaged, stream: found})
+        if following <= progress.upto:
+            return msgspec.structs.replace(progress, following=following, found=found)
+        return await self._next(stream, {**progress.damaged, stream: found})
 
-    async def _next(self, stream: str, damaged: dict[str, int]) -> Place:
+    async def _next(self, stream: str, damaged: dict[str, int]) -> Progress:
         behind = self._streams[self._streams.index(stream) + 1 :] if stream in self._streams else []
         if behind:
             return await self._begun(behind[0], damaged)
-        return Place(damaged={name: count for name, count in damaged.items() if name in self._streams})
+        return Progress(damaged={name: count for name, count in damaged.items() if name in self._streams})
 
-    async def _begun(self, stream: str, damaged: dict[str, int]) -> Place:
+    async def _begun(self, stream: str, damaged: dict[str, int]) -> Progress:
         state = (await about(self._jetstream, stream))["state"]
-        return Place(stream, upto=int(state["last_seq"]), damaged=damaged)
+        return Progress(stream, upto=int(state["last_seq"]), damaged=damaged)
 
     async def _damaged(self, stream: str, start: int, page: Page, replicas: int) -> int:
         """How many messages from `start` to the end of `page` cannot be read; of an empty page, all that are counted.
@@ -181,7 +179,7 @@ class Reading:
         subscription = await nc.subscribe(inbox)
         page = Page()
         try:
-            question = {"seq": start, "batch": most, "max_bytes": _PAGE_OCTETS, "next_by_subj": ">"}
+            question = {"seq": start, "batch": most, "max_bytes": _PAGE_BYTES, "next_by_subj": ">"}
             await nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
             while True:
                 message = await subscription.next_msg(self._jetstream.settings.request_timeout_s)
@@ -193,7 +191,7 @@ class Reading:
                     page.first or sequence,
                     sequence,
                     page.messages + 1,
-                    page.octets + len(message.data),
+                    page.size + len(message.data),
                     page.counted or int(headers["Nats-Num-Pending"]) + 1,
                 )
         except TimeoutError as error:
@@ -211,9 +209,9 @@ class Reading:
         return before.counted - 1 if before.first == start - 1 else 0
 
 
-def _place(value: dict[str, object]) -> Place:
+def _progress(value: dict[str, object]) -> Progress:
     """Where a note says that the reading is; one that cannot be read says that it begins."""
     try:
-        return msgspec.convert(value, Place)
+        return msgspec.convert(value, Progress)
     except msgspec.ValidationError:
-        return Place()
+        return Progress()

@@ -1,8 +1,8 @@
 """The sweep of CONTENT: what no entry needs is removed, so nothing that a crash left behind stays for its age limit.
 
-One process does it at a time, in turns. Each content is looked at twice, and what is decided about it is stored under a
-guard (see `unneeded`). Killed after the mark, or after the condemnation: the next sweep goes on there. Killed while it
-removes: the condemnation goes last, so the next sweep removes the rest.
+One process does it at a time, in turns. Each content is looked at twice, and what is decided about it is stored with an
+expected last sequence (see `unneeded`). Killed after the mark, or after the condemnation: the next sweep goes on there.
+Killed while it removes: the condemnation goes last, so the next sweep removes the rest.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from jetpost.queue.content.unneeded import (
     Last,
     Step,
     by_content,
+    content_bytes,
     keys_of,
     kind_of,
     lives,
     next_step,
-    octets,
 )
 from jetpost.queue.integrity.board import Board, is_our_turn
 from jetpost.queue.provision.stream import CONTENT_STREAM
@@ -39,7 +39,7 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
 REMOVED = Counter("jetpost_queue_content_removed_total", "Contents that the sweep removed: no entry needed them.")
-REMOVED_BYTES = Counter("jetpost_queue_content_removed_bytes_total", "Octets of the contents that the sweep removed.")
+REMOVED_BYTES = Counter("jetpost_queue_content_removed_bytes_total", "Bytes of the contents that the sweep removed.")
 UNNEEDED = Gauge(
     "jetpost_queue_content_unneeded",
     "Contents without an entry that the last sweep of this process has seen and that wait for their age; 0: none.",
@@ -62,7 +62,7 @@ class Swept(NamedTuple):
 
     seen: int = 0
     removed: int = 0
-    removed_octets: int = 0
+    removed_bytes: int = 0
     waiting: int = 0
     """Without an entry, and not old enough or not seen twice."""
 
@@ -112,7 +112,8 @@ class Sweep:
     async def _look(self, shards: Sequence[Shard], content_id: str, listed: Sequence[str]) -> Swept:
         if not any(kind_of(subject) in (MARK, CONDEMNED) for subject in listed) and await is_needed(shards, listed):
             return Swept(seen=1)
-        # From here on everything is asked in this order: what comes later than `last` is refused by the step's guard.
+        # From here on everything is asked in this order: what comes later than `last` is refused by the step's
+        # sequence.
         everything = f"content.{content_id}.*.*"
         last = await last_message(self._jetstream, CONTENT_STREAM, everything)
         if last is None:
@@ -148,12 +149,12 @@ class Sweep:
             return Swept(seen=1)
         chunks = sum(kind_of(subject) == "chunk" for subject in subjects)
         tail = await last_message(self._jetstream, CONTENT_STREAM, f"content.{content_id}.chunk.{chunks - 1}")
-        size = octets(chunks, 0 if tail is None else len(tail.payload), CHUNK_BYTES)
+        size = content_bytes(chunks, 0 if tail is None else len(tail.payload), CHUNK_BYTES)
         await self._purge(f"content.{content_id}.*.*", condemned.sequence)
         await self._purge(condemned.subject)
         REMOVED.inc()
         REMOVED_BYTES.inc(size)
-        return Swept(seen=1, removed=1, removed_octets=size)
+        return Swept(seen=1, removed=1, removed_bytes=size)
 
     async def _purge(self, subjects: str, before: int | None = None) -> None:
         question: dict[str, object] = {"filter": subjects}

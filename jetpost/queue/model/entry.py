@@ -21,9 +21,9 @@ from jetpost.queue.model.names import (
     DomainToken,
     QueueId,
     domain_of,
+    dsn_id,
     fresh_queue_id,
     is_queue_id,
-    report_id,
     shard_of,
     token_of,
 )
@@ -45,13 +45,13 @@ __all__ = (
 )
 
 ENVELOPE_HEADER = "Jetpost-Envelope"
-OCTETS_HEADER = "Jetpost-Envelope-Octets"
+RECORD_BYTES_HEADER = "Jetpost-Envelope-Octets"
 _MOST_IN_A_HEADER = 48 * 1024
-"""nats-server takes 65 535 octets of headers in all, ours and its own (error 10097)."""
+"""nats-server takes 65 535 bytes of headers in all, ours and its own (error 10097)."""
 
 
 NO_ENTRY = "unreadable entry: "
-_OCTETS = re.compile(r"[0-9]{1,9}")
+_LENGTH = re.compile(r"[0-9]{1,9}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -60,7 +60,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 def is_entry(headers: Mapping[str, str]) -> bool:
     """Whether a stored message is meant to be an entry."""
-    return ENVELOPE_HEADER in headers or OCTETS_HEADER in headers
+    return ENVELOPE_HEADER in headers or RECORD_BYTES_HEADER in headers
 
 
 class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,10 +87,10 @@ _decoder = msgspec.json.Decoder(_Record)
 
 def stored_form(record: str, content: bytes) -> tuple[dict[str, str], bytes]:
     """Headers and payload for a record and an inline content."""
-    octets = record.encode()
-    if len(octets) <= _MOST_IN_A_HEADER:
+    data = record.encode()
+    if len(data) <= _MOST_IN_A_HEADER:
         return {ENVELOPE_HEADER: record}, content
-    return {OCTETS_HEADER: str(len(octets))}, octets + content
+    return {RECORD_BYTES_HEADER: str(len(data))}, data + content
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     due: datetime | None = None
     """When a RETRY entry becomes READY."""
     failures: tuple[tuple[Recipient, Outcome], ...] = ()
-    """What a BOUNCE entry reports."""
+    """What a BOUNCE entry DSNs."""
     last: Outcome | None = None
     """Why the entry was last deferred."""
     reason: str = ""
@@ -138,7 +138,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Octets of the content, CRLFs included."""
+        """Bytes of the content, CRLFs included."""
         return self.content.size
 
     def moved(self, state: State, **changes: Any) -> Self:
@@ -182,9 +182,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             expires=now + lifetime,
         )
 
-    def report_id(self) -> QueueId:
-        """The queue id of the report about this entry: the same however often it is computed."""
-        return report_id(self.queue_id, self.domain_token)
+    def dsn_id(self) -> QueueId:
+        """The queue id of the DSN about this entry: the same however often it is computed."""
+        return dsn_id(self.queue_id, self.domain_token)
 
     def message(self) -> tuple[dict[str, str], bytes]:
         """The headers and the payload under which the entry is stored; see `read`."""
@@ -193,9 +193,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, subject: str, headers: Mapping[str, str], payload: bytes) -> Self:
         """The entry of a stored message; ValueError, and nothing else, when it is none of ours."""
-        if (told := headers.get(OCTETS_HEADER)) is not None:
-            if not _OCTETS.fullmatch(told) or int(told) > len(payload):
-                raise ValueError(f"{NO_ENTRY}{OCTETS_HEADER} is {told[:20]!r}, the payload has {len(payload)}")
+        if (told := headers.get(RECORD_BYTES_HEADER)) is not None:
+            if not _LENGTH.fullmatch(told) or int(told) > len(payload):
+                raise ValueError(f"{NO_ENTRY}{RECORD_BYTES_HEADER} is {told[:20]!r}, the payload has {len(payload)}")
             entry = cls.decode(subject, payload[: int(told)], payload[int(told) :])
         elif (record := headers.get(ENVELOPE_HEADER)) is not None:
             entry = cls.decode(subject, record, payload)
@@ -223,7 +223,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             reason=self.reason,
             claims=self.claims,
         )
-        payload = self.content.octets if isinstance(self.content, Inline) else b""
+        payload = self.content.data if isinstance(self.content, Inline) else b""
         return _encoder.encode(record).decode(), payload
 
     @classmethod
@@ -253,7 +253,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                 reason=record.reason,
                 claims=record.claims,
             )
-        except Exception as error:  # RecursionError and OverflowError, too: any octets may lie there
+        except Exception as error:  # RecursionError and OverflowError, too: any bytes may lie there
             raise ValueError(f"{NO_ENTRY}{reason_of(error)[:300]}") from error
 
 

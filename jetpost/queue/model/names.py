@@ -12,18 +12,18 @@ from typing import NewType
 from zlib import crc32
 
 QueueId = NewType("QueueId", str)
-"""Names a message in the queue and in every log line about it; parts and reports derive theirs from it."""
+"""Names a message in the queue and in every log line about it; parts and DSNs derive theirs from it."""
 
 DomainToken = NewType("DomainToken", str)
 """The recipient domain as one token of a subject: `dest.test` is `dest_test`."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
-_TOKENS = tuple(chr(octet) if octet in _PLAIN else "_" if octet == 0x2E else f"={octet:02x}" for octet in range(256))
+_TOKENS = tuple(chr(byte) if byte in _PLAIN else "_" if byte == 0x2E else f"={byte:02x}" for byte in range(256))
 _DOMAIN_TOKEN = re.compile(r"(?:[a-z0-9_-]|=[0-9a-f]{2})+")
 _ESCAPED = re.compile(rb"=([0-9a-f]{2})")
 _MOST_TOKEN = 1000
-"""A domain has 253 octets, a literal 252, and an octet three characters."""
+"""A domain has 253 bytes, a literal 252; each byte becomes three characters at most."""
 _NOWHERE = "=00"
 """The token of the empty domain."""
 _QUEUE_ID = re.compile(r"[0-9a-z]+(?:-[0-9a-z]+)*")
@@ -43,8 +43,8 @@ class BadName(ValueError):  # noqa: N818 — a state of the world, named as one
 @lru_cache(maxsize=8192)
 def token_of(domain: str) -> DomainToken:
     """The token of a recipient `domain` (A-labels or an address literal, any case). Reversible by `domain_of`."""
-    octets = domain.encode("utf-8", "surrogatepass").translate(_LOWER)
-    return DomainToken("".join([_TOKENS[octet] for octet in octets]) or _NOWHERE)
+    data = domain.encode("utf-8", "surrogatepass").translate(_LOWER)
+    return DomainToken("".join([_TOKENS[byte] for byte in data]) or _NOWHERE)
 
 
 @lru_cache(maxsize=8192)
@@ -53,9 +53,9 @@ def domain_of(domain_token: str) -> str:
     if domain_token == _NOWHERE:
         return ""
     if len(domain_token) <= _MOST_TOKEN and _DOMAIN_TOKEN.fullmatch(domain_token):
-        octets = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), domain_token.encode().replace(b"_", b"."))
+        data = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), domain_token.encode().replace(b"_", b"."))
         try:
-            domain = octets.decode("utf-8", "surrogatepass")
+            domain = data.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             domain = ""
         # Each domain has one token: what another spelling stands for, nobody has said.
@@ -84,16 +84,16 @@ def is_queue_id(token: str) -> bool:
     return len(token) <= _MOST_QUEUE_ID and _QUEUE_ID.fullmatch(token) is not None
 
 
-def report_id(queue_id: QueueId, domain_token: DomainToken) -> QueueId:
-    """The queue id of the report about an entry: the same however often it is computed, and of no other entry.
+def dsn_id(queue_id: QueueId, domain_token: DomainToken) -> QueueId:
+    """The queue id of the DSN about an entry: the same however often it is computed, and of no other entry.
 
-    80 bits of the token's hash: of two failed domains of one message each has its report, whoever chose their names.
+    80 bits of the token's hash: of two failed domains of one message each has its DSN, whoever chose their names.
     """
     return QueueId(f"{queue_id}-d{hashlib.blake2s(domain_token.encode(), digest_size=10).hexdigest()}")
 
 
 def shard_of(queue_id: str, shards: int) -> int:
-    """The shard that keeps a message: the same for all its entries, parts and reports."""
+    """The shard that keeps a message: the same for all its entries, parts and DSNs."""
     return crc32(queue_id.partition("-")[0].encode()) % shards
 
 

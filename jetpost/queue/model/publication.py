@@ -11,11 +11,11 @@ class Publication(NamedTuple):
     payload: bytes
 
     @property
-    def header_octets(self) -> int:
-        """Octets of the headers on the wire."""
-        return sum(len(name) + 4 + octets_of(value) for name, value in self.headers.items())
+    def header_bytes(self) -> int:
+        """Bytes of the headers on the wire."""
+        return sum(len(name) + 4 + bytes_of(value) for name, value in self.headers.items())
 
 
-def octets_of(text: str) -> int:
-    """Its octets in UTF-8."""
+def bytes_of(text: str) -> int:
+    """Its bytes in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())

@@ -1,4 +1,4 @@
-"""Entries as guarded publications: fresh ones, and the successors of one that is claimed. Pure."""
+"""Entries as publications with an expected last sequence: fresh ones, and successors of a claimed one. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -24,7 +24,7 @@ def publication(shard: Subjects, entry: Entry, expected: int) -> Publication:
     """`entry` for its stream, refused unless the latest sequence under its key is `expected` (0: none)."""
     headers, payload = entry.message()
     subject = shard.subject(entry.subject)
-    headers |= guarded(shard, entry.key, expected)
+    headers |= expecting(shard, entry.key, expected)
     if expected == 0:
         # The duplicate table answers for an entry that was stored, taken and finished while its PubAck was lost.
         headers["Nats-Msg-Id"] = subject
@@ -34,7 +34,7 @@ def publication(shard: Subjects, entry: Entry, expected: int) -> Publication:
     return Publication(subject, headers, payload)
 
 
-def guarded(shard: Subjects, key: str, expected: int) -> dict[str, str]:
+def expecting(shard: Subjects, key: str, expected: int) -> dict[str, str]:
     """The headers of a message that is refused unless the latest sequence under `key` is `expected` (0: none)."""
     return {_EXPECTED: str(expected), _EXPECTED_SUBJECT: shard.subject(key)}
 
@@ -46,7 +46,7 @@ def follows_another(headers: Mapping[str, str]) -> bool:
 
 def tombstone(shard: Subjects, key: str, sequence: int) -> Publication:
     """The end of what lies under `key` at `sequence`."""
-    headers = {**guarded(shard, key, sequence), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"}
+    headers = {**expecting(shard, key, sequence), "Nats-TTL": f"{TOMBSTONE_TTL_S}s"}
     return Publication(shard.subject(key.replace("*", State.DONE.value, 1)), headers, b"")
 
 
@@ -58,9 +58,9 @@ def fence(shard: Subjects, key: str) -> Publication:
 def succession(shard: Subjects, entry: Entry, sequence: int, successors: Sequence[Entry]) -> tuple[Publication, ...]:
     """The successors of the `entry` that lies at `sequence`: one unit that can be stored once and never again.
 
-    The successor under the entry's own key carries the guard for all. Where none keeps the key (a bounce becomes a
-    report for another domain), a tombstone does: a process that repeats the move after a crash is refused, even when
-    the report has long been delivered.
+    The successor under the entry's own key carries the expectation for all. Where none keeps the key (a bounce becomes
+    a DSN for another domain), a tombstone does: a process that repeats the move after a crash is refused, even when the
+    DSN has long been delivered.
     """
     keeping = [successor for successor in successors if successor.key == entry.key]
     if len(keeping) > 1:

@@ -28,7 +28,7 @@ WRITE_ERROR = Gauge(
 _REASONS = {full: WRITE_ERROR.labels("disk_full" if full else "other") for full in (True, False)}
 
 _WATCH_S = 2.0
-_SAMPLE_OCTETS = 64 * 1024
+_SAMPLE_BYTES = 64 * 1024
 """Larger than most mail, so that it fits where mail does."""
 _NO_SPACE = ("no space left", "quota exceeded")
 
@@ -44,14 +44,14 @@ class WriteError(NamedTuple):
 
     @property
     def reply(self) -> Reply:
-        """For who wants to hand in mail."""
+        """For who wants to submit mail."""
         return DISK_FULL if self.is_full else QUEUE_AWAY
 
     def __str__(self) -> str:
         return f"{'disk full' if self.is_full else 'nats-server cannot write'}: {self.said}"
 
 
-class Room:
+class Capacity:
     """What the streams hold, and whether they take more."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Room:
     ) -> None:
         self._jetstream = jetstream
         self._settings = settings
-        self._places = list(zip(shards, committers, strict=True))
+        self._pairs = list(zip(shards, committers, strict=True))
         self._acks = acks
         self._stored = 0
         self.write_error: WriteError | None = None
@@ -75,20 +75,25 @@ class Room:
         """Whether `queue.max_bytes` is reached, by entries and large contents."""
         return 0 < self._settings.max_bytes <= self._stored
 
+    @property
+    def cannot_write(self) -> bool:
+        """Whether no server that matters can store anything."""
+        return self.write_error is not None
+
     async def watch(self) -> None:
         """Look now and then, for ever. Trouble that has passed ends here: nobody sends mail to who is not ready."""
         while True:
             # A lone server that cannot write goes on confirming acks, and forgets them when it is restarted.
-            if self._settings.replicas == 1 or any(committer.trouble for _, committer in self._places):
+            if self._settings.replicas == 1 or any(committer.trouble for _, committer in self._pairs):
                 await self.look()
             try:
                 self._stored = await self._bytes()
             except (Unreachable, ApiError) as error:
-                for _, committer in self._places:
+                for _, committer in self._pairs:
                     committer.trouble = reason_of(error)
             else:
                 if self.write_error is None:
-                    await asyncio.gather(*(_try(*place) for place in self._places if place[1].trouble is not None))
+                    await asyncio.gather(*(_try(*pair) for pair in self._pairs if pair[1].trouble is not None))
             await asyncio.sleep(_WATCH_S)
 
     async def look(self) -> WriteError | None:
@@ -116,7 +121,7 @@ class Room:
         return answer._replace(reply=error.reply, cause=str(error))
 
     async def _bytes(self) -> int:
-        streams = [*(shard.stream for shard, _ in self._places), CONTENT_STREAM]
+        streams = [*(shard.stream for shard, _ in self._pairs), CONTENT_STREAM]
         return sum([int((await self._jetstream.api(f"STREAM.INFO.{name}"))["state"]["bytes"]) for name in streams])
 
 
@@ -125,4 +130,4 @@ async def _try(shard: Shard, committer: GroupCommit) -> None:
 
     That a stream answers says little, as a full one does: the trouble stays until something was stored.
     """
-    await committer.commit((sample(shard, _SAMPLE_OCTETS),))
+    await committer.commit((sample(shard, _SAMPLE_BYTES),))

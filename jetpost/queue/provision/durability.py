@@ -16,8 +16,8 @@ UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue'
 UP = Gauge(
     "jetpost_nats_server_up", "1 while a nats-server answers at its monitoring URL. Labels: `server`.", ["server"]
 )
-STORED = Gauge("jetpost_nats_server_storage_bytes", "Octets a nats-server has stored. Labels: `server`.", ["server"])
-ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Octets it may store. Labels: `server`.", ["server"])
+STORED = Gauge("jetpost_nats_server_storage_bytes", "Bytes a nats-server has stored. Labels: `server`.", ["server"])
+ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Bytes it may store. Labels: `server`.", ["server"])
 EXPIRES = Gauge(
     "jetpost_nats_server_certificate_expires_timestamp_seconds",
     "When the certificate that a nats-server shows at its `https` monitoring URL ceases to be valid (Unix time). "

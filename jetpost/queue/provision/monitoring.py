@@ -17,7 +17,7 @@ PATIENCE_S = 5.0
 _LONGEST_VERSION = 40
 _LONGEST_ERROR = 500
 _WRITE_ERROR = "write error:"
-_LONGEST_OCTETS = 4 * 1024 * 1024
+_LONGEST_BYTES = 4 * 1024 * 1024
 
 
 class Silent(Exception):  # noqa: N818 — a state of the world, named as one
@@ -31,9 +31,9 @@ class Facts(NamedTuple):
     syncs_always: bool
     """Whether it fsyncs before it acknowledges."""
     stored: int
-    """Octets it has stored."""
+    """Bytes it has stored."""
     room: int
-    """Octets it may store."""
+    """Bytes it may store."""
     expires: float | None
     """When the certificate that it shows ceases to be valid (Unix time); None without TLS."""
 
@@ -118,15 +118,15 @@ async def _get(url: str, tls: ssl.SSLContext | None, besides: str = "200") -> tu
 
     It comes with the status 200, or the one `besides` it.
     """
-    place = urlsplit(url)
-    if place.scheme not in {"http", "https"} or not place.hostname:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it is no URL like http://host:8222")
-    port = place.port or (80 if tls is None else 443)
-    reader, writer = await asyncio.open_connection(place.hostname, port, ssl=tls, limit=_LONGEST_OCTETS)
+    port = parts.port or (80 if tls is None else 443)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls, limit=_LONGEST_BYTES)
     try:
         certificate = writer.get_extra_info("peercert") or {}
-        path = f"{place.path}?{place.query}" if place.query else place.path
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
         head = await _read(reader)
     finally:
         writer.transport.abort()
@@ -147,9 +147,9 @@ async def _get(url: str, tls: ssl.SSLContext | None, besides: str = "200") -> tu
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the other side closes. ValueError when that is more than a nats-server has to say."""
-    octets = bytearray()
+    data = bytearray()
     while chunk := await reader.read(65536):
-        octets += chunk
-        if len(octets) > _LONGEST_OCTETS:
+        data += chunk
+        if len(data) > _LONGEST_BYTES:
             raise ValueError("no nats-server answers there: what comes has no end")
-    return bytes(octets)
+    return bytes(data)

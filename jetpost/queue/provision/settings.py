@@ -22,7 +22,7 @@ class QueueSettings(Section):
     """Messages up to this size travel with their entries; larger ones are kept once, beside the queue. A message for
     several domains has an entry for each, which share this."""
     max_bytes: Annotated[int, Field(ge=0)] = 0
-    """Octets of queued mail, large contents included, at which new mail is refused with 452 (mail already queued goes
+    """Bytes of queued mail, large contents included, at which new mail is refused with 452 (mail already queued goes
     on). 0: only the server's own storage limit counts."""
     commit_timeout_s: Annotated[float, Field(gt=0)] = 10
     """How long an acceptance waits for the queue before the client hears 451."""

@@ -75,7 +75,7 @@ def _insist_on_room(jetstream: JetStream, settings: QueueSettings) -> None:
     needed = settings.inline_bytes + LARGEST_RECORD_BYTES
     if jetstream.nc.max_payload < needed:
         raise Unsafe(
-            f"max_payload of nats-server is {jetstream.nc.max_payload}, an entry may have {needed} octets: "
+            f"max_payload of nats-server is {jetstream.nc.max_payload}, an entry may have {needed} bytes: "
             "set it to 8MB, as far as queue.inline_bytes allows"
         )
 

@@ -1,11 +1,11 @@
-"""The end of a claim, confirmed: an ack that a nats-server did not hear is made good by deleting the entry.
+"""The end of a claim, confirmed: an ack that a nats-server did not hear is replaced by deleting the entry.
 
 A plain ack is lost when the consumer's leader changes, or when the server is cut off from its cluster. The entry would
 come back after `ack_wait`, to this process (which remembers) or, once this one has gone, to another that would attempt
 it a second time. So the server is asked to answer each ack, which it does once its cluster has it too.
 
 A lone server whose disk is full confirms acks all the same, and forgets them when it is restarted. So its confirmations
-are believed once a later look finds that it can write; otherwise they are made good after its restart.
+are believed once a later look finds that it can write; otherwise the entries are deleted after its restart.
 """
 
 import asyncio
@@ -70,8 +70,8 @@ class Acks:
     async def ack(self, shard: Shard, sequence: int, acknowledge_to: str, *, ended: str = "") -> asyncio.Future[None]:
         """Send one; what is returned is done when the entry is gone for good. Waits for nothing.
 
-        `ended`: its key, when nothing follows it. Until the ack is made good the entry may have got into another hand,
-        and what that one let follow goes with it.
+        `ended`: its key, when nothing follows it. Until the entry is deleted it may have been claimed by another
+        process, and what that one let follow goes with it.
         """
         loop = asyncio.get_running_loop()
         name = f"{shard.number}-{sequence}"
@@ -84,37 +84,37 @@ class Acks:
         if not can_write:
             self._distrusted = True
         elif self._distrusted:
-            self._make_recent_good()
+            self._reopen_recent()
         else:
             while self._recent and self._recent[0].sent < begun:
                 self._recent.popleft()
 
     async def watch(self) -> None:
-        """Make good what is not confirmed in time, for ever; less often while that fails."""
+        """Delete the entries whose acks are not confirmed in time, for ever; less often while that fails."""
         pause_s = _LOOK_S
         while True:
             await asyncio.sleep(pause_s)
             if self._generation != self._jetstream.generation:
                 self._generation = self._jetstream.generation
                 if self._distrusted:
-                    self._make_recent_good()
+                    self._reopen_recent()
             late = asyncio.get_running_loop().time() - _CONFIRM_S
             names = [name for name, ack in self._open.items() if ack.sent < late][:_AT_ONCE]
-            if not names or await self._make_good(names):
+            if not names or await self._end_by_deleting(names):
                 pause_s = _LOOK_S if len(names) < _AT_ONCE else 0
             else:
                 pause_s = min(max(pause_s, _LOOK_S) * 2, _LONGEST_PAUSE_S)
 
-    def _make_recent_good(self) -> None:
+    def _reopen_recent(self) -> None:
         """The server was restarted after it could not write: it has forgotten what it confirmed meanwhile."""
         self._distrusted = False
-        log.warning("acks of a server that could not write are made good", entries=len(self._recent))
+        log.warning("acks of a server that could not write: deleting their entries", entries=len(self._recent))
         for ack in self._recent:
             self._open.setdefault(f"{ack.shard.number}-{ack.sequence}", ack._replace(sent=0.0))
         self._recent.clear()
 
     async def close(self) -> None:
-        """Wait, not for ever, until everything is confirmed or made good."""
+        """Wait, not for ever, until everything is confirmed or deleted."""
         if not self._open:
             return
         await asyncio.wait([ack.confirmed for ack in self._open.values()], timeout=_CLOSE_S)
@@ -123,11 +123,11 @@ class Acks:
 
     def _hear(self, message: Msg) -> None:
         if message.headers:
-            return  # 503: nobody leads the consumer just now; it will be made good
+            return  # 503: nobody leads the consumer just now; the entry will be deleted
         if (ack := self._end(message.subject.rpartition(".")[2])) is not None:
             self._recent.append(ack._replace(sent=asyncio.get_running_loop().time()))
 
-    async def _make_good(self, names: list[str]) -> bool:
+    async def _end_by_deleting(self, names: list[str]) -> bool:
         """Whether any of them is, now."""
         if not self._jetstream.connected:
             return True  # that ends by itself, and is then to be seen at once

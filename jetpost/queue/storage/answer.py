@@ -11,7 +11,7 @@ DISK_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Disk full, try again later",))
 QUEUE_FULL = Reply(452, EnhancedStatus(4, 3, 1), ("Queue full, try again later",))
 QUEUE_CANNOT = Reply(554, EnhancedStatus(5, 3, 4), ("This message can never be queued, its envelope is too large",))
 
-GUARDED = frozenset({ErrorNumber.WRONG_LAST_SEQUENCE, ErrorNumber.DUPLICATE_MESSAGE})
+CONFLICTS = frozenset({ErrorNumber.WRONG_LAST_SEQUENCE, ErrorNumber.DUPLICATE_MESSAGE})
 """Something lies under the key, or lay there."""
 IN_A_MOMENT = frozenset(
     {
@@ -46,7 +46,7 @@ class Stored(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A guard failed: the unit, or a later move of its entry, is stored already."""
+    """The expected sequence was another one: the unit, or a later move of its entry, is stored already."""
 
 
 class Unavailable(NamedTuple):

@@ -26,7 +26,7 @@ from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable, answer_
 from jetpost.queue.model.publication import Publication
 from jetpost.queue.storage.answer import (
     BAD_REQUEST,
-    GUARDED,
+    CONFLICTS,
     IN_A_MOMENT,
     NO_ROOM,
     QUEUE_AWAY,
@@ -48,7 +48,7 @@ BATCH_ENTRIES = Histogram(
 )
 COMMIT_SECONDS = Histogram(
     "jetpost_queue_commit_seconds",
-    "Time from the first octet of an atomic batch to its acknowledgement after fsync.",
+    "Time from the first byte of an atomic batch to its acknowledgement after fsync.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 COMMITS = Counter(
@@ -60,26 +60,26 @@ COMMITS = Counter(
 
 _GATHER_S = 0.002
 _MOST_MESSAGES = 1000
-_MOST_OCTETS = 4 * 1024 * 1024
-_MOST_HEADER_OCTETS = 65_000
+_MOST_BYTES = 4 * 1024 * 1024
+_MOST_HEADER_BYTES = 65_000
 """nats-server takes 65 535, in which it counts its own line and those of a batch."""
 _SERVER_ERROR = 500
 _SOUND_S = 2.0
-_MARGIN_OCTETS = 1024
+_MARGIN_BYTES = 1024
 """For the lines of a batch, and the server's own."""
 _nuid = NUID()
 
 
 class _Unit(NamedTuple):
     publications: tuple[Publication, ...]
-    octets: int
+    size: int
     answer: asyncio.Future[Answer]
     deadline: float
 
 
-def sample(shard: Shard, octets: int) -> Publication:
+def sample(shard: Shard, size: int) -> Publication:
     """Something that is soon gone again: that it is stored shows that the stream takes what is written."""
-    return Publication(shard.subject("mail.done.room.sample"), {"Nats-TTL": "1s"}, bytes(octets))
+    return Publication(shard.subject("mail.done.room.sample"), {"Nats-TTL": "1s"}, bytes(size))
 
 
 class GroupCommit:
@@ -101,14 +101,14 @@ class GroupCommit:
     async def commit(self, publications: tuple[Publication, ...]) -> Answer:
         """Store the unit. Answers within the time-out; `Unavailable.in_doubt`: it may or may not be stored."""
         loop = asyncio.get_running_loop()
-        octets = 0
+        size = 0
         for publication in publications:
-            header_octets = publication.header_octets
-            octets += header_octets + len(publication.payload)
-            if (impossible := self._too_large(header_octets, len(publication.payload))) is not None:
+            header_bytes = publication.header_bytes
+            size += header_bytes + len(publication.payload)
+            if (impossible := self._too_large(header_bytes, len(publication.payload))) is not None:
                 COMMITS.labels("impossible").inc()
                 return impossible
-        unit = _Unit(publications, octets, loop.create_future(), loop.time() + self._timeout_s)
+        unit = _Unit(publications, size, loop.create_future(), loop.time() + self._timeout_s)
         self._waiting.append(unit)
         if len(self._waiting) >= self._enough:
             self._wake.set()
@@ -122,7 +122,7 @@ class GroupCommit:
             self._enough = len(units) + 1 if len(units) > 1 else 1
             answer = await self._store(units)
             if isinstance(answer, Refused | Impossible) and len(units) > 1:
-                # One guard, or one bad unit, refuses the whole batch: let each unit find out for itself.
+                # One wrong expectation, or one bad unit, refuses the whole batch: let each unit find out for itself.
                 await self._one_by_one(units)
                 continue
             for unit in units:
@@ -148,23 +148,23 @@ class GroupCommit:
             # An earlier try of all of them may have been in doubt.
             _tell(unit, answer._replace(in_doubt=True) if isinstance(answer, Unavailable) else answer)
 
-    def _too_large(self, header_octets: int, payload_octets: int) -> Impossible | None:
+    def _too_large(self, header_bytes: int, payload_bytes: int) -> Impossible | None:
         """Why such a message can never be stored. Asked before: the server closes the connection of who sends it."""
         most = self._shard.jetstream.nc.max_payload
-        if header_octets > _MOST_HEADER_OCTETS:
-            return Impossible(f"its headers have {header_octets} octets, nats-server takes {_MOST_HEADER_OCTETS}")
-        if header_octets + _MARGIN_OCTETS + payload_octets > most:
-            return Impossible(f"it has {header_octets + payload_octets} octets, max_payload of nats-server is {most}")
+        if header_bytes > _MOST_HEADER_BYTES:
+            return Impossible(f"its headers have {header_bytes} bytes, nats-server takes {_MOST_HEADER_BYTES}")
+        if header_bytes + _MARGIN_BYTES + payload_bytes > most:
+            return Impossible(f"it has {header_bytes + payload_bytes} bytes, max_payload of nats-server is {most}")
         return None
 
     def _take(self) -> list[_Unit]:
         units: list[_Unit] = []
-        messages = octets = 0
+        messages = size = 0
         while self._waiting:
             first = self._waiting[0]
             messages += len(first.publications)
-            octets += first.octets
-            if units and (messages > _MOST_MESSAGES or octets > _MOST_OCTETS):
+            size += first.size
+            if units and (messages > _MOST_MESSAGES or size > _MOST_BYTES):
                 break
             units.append(self._waiting.popleft())
         return units
@@ -190,7 +190,7 @@ class GroupCommit:
                 if answer is not None:
                     return answer
                 failed = error.code >= _SERVER_ERROR and error.err_code not in NO_ROOM
-                in_doubt = in_doubt or failed or error.err_code in GUARDED
+                in_doubt = in_doubt or failed or error.err_code in CONFLICTS
             except (ValueError, TypeError) as error:  # of a subject or a header that no protocol line can hold
                 COMMITS.labels("impossible").inc()
                 return Impossible(f"{type(error).__name__}: {reason_of(error)}")
@@ -208,7 +208,7 @@ class GroupCommit:
         self, error: ApiError, generation: int, deadline: float, *, in_doubt: bool, alone: bool
     ) -> Refused | Unavailable | Impossible | None:
         """What the refusal of a batch comes to; None: it is to be sent again. `generation`: when it was sent."""
-        if error.err_code in GUARDED:
+        if error.err_code in CONFLICTS:
             # A server that cannot write refuses what it has in memory alone: that it still writes is to be seen first.
             doubtful = in_doubt or self.trouble is not None
             if doubtful and not (await self.is_sound() and generation == self._shard.jetstream.generation):
@@ -243,7 +243,8 @@ class GroupCommit:
         jetstream = self._shard.jetstream
         if not jetstream.connected:
             raise Unreachable("not connected to NATS")
-        # A lost answer is cheaper to ask for again than to wait for: the guards make the repetition harmless.
+        # A lost answer is cheaper to ask for again than to wait for: the expected sequences make the repetition
+        # harmless.
         patience_s = min(timeout_s, 5)
         if len(publications) == 1:
             subject, headers, payload = publications[0]

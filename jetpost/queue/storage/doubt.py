@@ -1,12 +1,13 @@
 """Messages that may be stored although their client was told "later": found and kept, or removed; one of two survives.
 
 A nats-server that cannot write answers nothing. What it was asked to store may be there all the same, as a whole or in
-part, and more of it after its restart: it completes a batch that it had begun to write. The client hands the message in
+part, and more of it after its restart: it completes a batch that it had begun to write. The client submits the message
 again, and both would be delivered. So the leader is asked for each key before the client is answered, and what is not
 certain then is remembered and asked again until it is.
 
-What ends a doubt is a write. A tombstone under the key, guarded with 0, is either stored: then the entry is not there,
-and its own guard refuses it whenever it comes. Or it is refused: then the entry is there, and is removed.
+What ends a doubt is a write. A tombstone under the key, expected sequence 0, is either stored: then the entry is not
+there, and its own expected sequence refuses it whenever it comes. Or it is refused: then the entry is there, and is
+removed.
 """
 
 import asyncio

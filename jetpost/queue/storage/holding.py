@@ -1,7 +1,7 @@
-"""What cannot be read is held: moved to `held` as it is, in one guarded step, whoever finds it.
+"""What cannot be read is held: moved to `held` as it is, in one step that can happen once, whoever finds it.
 
 Killed before the copy is stored: it is found again. Killed between the copy and the deletion of what it was made of:
-found again, the guard refuses a second copy, and the deletion is done.
+found again, the expected sequence refuses a second copy, and the deletion is done.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from jetpost.jetstream.errors import Unreachable
 from jetpost.queue.model.publication import Publication
 from jetpost.queue.model.states import State
-from jetpost.queue.model.transition import guarded, tombstone
+from jetpost.queue.model.transition import expecting, tombstone
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.storage.answer import Impossible, Stored, Unavailable
 from jetpost.queue.storage.commit import GroupCommit
@@ -79,5 +79,5 @@ class Holding:
 
 def held_copy(shard: Shard, found: Unreadable, *, fresh: bool = False) -> Publication:
     """The message for `held`, refused when it is there already or has moved; `fresh` when it lies nowhere yet."""
-    headers = guarded(shard, found.key, found.sequence if found.has_key and not fresh else 0)
+    headers = expecting(shard, found.key, found.sequence if found.has_key and not fresh else 0)
     return Publication(shard.subject(found.held_subject), {**found.held_headers(), **headers}, found.payload)

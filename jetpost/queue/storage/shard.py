@@ -25,7 +25,7 @@ _NOT_THERE = frozenset(
 )
 
 
-class Lying(NamedTuple):
+class StoredEntry(NamedTuple):
     """An entry and where it lies."""
 
     sequence: int
@@ -39,12 +39,12 @@ class Lying(NamedTuple):
         return self.entry.state
 
 
-Found = Lying | Unreadable
+Found = StoredEntry | Unreadable
 """What lies somewhere in the queue."""
 
 
 class Raw(NamedTuple):
-    """A stored message, octet for octet."""
+    """A stored message, byte for byte."""
 
     subject: str
     headers: bytes
@@ -181,6 +181,6 @@ def stored(message: Msg) -> Found | None:
 def read(subject: str, headers: Mapping[str, str], payload: bytes, sequence: int, since: datetime) -> Found:
     """The one door for whatever lies in the queue: an entry, or what cannot be read as one."""
     try:
-        return Lying(sequence, Entry.read(subject, headers, payload), since)
+        return StoredEntry(sequence, Entry.read(subject, headers, payload), since)
     except ValueError as error:
         return Unreadable(reason_of(error).removeprefix(NO_ENTRY), subject, sequence, headers, payload, since)

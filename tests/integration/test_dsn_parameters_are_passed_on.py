@@ -1,4 +1,4 @@
-"""RFC 3461, 5.2.1: what a client asks of reports goes on to hosts that offer DSN, and to no others."""
+"""RFC 3461, 5.2.1: what a client asks of DSNs goes on to hosts that offer DSN, and to no others."""
 
 import pytest
 

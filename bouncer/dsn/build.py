@@ -1,6 +1,6 @@
-"""The delivery status notification: `multipart/report` of RFC 3462 (now 6522) and RFC 3464. Pure.
+"""The delivery status notification: `multipart/dsn` of RFC 3462 (now 6522) and RFC 3464. Pure.
 
-The same entry makes the same report however often it is built, but for the Date of its making. The queue knows
+The same entry makes the same DSN however often it is built, but for the Date of its making. The queue knows
 it by its id and takes it once: a bouncer that repeats itself after a crash says nothing new.
 """
 
@@ -12,8 +12,8 @@ from datetime import datetime
 from email.header import Header
 from email.utils import format_datetime
 
-from bouncer.decide import Failure, Report
-from bouncer.report.text import explanation, subject
+from bouncer.decide import Dsn, Failure
+from bouncer.dsn.text import explanation, subject
 from jetpost.mail.parameters import utf8_xtext
 from jetpost.queue.model.entry import Entry
 
@@ -24,8 +24,8 @@ _LONGEST = 900
 
 
 @dataclass(frozen=True)
-class Reporter:
-    """Who reports, and when."""
+class ReportingMta:
+    """Who DSNs, and when."""
 
     hostname: str
     name: str
@@ -33,37 +33,35 @@ class Reporter:
     now: datetime
 
 
-def build(entry: Entry, report: Report, returned: bytes, *, whole: bool, reporter: Reporter) -> bytes:
-    """The report about `entry`, with CRLF line ends.
+def build(entry: Entry, dsn: Dsn, returned: bytes, *, whole: bool, mta: ReportingMta) -> bytes:
+    """The DSN about `entry`, with CRLF line ends.
 
     `returned` is the original message when `whole`, else its header block; both with our trace above.
     """
     boundary = hashlib.blake2s(f"{entry.domain_token}.{entry.queue_id}".encode(), digest_size=12).hexdigest()
-    international = not all(failure.recipient.address.isascii() for failure in report.failures)
+    international = not all(failure.recipient.address.isascii() for failure in dsn.failures)
     parts = (
-        _text(entry, report, reporter),
-        _status(entry, report.failures, reporter, international=international),
+        _text(entry, dsn, mta),
+        _status(entry, dsn.failures, mta, international=international),
         _returned(returned, whole=whole, international=international),
     )
     delimiter = f"--{boundary}".encode()
     body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
-    return _header(entry, report, returned, reporter, boundary, is_ascii=body.isascii()) + b"\r\n" + body
+    return _header(entry, dsn, returned, mta, boundary, is_ascii=body.isascii()) + b"\r\n" + body
 
 
-def header_block(octets: bytes) -> bytes:
+def header_block(data: bytes) -> bytes:
     """The header of a message, its blank line left out; what is left of one that was cut off in the middle."""
-    return octets if (end := octets.find(b"\r\n\r\n")) < 0 else octets[: end + 2]
+    return data if (end := data.find(b"\r\n\r\n")) < 0 else data[: end + 2]
 
 
-def _header(
-    entry: Entry, report: Report, returned: bytes, reporter: Reporter, boundary: str, *, is_ascii: bool
-) -> bytes:
+def _header(entry: Entry, dsn: Dsn, returned: bytes, mta: ReportingMta, boundary: str, *, is_ascii: bool) -> bytes:
     lines = [
-        f"From: {_display(reporter.name)}<MAILER-DAEMON@{reporter.hostname}>",
-        f"To: <{report.to}>",
-        f"Subject: {subject(report.failures)}",
-        f"Date: {format_datetime(reporter.now)}",
-        f"Message-ID: <{entry.report_id()}@{reporter.hostname}>",
+        f"From: {_display(mta.name)}<MAILER-DAEMON@{mta.hostname}>",
+        f"To: <{dsn.to}>",
+        f"Subject: {subject(dsn.failures)}",
+        f"Date: {format_datetime(mta.now)}",
+        f"Message-ID: <{entry.dsn_id()}@{mta.hostname}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
@@ -83,13 +81,13 @@ def _display(name: str) -> str:
     return Header(name, "utf-8", header_name="From").encode(linesep="\r\n") + "\r\n "
 
 
-def _text(entry: Entry, report: Report, reporter: Reporter) -> bytes:
+def _text(entry: Entry, dsn: Dsn, mta: ReportingMta) -> bytes:
     text = explanation(
-        report.failures,
+        dsn.failures,
         arrived=entry.arrived,
-        hostname=reporter.hostname,
+        hostname=mta.hostname,
         queue_id=entry.queue_id,
-        contact=reporter.contact,
+        contact=mta.contact,
     )
     encoded = text.replace("\n", "\r\n").encode()
     transfer = "7bit" if encoded.isascii() else "8bit"
@@ -97,10 +95,10 @@ def _text(entry: Entry, report: Report, reporter: Reporter) -> bytes:
     return head.encode() + encoded
 
 
-def _status(entry: Entry, failures: Sequence[Failure], reporter: Reporter, *, international: bool) -> bytes:
+def _status(entry: Entry, failures: Sequence[Failure], mta: ReportingMta, *, international: bool) -> bytes:
     """The machine-readable part: one group for the message, then one for each recipient (RFC 3464, 2.1)."""
     about = [
-        f"Reporting-MTA: dns; {reporter.hostname}",
+        f"Reporting-MTA: dns; {mta.hostname}",
         f"Arrival-Date: {format_datetime(entry.arrived)}",
         f"X-Jetpost-Queue-Id: {entry.queue_id}",
     ]

@@ -1,4 +1,4 @@
-"""However often the bouncer dies, the sender gets one report."""
+"""However often the bouncer dies, the sender gets one DSN."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.letters import LETTER
 
 
-async def test_reports_are_sent_once_though_the_bouncer_is_killed_again_and_again(
+async def test_one_dsn_is_sent_though_the_bouncer_is_killed_again_and_again(
     make_system: MakeSystem, mx: MakeMx
 ) -> None:
     system = await make_system()
@@ -27,6 +27,6 @@ async def test_reports_are_sent_once_though_the_bouncer_is_killed_again_and_agai
 
     await home.received_all(count)
     await system.empty()
-    assert sorted(report.recipients[0] for report in home.messages) == sorted(
+    assert sorted(dsn.recipients[0] for dsn in home.messages) == sorted(
         f"s{number}@home-of-many.test" for number in range(count)
     )

@@ -1,4 +1,4 @@
-"""Who is told of a failure, and the report's form (RFC 3464)."""
+"""Who is told of a failure, and the DSN's form (RFC 3464)."""
 
 import dataclasses
 import email
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bouncer.decide import NOT_WANTED, NULL_SENDER, Report, decide
-from bouncer.report.dsn import Reporter, build, header_block
+from bouncer.decide import NOT_WANTED, NULL_SENDER, Dsn, decide
+from bouncer.dsn.build import ReportingMta, build, header_block
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced
@@ -23,8 +23,8 @@ from jetpost.queue.model.states import State
 
 ARRIVED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 TRIED = datetime(2026, 3, 4, 6, 0, 0, tzinfo=UTC)
-REPORTED = datetime(2026, 3, 4, 6, 0, 9, tzinfo=UTC)
-REPORTER = Reporter("jetpost.test", "Mail Delivery System", "Ask help@home.test.", REPORTED)
+SENT = datetime(2026, 3, 4, 6, 0, 9, tzinfo=UTC)
+MTA = ReportingMta("jetpost.test", "Mail Delivery System", "Ask help@home.test.", SENT)
 ORIGINAL = b"Received: from x\r\nSubject: hi\r\nMessage-ID: <1@home.test>\r\n\r\nbody\r\n"
 
 
@@ -51,14 +51,14 @@ def bounced(
     )
 
 
-def built(entry: Entry, *, whole: bool = True, reporter: Reporter = REPORTER) -> bytes:
+def built(entry: Entry, *, whole: bool = True, mta: ReportingMta = MTA) -> bytes:
     decision = decide(entry)
-    assert isinstance(decision, Report)
-    return build(entry, decision, ORIGINAL if whole else header_block(ORIGINAL), whole=whole, reporter=reporter)
+    assert isinstance(decision, Dsn)
+    return build(entry, decision, ORIGINAL if whole else header_block(ORIGINAL), whole=whole, mta=mta)
 
 
-def status_groups(octets: bytes) -> list[Message]:
-    parts = [part for part in email.message_from_bytes(octets).walk() if "delivery-status" in part.get_content_type()]
+def status_groups(data: bytes) -> list[Message]:
+    parts = [part for part in email.message_from_bytes(data).walk() if "delivery-status" in part.get_content_type()]
     (status,) = parts
     groups = status.get_payload()
     assert isinstance(groups, list)
@@ -71,14 +71,14 @@ def status_groups(octets: bytes) -> list[Message]:
 )
 def test_the_sender_is_told_unless_it_was_not_wanted(notify: tuple[str, ...], told: bool) -> None:
     decision = decide(bounced(recipient=Recipient("bob@dest.test", notify=notify)))
-    assert isinstance(decision, Report) if told else decision == NOT_WANTED
+    assert isinstance(decision, Dsn) if told else decision == NOT_WANTED
 
 
-def test_a_bounce_of_a_bounce_is_never_reported() -> None:
+def test_there_is_no_dsn_about_a_dsn() -> None:
     assert decide(bounced(sender="")) == NULL_SENDER
 
 
-def test_the_report_has_the_form_and_the_fields_of_the_rfcs() -> None:
+def test_the_dsn_has_the_form_and_the_fields_of_the_rfcs() -> None:
     message = email.message_from_bytes(built(bounced(envid="id+1")))
     assert message.get_content_type() == "multipart/report"
     assert message.get_param("report-type") == "delivery-status"
@@ -111,9 +111,9 @@ def test_the_report_has_the_form_and_the_fields_of_the_rfcs() -> None:
 )
 def test_what_the_sender_gave_comes_back_decoded(orcpt: str, recipient: str, told: str) -> None:
     """Xtext is how SMTP carries it, not what the sender said (RFC 3461, 4.2 and 4.4; RFC 3464, 2.2.1 and 2.3.1)."""
-    octets = built(bounced(envid="a b=c+d", recipient=Recipient(recipient, orcpt=orcpt)))
-    assert b"Original-Envelope-Id: a b=c+d\r\n" in octets
-    assert f"Original-Recipient: {told}\r\n".encode() in octets
+    data = built(bounced(envid="a b=c+d", recipient=Recipient(recipient, orcpt=orcpt)))
+    assert b"Original-Envelope-Id: a b=c+d\r\n" in data
+    assert f"Original-Recipient: {told}\r\n".encode() in data
 
 
 def test_what_was_never_attempted_has_no_date_of_an_attempt() -> None:
@@ -125,18 +125,18 @@ def test_what_was_never_attempted_has_no_date_of_an_attempt() -> None:
     "name",
     ["Mail Delivery System", 'The "Mailer" \\ of, us <x>', "Zustelldienst für Grüße", "郵便" * 30, ""],
 )
-def test_a_reporter_may_have_any_name(name: str) -> None:
-    octets = built(bounced(), reporter=dataclasses.replace(REPORTER, name=name))
-    assert octets.isascii()
-    assert all(len(line) <= 78 for line in header_block(octets).split(b"\r\n"))
-    display, address = parseaddr(email.message_from_bytes(octets)["From"])
+def test_a_reporting_mta_may_have_any_name(name: str) -> None:
+    data = built(bounced(), mta=dataclasses.replace(MTA, name=name))
+    assert data.isascii()
+    assert all(len(line) <= 78 for line in header_block(data).split(b"\r\n"))
+    display, address = parseaddr(email.message_from_bytes(data)["From"])
     assert (str(make_header(decode_header(display))), address) == (name, "MAILER-DAEMON@jetpost.test")
 
 
 def test_eight_bits_are_announced_wherever_they_are() -> None:
     """What is outside says no less than what is inside (RFC 2045, 6.4)."""
-    octets = built(bounced(), reporter=dataclasses.replace(REPORTER, contact="Hilfe: über help@home.test"))
-    message = email.message_from_bytes(octets)
+    data = built(bounced(), mta=dataclasses.replace(MTA, contact="Hilfe: über help@home.test"))
+    message = email.message_from_bytes(data)
     assert message["Content-Transfer-Encoding"] == "8bit"
     text = next(part for part in message.walk() if part.get_content_type() == "text/plain")
     assert "über".encode() in text.as_bytes()
@@ -151,7 +151,7 @@ def test_the_message_or_its_header_is_returned() -> None:
     assert b"body\r\n" not in headers
 
 
-def test_the_same_entry_makes_the_same_report() -> None:
+def test_the_same_entry_makes_the_same_dsn() -> None:
     assert built(bounced()) == built(bounced())
 
 
@@ -162,24 +162,24 @@ def test_a_person_reads_who_said_what_and_what_it_means() -> None:
     assert "Ask help@home.test." in text
 
 
-def test_an_internationalized_recipient_is_reported_as_one() -> None:
-    octets = built(bounced(recipient=Recipient("jörg@dest.test")))
-    assert b"message/global-delivery-status" in octets
-    assert "Final-Recipient: utf-8; jörg@dest.test".encode() in octets
+def test_an_internationalized_recipient_is_named_as_one() -> None:
+    data = built(bounced(recipient=Recipient("jörg@dest.test")))
+    assert b"message/global-delivery-status" in data
+    assert "Final-Recipient: utf-8; jörg@dest.test".encode() in data
 
 
 @given(st.text())
 def test_what_a_hostile_server_says_never_becomes_a_field(text: str) -> None:
-    octets = built(bounced(text))
-    about, one = status_groups(octets)
+    data = built(bounced(text))
+    about, one = status_groups(data)
     assert set(one.keys()) == {
         *("Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date")
     }
     assert set(about.keys()) == {"Reporting-MTA", "Arrival-Date", "X-Jetpost-Queue-Id"}
-    assert all(len(line) <= 998 for line in octets.split(b"\r\n"))
+    assert all(len(line) <= 998 for line in data.split(b"\r\n"))
 
 
-def test_a_part_of_a_message_has_a_report_of_its_own() -> None:
+def test_a_part_of_a_message_has_a_dsn_of_its_own() -> None:
     other = msgspec.structs.replace(bounced(), domain_token=DomainToken("other_test"))
-    assert bounced().report_id() != other.report_id()
-    assert bounced().report_id() != bounced().part("b1").report_id()
+    assert bounced().dsn_id() != other.dsn_id()
+    assert bounced().dsn_id() != bounced().part("b1").dsn_id()

@@ -1,4 +1,4 @@
-"""What a person reads in a report. Pure."""
+"""What a person reads in a DSN. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -42,7 +42,7 @@ _SUBJECTS = {
 
 
 def subject(failures: Sequence[Failure]) -> str:
-    """The report's subject line."""
+    """The DSN's subject line."""
     if all(failure.outcome.expired for failure in failures):
         return "Message not delivered: gave up trying"
     return "Message not delivered" if len(failures) == 1 else f"Message not delivered to {len(failures)} recipients"

@@ -1,4 +1,4 @@
-"""SIGTERM: a delivery process finishes what it has begun, hands back the rest at once, and is gone in time."""
+"""SIGTERM: a delivery process finishes what it has begun, returns the rest at once, and is gone in time."""
 
 import asyncio
 import signal
@@ -8,8 +8,8 @@ from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 
 
-async def test_what_has_begun_is_finished_and_what_has_not_is_handed_back(make_system: MakeSystem, mx: MakeMx) -> None:
-    # Only a hand-back brings entries to the second process within the test: ack_wait is far longer than it.
+async def test_what_has_begun_is_finished_and_what_has_not_is_returned(make_system: MakeSystem, mx: MakeMx) -> None:
+    # Only a NAK brings entries to the second process within the test: ack_wait is far longer than it.
     system = await make_system(
         {"queue.ack_wait_s": 600, "delivery.lanes.first_connections": 1, "delivery.lanes.connections_per_domain": 1},
         delivery=1,
@@ -48,7 +48,7 @@ async def test_a_process_that_cannot_finish_in_time_ends_all_the_same(make_syste
     dest.script.delays.clear()
     await service.start()
     await dest.received("bob@endless.test")
-    # What a leaving process hands back comes to its own open pull at most once or twice, not again and again.
+    # What a leaving process returns comes to its own open pull at most once or twice, not again and again.
     assert await service.metric("jetpost_delivery_quarantined_total") == 0
 
 

@@ -11,7 +11,7 @@ from jetpost.mail.content import Reference
 from jetpost.queue.integrity.made import RUNBOOK as MISSING
 from jetpost.queue.queue import Committed
 from jetpost.store.check import RUNBOOK as CLOSED
-from jetpost.up import guard, nats_server, state
+from jetpost.up import nats_server, recovery, state
 from jetpost.up.streams import Seen
 from tests.fixtures.one_queue import OneQueue, queued
 from tests.fixtures.queue import fresh
@@ -72,7 +72,7 @@ async def test_what_the_server_deletes_for_a_fault_that_nobody_knows_is_put_back
     one = OneQueue(data)
     undo = fault(one.streams)
     with monkeypatch.context() as patched:
-        patched.setattr(guard, "faults", lambda _: [])
+        patched.setattr(recovery, "faults", lambda _: [])
 
         reason = await one.refusal()
 
@@ -124,7 +124,9 @@ async def test_a_file_system_without_hard_links_is_said(data: Path, monkeypatch:
     assert "hard links" in reason
 
 
-async def test_a_server_that_is_killed_is_guarded_at_its_next_start(data: Path, filled: tuple[Path, set[str]]) -> None:
+async def test_the_streams_of_a_killed_server_are_checked_at_its_next_start(
+    data: Path, filled: tuple[Path, set[str]]
+) -> None:
     one = OneQueue(data)
     async with one.serving() as queue:
         assert await queued(queue) == filled[1]

@@ -1,4 +1,4 @@
-"""The guard of the embedded nats-server's store: nothing is lost when the server cannot recover a stream."""
+"""Recovery of the embedded nats-server's store: nothing is lost when the server cannot recover a stream."""
 
 import asyncio
 import errno
@@ -37,7 +37,7 @@ class NoRoom(Exception):  # noqa: N818 — as above
     """The server cannot be started safely until there is room on the disk."""
 
 
-class Guard:
+class Recovery:
     """Looks after the store in each life of the server: `before` it starts, `verify` then, and `farewell` at its end.
 
     `known` is what the last life had, and `remember` keeps it for the next. Streams to `forget` are not put back.

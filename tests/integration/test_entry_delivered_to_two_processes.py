@@ -1,4 +1,4 @@
-"""A process that stood still comes back to entries that others have had in hand meanwhile."""
+"""A process that stood still comes back to entries that others have claimed meanwhile."""
 
 import signal
 from collections import Counter
