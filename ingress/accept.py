@@ -9,10 +9,11 @@ from prometheus_client import Counter, Histogram
 
 from ingress.content.facts import Facts
 from ingress.content.intake import Intake
-from ingress.policy.judge import judge_content
 from ingress.policy.limits import Limits
+from ingress.policy.request import ContentRequest
 from ingress.policy.verdict import Refuse
 from ingress.split import inline_share
+from ingress.stages import Stages
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
 from jetpost.mail.content import Content
@@ -52,6 +53,7 @@ class Acceptance(NamedTuple):
     events: Events
     hostname: str
     limits: Limits
+    stages: Stages
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     entropy: Callable[[], int]
@@ -88,7 +90,12 @@ async def accept(submission: Submission, intake: Intake, acceptance: Acceptance)
     What can raise comes before the commit: then nothing is stored. What follows it cannot take the 250 away.
     """
     began = acceptance.monotonic()
-    objection = judge_content(submission.facts, acceptance.limits)
+    asked = ContentRequest(acceptance.limits, submission.envelope, submission.facts)
+    try:
+        objection = await acceptance.stages.content.verdict(asked)
+    except Exception:
+        await intake.abandon()
+        raise
     if objection is not None:
         await intake.abandon()
         return objection

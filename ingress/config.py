@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ingress.auth.backend import Auth
-from ingress.listener import ListenerSettings
+from ingress.listen.listener import ListenerSettings
 from ingress.policy.limits import Limits
 from jetpost.config.section import Section
 from jetpost.mail.address import path

@@ -1,4 +1,4 @@
-"""What is turned away, counted by its reason: commands, messages, and connections.
+"""What is refused, counted by its reason: commands, messages, and connections.
 
 Each is counted; the log has a line for a client and a reason now and then, with how many were left out.
 """
@@ -17,11 +17,11 @@ REJECTIONS = Counter(
 log = logger(__name__)
 
 
-def turned_away(reason: str, *, client: str, listener: str, why: str) -> None:
-    """A connection was not let in, or was ended: `why` is what it heard, or what happened."""
+def connection_rejected(reason: str, *, client: str, listener: str, why: str) -> None:
+    """A connection was rejected or ended: `why` is what it heard, or what happened."""
     REJECTIONS.labels(reason).inc()
     cause = (client, listener, reason)
-    log.info("turned away", reason=reason, client=client, listener=listener, why=why, limited_by=cause)
+    log.info("connection rejected", reason=reason, client=client, listener=listener, why=why, limited_by=cause)
 
 
 def refused(refusal: Refuse, *, verb: str, client: str, listener: str, queue_id: str = "") -> None:

@@ -9,12 +9,15 @@ from functools import partial
 
 from ingress.accept import Acceptance
 from ingress.auth.backend import Backend
+from ingress.auth.mechanisms import MECHANISMS
 from ingress.config import Ingress
-from ingress.connections import Connections
-from ingress.conversation import SessionContext
-from ingress.listener import listen
+from ingress.listen.connections import Connections
+from ingress.listen.listener import listen
 from ingress.session.command import LocalHost
-from ingress.smtp import Smtp
+from ingress.smtp.context import SessionContext
+from ingress.smtp.ehlo import offers_of
+from ingress.smtp.protocol import SmtpProtocol
+from ingress.stages import STAGES
 from jetpost.config.load import Settings
 from jetpost.process.context import service_context
 from jetpost.process.run import Lifecycle
@@ -36,6 +39,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
             events=events,
             hostname=settings.hostname,
             limits=config.limits,
+            stages=STAGES,
             now=queue.clock.now,
             monotonic=time.monotonic,
             entropy=lambda: random.getrandbits(42),
@@ -61,10 +65,11 @@ async def _open_doors(config: Ingress, acceptance: Acceptance, connections: Conn
             open_doors.push_async_callback(end, [watching])
             tls = reloading.context
         for listener in config.listeners:
-            context = SessionContext(listener, local_host, config.limits, acceptance, backends)
+            offers = offers_of(listener, tuple(MECHANISMS))
+            context = SessionContext(listener, local_host, config.limits, STAGES, acceptance, backends, offers)
             listening = listen(
                 listener,
-                partial(Smtp, context, connections, tls),
+                partial(SmtpProtocol, context, connections, tls),
                 connections,
                 tls,
                 reuse_port=config.reuse_port,

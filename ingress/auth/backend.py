@@ -5,7 +5,7 @@ from typing import Protocol
 
 from prometheus_client import Counter
 
-from ingress.auth.exchange import Credentials
+from ingress.auth.mechanisms import Credentials
 from ingress.auth.users_file import UsersFileSettings
 from jetpost.config.section import Section
 
@@ -28,7 +28,7 @@ class Auth(Section):
     """How users are known."""
 
     backends: tuple[BackendSettings, ...] = ()
-    """Asked in order; the first that knows the user and the password decides."""
+    """PolicyRequest in order; the first that knows the user and the password decides."""
 
 
 async def identify(credentials: Credentials, client: str, backends: Sequence[Backend]) -> str | None:

@@ -3,18 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from ingress.auth.backend import ATTEMPTS, Backend, identify
-from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
+from ingress.auth.mechanisms import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
 from ingress.policy.verdict import Refuse
-from ingress.session.arrived import OVERLONG
-from ingress.session.transaction import Session
+from ingress.session.lines import OVERLONG
+from ingress.session.session import Session
 from jetpost.mail.parameters import upper
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
 _AUTHENTICATED = Reply(235, EnhancedStatus(2, 7, 0), ("Authentication successful",))
 _TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), ("Authentication exchange line is too long",))
-_ONCE = Refuse(Reply(503, EnhancedStatus(5, 5, 1), ("Authenticated already",)), "sequence")
-_NEEDS_TLS = Refuse(Reply(538, EnhancedStatus(5, 7, 11), ("Encryption required: say STARTTLS first",)), "tls")
 _NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [initial-response]",)), "syntax")
 _MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
 
@@ -29,10 +27,6 @@ async def authenticate(
     argument: str, session: Session, ask: Ask, response: Response, backends: Sequence[Backend]
 ) -> Reply | Refuse:
     """Find out who the client is and note it in `session`. ConnectionError when the client leaves meanwhile."""
-    if not session.tls:
-        return _NEEDS_TLS
-    if session.identity:
-        return _ONCE
     mechanism, _, initial = argument.partition(" ")
     if not mechanism:
         return _NO_MECHANISM

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ingress.auth.exchange import Credentials
+from ingress.auth.mechanisms import Credentials
 from ingress.auth.slots import Slots
 from jetpost.config.section import ReadableFile, Section
 from jetpost.reason import reason_of

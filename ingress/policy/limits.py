@@ -18,7 +18,7 @@ class Limits(Section):
     hops: Annotated[int, Field(ge=30)] = 100
     """`Received` fields of a message; more than that is a loop (554 5.4.6; RFC 5321, 6.3)."""
     command_line_bytes: Annotated[int, Field(ge=512, le=12_288)] = 2048
-    """Longest command line, CRLF included (500 5.5.2). AUTH has the 12 288 octets of RFC 4954."""
+    """Longest command line, CRLF included (500 5.5.2). AUTH has the 12 288 bytes of RFC 4954."""
     text_line_bytes: Annotated[int, Field(ge=1000)] = 8000
     """Longest line of a content, CRLF included (550 5.6.0). RFC 5322 allows 1 000; real mail is not so strict."""
     connections: Annotated[int, Field(ge=1)] = 1000

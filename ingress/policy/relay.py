@@ -3,7 +3,8 @@
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from ingress.policy.verdict import Asked, Refuse, Verdict
+from ingress.policy.request import PolicyRequest
+from ingress.policy.verdict import Refuse, Verdict
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 Network = IPv4Network | IPv6Network
@@ -12,18 +13,18 @@ _DENIED = Refuse(Reply(550, EnhancedStatus(5, 7, 1), ("Relaying denied",)), "rel
 _LITERAL = Refuse(Reply(550, EnhancedStatus(5, 1, 2), ("No mail to address literals",)), "literal")
 
 
-def no_literal(asked: Asked) -> Verdict:
+def no_literal(asked: PolicyRequest) -> Verdict:
     """An address instead of a domain goes around DNS, and so around every policy about domains."""
     assert asked.destination is not None
     return _LITERAL if asked.destination.domain.startswith("[") else None
 
 
-def permitted(asked: Asked) -> Verdict:
+def permitted(asked: PolicyRequest) -> Verdict:
     """Anywhere for who is authenticated or of a listed network; else only to the listener's own domains."""
     assert asked.destination is not None
-    if asked.session.identity or asked.destination.is_local or asked.destination.domain in asked.terms.domains:
+    if asked.session.identity or asked.destination.is_local or asked.destination.domain in asked.policy.domains:
         return None
-    return None if is_in(asked.session.client_address, asked.terms.relay_networks) else _DENIED
+    return None if is_in(asked.session.client_address, asked.policy.relay_networks) else _DENIED
 
 
 @lru_cache(maxsize=4096)

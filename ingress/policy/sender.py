@@ -1,7 +1,8 @@
 """Who may begin a transaction."""
 
 from ingress.policy.relay import is_in
-from ingress.policy.verdict import Asked, Refuse, Verdict
+from ingress.policy.request import PolicyRequest
+from ingress.policy.verdict import Refuse, Verdict
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _POLICY = EnhancedStatus(5, 7, 0)
@@ -9,13 +10,13 @@ _NEEDS_TLS = Refuse(Reply(530, _POLICY, ("Must issue a STARTTLS command first",)
 _NEEDS_AUTH = Refuse(Reply(530, _POLICY, ("Authentication required",)), "auth")
 
 
-def protected(asked: Asked) -> Verdict:
+def protected(asked: PolicyRequest) -> Verdict:
     """TLS where the listener insists on it (RFC 3207, 4)."""
-    return _NEEDS_TLS if asked.terms.require_tls and not asked.session.tls else None
+    return _NEEDS_TLS if asked.policy.require_tls and not asked.session.tls else None
 
 
-def authenticated(asked: Asked) -> Verdict:
+def authenticated(asked: PolicyRequest) -> Verdict:
     """AUTH where the listener insists on it (RFC 4954, 6; RFC 6409, 4.3), unless the network may relay anyway."""
-    if not asked.terms.require_auth or asked.session.identity:
+    if not asked.policy.require_auth or asked.session.identity:
         return None
-    return None if is_in(asked.session.client_address, asked.terms.relay_networks) else _NEEDS_AUTH
+    return None if is_in(asked.session.client_address, asked.policy.relay_networks) else _NEEDS_AUTH

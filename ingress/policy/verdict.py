@@ -1,37 +1,8 @@
-"""What a policy decides, and what it decides about."""
+"""What a policy decides."""
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import AfterValidator, IPvAnyNetwork
-
-from ingress.policy.limits import Limits
-from ingress.session.command import Destination
-from ingress.session.transaction import Session, Transaction
-from jetpost.config.section import Section
-from jetpost.mail.address import a_labels
 from jetpost.mail.reply import Reply
-
-
-def _domain(name: str) -> str:
-    labels = a_labels(name)
-    if labels is None:
-        raise ValueError(f"must be a domain such as example.org, got `{name}`")
-    return labels
-
-
-class Terms(Section):
-    """On what terms a listener takes mail. With the defaults it takes none from anybody."""
-
-    submission: bool = False
-    """Whether clients are mail programs: what they hand in gets the Date and Message-ID it lacks (RFC 6409, 8)."""
-    require_auth: bool = False
-    """Offer AUTH (over TLS only) and insist on it, but for clients in `relay_networks`."""
-    require_tls: bool = False
-    """Refuse mail on a connection without TLS. `require_auth` implies it for those who must authenticate."""
-    relay_networks: tuple[IPvAnyNetwork, ...] = ()
-    """Networks whose clients may send to any domain without AUTH."""
-    domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = ()
-    """Domains to which anybody may send through this listener: the ones this system is an MX of."""
 
 
 class Refuse(NamedTuple):
@@ -40,17 +11,6 @@ class Refuse(NamedTuple):
     reply: Reply
     reason: str
     """One word for metrics and logs."""
-
-
-class Asked(NamedTuple):
-    """What is known when MAIL or RCPT asks to go on."""
-
-    terms: Terms
-    limits: Limits
-    session: Session
-    transaction: Transaction
-    destination: Destination | None
-    """None at MAIL."""
 
 
 Verdict = Refuse | None

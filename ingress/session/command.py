@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from ingress.session.arrived import MOST_LINE_OCTETS
+from ingress.session.lines import MOST_LINE_BYTES
 from jetpost.mail.address import Path, a_labels, domain_of, path
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.parameters import MailParameters, mail_parameters, rcpt_parameters, upper
@@ -59,9 +59,9 @@ class LocalHost(NamedTuple):
     """The address that reads the postmaster's mail; empty: nobody was named."""
 
 
-def parse(line: bytes, most_octets: int) -> Command | Reply:
-    """The command on `line` (without its CRLF), or the refusal. AUTH may be longer than `most_octets`."""
-    if len(line) + 2 > MOST_LINE_OCTETS:
+def parse(line: bytes, most_bytes: int) -> Command | Reply:
+    """The command on `line` (without its CRLF), or the refusal. AUTH may be longer than `most_bytes`."""
+    if len(line) + 2 > MOST_LINE_BYTES:
         return TOO_LONG
     if _FORBIDDEN.search(line):
         return BARE
@@ -70,7 +70,7 @@ def parse(line: bytes, most_octets: int) -> Command | Reply:
     except UnicodeDecodeError:
         return _NOT_UTF8
     verb = upper(verb)
-    if len(line) + 2 > most_octets and verb != "AUTH":
+    if len(line) + 2 > most_bytes and verb != "AUTH":
         return TOO_LONG
     return Command(verb, argument.strip(" "))
 

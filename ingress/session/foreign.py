@@ -50,13 +50,13 @@ def foreign_response(line: bytes) -> str | None:
     return _named(line, _BASE64) if line else None
 
 
-def foreign_beginning(octets: bytes) -> str | None:
-    """The protocol that has sent the beginning of a line whose end may never come. Only its first octet tells."""
-    return None if octets[:1] in (b"", b"\r", b"\n", b".", b"*") else _first_octet(octets[0], _LETTERS)
+def foreign_beginning(data: bytes) -> str | None:
+    """The protocol that has sent the beginning of a line whose end may never come. Only its first byte tells."""
+    return None if data[:1] in (b"", b"\r", b"\n", b".", b"*") else _first_byte(data[0], _LETTERS)
 
 
 def _named(line: bytes, first: frozenset[int]) -> str | None:
-    if (found := _first_octet(line[0], first)) is not None:
+    if (found := _first_byte(line[0], first)) is not None:
         return found
     if _REQUEST.search(line[-_REQUEST_BYTES:]):
         return "HTTP"
@@ -64,7 +64,7 @@ def _named(line: bytes, first: frozenset[int]) -> str | None:
     return next((name for name, pattern in _PROTOCOLS if pattern.match(beginning)), None)
 
 
-def _first_octet(octet: int, expected: frozenset[int]) -> str | None:
-    if octet in expected:
+def _first_byte(byte: int, expected: frozenset[int]) -> str | None:
+    if byte in expected:
         return None
-    return "text" if 32 <= octet < 127 else "binary"
+    return "text" if 32 <= byte < 127 else "binary"

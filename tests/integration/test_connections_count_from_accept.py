@@ -48,12 +48,12 @@ async def open_connections(system: System, count: int) -> None:
     await eventually_asked(are_counted, f"{count} connections are counted")
 
 
-async def turned_away(system: System, reason: str, count: int = 1) -> None:
+async def connection_rejected(system: System, reason: str, count: int = 1) -> None:
     async def are_counted() -> bool:
         return await system.ingress[0].metric("jetpost_ingress_rejections_total", reason=reason) == count
 
     await eventually_asked(are_counted, f"{count} are turned away for {reason}")
-    line = await system.told(system.ingress[0], "turned away")
+    line = await system.told(system.ingress[0], "connection rejected")
     assert (line["reason"], line["client"].startswith("127.0.0.")) == (reason, True)
 
 
@@ -69,7 +69,7 @@ async def test_half_a_handshake_counts(make_system: MakeSystem) -> None:
         held.append(await door.knock(OTHER))
         assert await (await door.knock(THIRD)).is_closed()
         await open_connections(system, 3)
-        await turned_away(system, "connections", 2)
+        await connection_rejected(system, "connections", 2)
 
         await held[0].aclose()
         await open_connections(system, 2)
@@ -110,14 +110,14 @@ async def test_a_handshake_has_its_time(make_system: MakeSystem, *, behind_a_bal
 
     async with AsyncExitStack() as stack:
         assert await (await Door(stack, system.ports.submissions).knock(BALANCER, said)).is_closed()
-        await turned_away(system, "handshake")
+        await connection_rejected(system, "handshake")
 
         client = await Door(stack, system.ports.submission).knock(BALANCER, said)
         assert (await client.reply()).code == 220
         assert (await client.say("EHLO client.test")).is_positive
         assert (await client.say("STARTTLS")).code == 220
         assert await client.is_closed()
-        await turned_away(system, "handshake", 2)
+        await connection_rejected(system, "handshake", 2)
     await open_connections(system, 0)
 
 
@@ -126,7 +126,7 @@ async def test_a_header_has_its_time(make_system: MakeSystem) -> None:
 
     async with AsyncExitStack() as stack:
         assert await (await Door(stack, system.ports.submissions).knock(BALANCER, b"PROXY TCP4 ")).is_closed()
-        await turned_away(system, "proxy")
+        await connection_rejected(system, "proxy")
     await open_connections(system, 0)
 
 

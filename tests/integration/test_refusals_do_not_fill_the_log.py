@@ -29,5 +29,5 @@ async def test_one_line_for_a_client_and_a_reason(make_system: MakeSystem) -> No
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert await client.is_closed()
         await client.aclose()
-    ended = [line for line in ingress.log_lines() if line["event"] == "turned away"]
+    ended = [line for line in ingress.log_lines() if line["event"] == "connection rejected"]
     assert [line["reason"] for line in ended] == ["protocol"]

@@ -21,7 +21,8 @@ from ingress.accept import Acceptance, Submission, accept
 from ingress.content.facts import Facts
 from ingress.policy.limits import Limits
 from ingress.session.command import Destination, LocalHost, client_name, destination, sender
-from ingress.session.transaction import Session, Transaction, envelope_of, origin_of
+from ingress.session.session import Session, Transaction, envelope_of, origin_of
+from ingress.stages import STAGES
 from jetpost.events.publish import Events, EventsSettings
 from jetpost.events.record import Event
 from jetpost.mail.address import domain_of
@@ -183,6 +184,7 @@ def acceptance_of(queue: Queue, events: Events) -> Acceptance:
         events,
         "jetpost.test",
         Limits(),
+        STAGES,
         now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
         entropy=lambda: random.getrandbits(42),

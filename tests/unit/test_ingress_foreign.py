@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.session.arrived import MOST_LINE_OCTETS, OVERLONG, Arrived
 from ingress.session.command import Command, parse
+from ingress.session.commands import COMMANDS
 from ingress.session.foreign import foreign_beginning, foreign_command, foreign_response
-from ingress.session.phase import VERBS
+from ingress.session.lines import MOST_LINE_BYTES, OVERLONG, LineBuffer
 
 HTTP = [
     b"GET / HTTP/1.1",
@@ -95,7 +95,7 @@ def test_a_mistake_in_smtp_is_no_other_protocol(line: bytes) -> None:
 @pytest.mark.parametrize("line", [*HTTP, *HEADER_FIELDS])
 def test_no_command_is_among_them(line: bytes) -> None:
     command = parse(line, 2048)
-    assert not isinstance(command, Command) or command.verb not in VERBS
+    assert not isinstance(command, Command) or command.verb not in COMMANDS
 
 
 @pytest.mark.parametrize("line", [*HTTP, *HEADER_FIELDS, b"\x16\x03\x01", b"{}", b"<a>"])
@@ -117,8 +117,8 @@ def test_the_beginning_of_a_line_says_no_more_than_the_line(line: bytes) -> None
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 20_000])
 def test_how_an_overlong_line_began_is_known(pieces: int) -> None:
-    octets = b"POST /" + b"x" * (MOST_LINE_OCTETS + 100) + b" HTTP/1.1\r\nNOOP\r\n"
-    arrived = Arrived()
+    octets = b"POST /" + b"x" * (MOST_LINE_BYTES + 100) + b" HTTP/1.1\r\nNOOP\r\n"
+    arrived = LineBuffer()
     size = -(-len(octets) // pieces)
     lines = []
     for start in range(0, len(octets), size):

@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 
 from ingress.content.facts import Facts
-from ingress.policy.judge import judge, judge_content
+from ingress.policy.error_limit import exhausted
 from ingress.policy.limits import Limits
-from ingress.policy.patience import exhausted
-from ingress.policy.verdict import Asked, Terms
+from ingress.policy.request import ContentRequest, ListenerPolicy, PolicyRequest
+from ingress.policy.verdict import Refuse
 from ingress.session.command import Destination, Sender
-from ingress.session.transaction import Session, Transaction
-from jetpost.mail.envelope import Recipient
+from ingress.session.session import Session, Transaction
+from ingress.stages import STAGES
+from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.parameters import MailParameters
 
 LIMITS = Limits(message_bytes=100_000, recipients=100)
 SUBMISSION = {"submission": True, "require_auth": True}
 RELAY = {"domains": ["Home.test"], "relay_networks": ["192.0.2.0/24", "2001:db8::/32"]}
+ENVELOPE = Envelope(reverse_path="", recipients=(), origin=Origin("192.0.2.1", "client.test", "SMTP"))
 FINE = Facts(size=1, received=0, has_date=True, has_message_id=True, bare=False, nul=False, long_line=False)
 
 
@@ -36,7 +38,9 @@ def verdict(
     said = None if domain is None else Destination(Recipient(f"bob@{domain}"), domain, is_local)
     transaction.destinations.extend([Destination(Recipient("x@y.test"), "y.test")] * recipients)
     session = Session(client, tls=tls, identity=identity)
-    refusal = judge(Asked(Terms.model_validate(terms), LIMITS, session, transaction, said))
+    checks = STAGES.mail if said is None else STAGES.rcpt
+    refusal = checks(PolicyRequest(ListenerPolicy.model_validate(terms), LIMITS, session, transaction, said))
+    assert refusal is None or isinstance(refusal, Refuse)
     return " ".join(str(refusal.reply).split()[:2]) if refusal else ""
 
 
@@ -95,7 +99,8 @@ def test_to_whom_one_may_send(
     ],
 )
 def test_which_contents_are_refused(facts: Facts, expected: str | None) -> None:
-    refusal = judge_content(facts, LIMITS)
+    refusal = STAGES.content(ContentRequest(LIMITS, ENVELOPE, facts))
+    assert refusal is None or isinstance(refusal, Refuse)
     assert (" ".join(str(refusal.reply).split()[:2]) if refusal else None) == expected
 
 

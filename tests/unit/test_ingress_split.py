@@ -1,7 +1,7 @@
 """One envelope for each destination."""
 
 from ingress.session.command import Destination, Sender
-from ingress.session.transaction import Transaction, envelope_of
+from ingress.session.session import Transaction, envelope_of
 from ingress.split import LEAST_INLINE_BYTES, inline_share
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.parameters import MailParameters

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.turns import Turns
+from ingress.listen.turns import Turns
 
 
 async def test_who_waits_gets_turns_in_order_and_new_ones_come_behind() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingress.auth.exchange import Credentials
+from ingress.auth.mechanisms import Credentials
 from ingress.auth.users_file import UsersFile, UsersFileSettings
 from jetpost.users import set_password
 from tests.fixtures.users import PASSWORD, USER, write_users

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.auth.exchange import CANCELLED, MECHANISMS, WRONG, Credentials
+from ingress.auth.mechanisms import CANCELLED, MECHANISMS, WRONG, Credentials
 from ingress.auth.users_file import Remembered
 from jetpost.mail.reply import Reply
 

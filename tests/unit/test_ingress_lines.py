@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.session.arrived import MOST_LINE_OCTETS, OVERLONG, Arrived
+from ingress.session.lines import MOST_LINE_BYTES, OVERLONG, LineBuffer
 
 _LINES = st.lists(st.binary(max_size=60).filter(lambda line: b"\r" not in line and b"\n" not in line), max_size=6)
 
 
-def read_lines(arrived: Arrived) -> list[bytes]:
+def read_lines(arrived: LineBuffer) -> list[bytes]:
     lines = list[bytes]()
     while (line := arrived.line()) is not None:
         lines.append(line)
@@ -18,7 +18,7 @@ def read_lines(arrived: Arrived) -> list[bytes]:
 @given(_LINES, st.lists(st.integers(min_value=1, max_value=400)))
 def test_lines_are_the_same_however_they_arrive(lines: list[bytes], cuts: list[int]) -> None:
     octets = b"".join(line + b"\r\n" for line in lines)
-    arrived, read, start = Arrived(), list[bytes](), 0
+    arrived, read, start = LineBuffer(), list[bytes](), 0
     for end in [*sorted(cuts), len(octets)]:
         arrived.put(octets[start:end])
         start = max(start, end)
@@ -29,7 +29,7 @@ def test_lines_are_the_same_however_they_arrive(lines: list[bytes], cuts: list[i
 
 
 def test_a_line_that_is_not_whole_waits() -> None:
-    arrived = Arrived()
+    arrived = LineBuffer()
     arrived.put(b"NOOP\r")
     assert arrived.line() is None
     arrived.put(b"\nQ")
@@ -38,11 +38,11 @@ def test_a_line_that_is_not_whole_waits() -> None:
 
 
 def test_an_overlong_line_holds_no_memory_and_spares_the_next() -> None:
-    arrived = Arrived()
+    arrived = LineBuffer()
     for _ in range(100):
         arrived.put(b"x" * 10_000)
         assert arrived.line() is None
-        assert len(arrived) <= MOST_LINE_OCTETS
+        assert len(arrived) <= MOST_LINE_BYTES
     arrived.put(b"\r")
     assert arrived.line() is None
     arrived.put(b"\nNOOP\r\n")
@@ -51,15 +51,15 @@ def test_an_overlong_line_holds_no_memory_and_spares_the_next() -> None:
 
 
 def test_the_longest_line_is_one() -> None:
-    longest = b"x" * (MOST_LINE_OCTETS - 2)
-    arrived = Arrived()
+    longest = b"x" * (MOST_LINE_BYTES - 2)
+    arrived = LineBuffer()
     arrived.put(longest + b"\r\n" + longest + b"x\r\n")
 
     assert read_lines(arrived) == [longest, OVERLONG]
 
 
 def test_what_is_put_back_comes_first() -> None:
-    arrived = Arrived()
+    arrived = LineBuffer()
     arrived.put(b"body\r\n.\r\nQUIT\r\n")
     octets = arrived.all()
     assert arrived.line() is None

@@ -8,10 +8,10 @@ from typing import Protocol
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge
 
+from ingress.listen.trim import trim
+from ingress.listen.turns import Turns
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse
-from ingress.trim import trim
-from ingress.turns import Turns
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 CONNECTIONS = Gauge("jetpost_ingress_connections", "Open connections, those that do not speak SMTP yet among them.")
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
     @property
     def spare_bytes(self) -> int:
-        """What is given back when it is turned away, and lost with nothing that its client cannot send again."""
+        """What is given back when it is rejected, and lost with nothing that its client cannot send again."""
 
     def wind_up(self) -> None:
         """End as soon as no transaction is in flight."""
@@ -53,11 +53,11 @@ class Connection(Protocol):
     def hang_up(self, reply: Reply) -> None:
         """Say `reply` and end now."""
 
-    def turn_away(self, refusal: Refuse) -> None:
+    def reject(self, refusal: Refuse) -> None:
         """End now, and count and log why; what was kept in memory for the client is given up."""
 
 
-class Place:
+class Slot:
     """What one connection takes up, from its accept to its end."""
 
     def __init__(self, connections: "Connections", client: str) -> None:
@@ -79,7 +79,7 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._places: set[Place] = set()
+        self._slots: set[Slot] = set()
         self._of_client: Counter[str] = Counter()
         self._sessions: set[Connection] = set()
         self._changed = asyncio.Event()
@@ -88,7 +88,7 @@ class Connections:
         self._was_much = False
         self._share = limits.memory_bytes // (2 * limits.connections)
         HELD.set_function(lambda: self._held)
-        CONNECTIONS.set_function(lambda: len(self._places))
+        CONNECTIONS.set_function(lambda: len(self._slots))
         self.turns = Turns()
         """For sessions that have sent more than one turn allows."""
         self.handshakes = Turns(most=_HANDSHAKES)
@@ -99,34 +99,34 @@ class Connections:
         """How many speak SMTP."""
         return len(self._sessions)
 
-    def place(self, client: str) -> Place | Refuse:
-        """A place for a connection just accepted, or why there is none. With `client` empty it counts in all alone."""
-        if len(self._places) >= self._limits.connections:
+    def slot(self, client: str) -> Slot | Refuse:
+        """A slot for a connection just accepted, or why there is none. With `client` empty it counts in all alone."""
+        if len(self._slots) >= self._limits.connections:
             return _TOO_MANY
-        place = Place(self, "")
-        refusal = self.given(place, client) if client else None
+        slot = Slot(self, "")
+        refusal = self.given(slot, client) if client else None
         if refusal is not None:
             return refusal
-        self._places.add(place)
-        return place
+        self._slots.add(slot)
+        return slot
 
-    def given(self, place: Place, client: str) -> Refuse | None:
-        """Count a place that is nobody's yet as `client`'s, or say why not."""
+    def given(self, slot: Slot, client: str) -> Refuse | None:
+        """Count a slot that is nobody's yet as `client`'s, or say why not."""
         if self._of_client[client] >= self._limits.connections_per_client:
             return _TOO_MANY_OF_YOURS
         self._of_client[client] += 1
-        place.client = client
+        slot.client = client
         return None
 
-    def free(self, place: Place) -> None:
-        """Count a place no longer."""
-        if place not in self._places:
+    def free(self, slot: Slot) -> None:
+        """Count a slot no longer."""
+        if slot not in self._slots:
             return
-        self._places.remove(place)
-        if place.client:
-            self._of_client[place.client] -= 1
-            if not self._of_client[place.client]:
-                del self._of_client[place.client]
+        self._slots.remove(slot)
+        if slot.client:
+            self._of_client[slot.client] -= 1
+            if not self._of_client[slot.client]:
+                del self._of_client[slot.client]
 
     def begin(self, connection: Connection, listener: str) -> None:
         """A session begins."""
@@ -153,7 +153,7 @@ class Connections:
                 return
             silent = min(greedy, key=lambda each: each.heard_at)
             spare = silent.spare_bytes
-            silent.turn_away(_NO_MEMORY)
+            silent.reject(_NO_MEMORY)
             self._held -= spare
             silent.held_bytes -= spare
 

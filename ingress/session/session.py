@@ -20,13 +20,13 @@ class Transaction:
 
     sender: Sender
     destinations: list[Destination] = field(default_factory=list)
-    octets: int = 0
+    held_bytes: int = 0
     """About what the recipients take up in memory."""
 
-    def add(self, destination: Destination, octets: int) -> None:
-        """One more recipient, told in so many `octets`."""
+    def add(self, destination: Destination, told_bytes: int) -> None:
+        """One more recipient, told in so many bytes."""
         self.destinations.append(destination)
-        self.octets += _RECIPIENT_BYTES + 2 * octets
+        self.held_bytes += _RECIPIENT_BYTES + 2 * told_bytes
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Session:
     refused_recipients: int = 0
     """Recipients refused since then."""
 
-    def refused(self, *, is_recipient: bool, overshoot: int) -> None:
+    def command_refused(self, *, is_recipient: bool, overshoot: int) -> None:
         """A command was refused. Clients may be told of so many recipients in `overshoot` before that counts.
 
         Beyond the limit of recipients clients go on to the end of their list, as Postfix allows as well
@@ -63,7 +63,7 @@ class Session:
         if not is_recipient or self.refused_recipients > overshoot:
             self.fruitless += 1
 
-    def got_on(self) -> None:
+    def message_accepted(self) -> None:
         """A message was accepted: the client may ask for as much again."""
         self.fruitless = self.refused_recipients = 0
         self.transaction = None

@@ -2,7 +2,7 @@
 
 from ingress.policy.limits import Limits
 from ingress.policy.verdict import Refuse
-from ingress.session.transaction import Session
+from ingress.session.session import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 _POLICY = EnhancedStatus(4, 7, 0)

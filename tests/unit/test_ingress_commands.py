@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.session.phase import NEXT, VERBS, Phase, advance
+from ingress.session.commands import COMMANDS, advance
+from ingress.session.phase import Phase
 from jetpost.mail.reply import Reply
 
 P = Phase
 
 
-@pytest.mark.parametrize(("phase", "verb"), [(phase, verb) for phase in NEXT for verb in NEXT[phase]])
+@pytest.mark.parametrize(("phase", "verb"), [(phase, verb) for verb, it in COMMANDS.items() for phase in it.phases])
 def test_what_the_table_allows_is_allowed(phase: Phase, verb: str) -> None:
-    assert advance(phase, verb) is NEXT[phase][verb]
+    assert advance(phase, verb) is COMMANDS[verb].phases[phase]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_starttls_forgets_everything() -> None:
     assert advance(P.IDENTIFIED, "STARTTLS") is P.CONNECTED
 
 
-@given(st.lists(st.sampled_from(sorted(VERBS))))
+@given(st.lists(st.sampled_from(sorted(COMMANDS))))
 def test_no_way_leads_to_data_but_through_mail_and_rcpt(verbs: list[str]) -> None:
     phase, accepted = P.CONNECTED, list[str]()
     for verb in verbs:

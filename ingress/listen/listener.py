@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyNetwork
 
-from ingress.connections import Connections
-from ingress.doorway import Doorway, ProtocolOf, listening_sockets
-from ingress.policy.verdict import Terms
+from ingress.listen.connections import Connections
+from ingress.listen.preamble import Preamble, ProtocolOf, listening_sockets
+from ingress.policy.request import ListenerPolicy
 from jetpost.telemetry.log import logger
 
 _BACKLOG = 1024
@@ -20,7 +20,7 @@ _BACKLOG = 1024
 log = logger(__name__)
 
 
-class ListenerSettings(Terms):
+class ListenerSettings(ListenerPolicy):
     """A port that takes mail, and on what terms. With no terms given it takes none from anybody."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
@@ -30,7 +30,7 @@ class ListenerSettings(Terms):
     port: Annotated[int, Field(ge=0, le=65535)]
     """Port to listen on. 0 takes any free one; it is logged as `listening`."""
     tls: Literal["none", "starttls", "implicit"] = "none"
-    """`starttls`: offered in EHLO (RFC 3207); `implicit`: from the first octet on (RFC 8314, 3.3)."""
+    """`starttls`: offered in EHLO (RFC 3207); `implicit`: from the first byte on (RFC 8314, 3.3)."""
     proxy_protocol_from: tuple[IPvAnyNetwork, ...] = ()
     """Networks of load balancers that say whose connection they pass on (PROXY protocol, versions 1 and 2). A
     connection from there without such a header is closed; one from elsewhere is taken as it is, and has none."""
@@ -50,7 +50,7 @@ async def listen(
     wrapping = tls if settings.tls == "implicit" else None
     if settings.proxy_protocol_from or wrapping is not None:
         sockets = await listening_sockets(settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG)
-        doorway = Doorway(
+        preamble = Preamble(
             sockets,
             protocol,
             connections,
@@ -63,7 +63,7 @@ async def listen(
         try:
             yield
         finally:
-            await doorway.close()
+            await preamble.close()
         return
     server = await asyncio.get_running_loop().create_server(
         partial(protocol, None), settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG

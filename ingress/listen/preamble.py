@@ -1,4 +1,4 @@
-"""What comes before SMTP: a place for the connection, the header of a load balancer, the TLS handshake.
+"""What comes before SMTP: a slot for the connection, the header of a load balancer, the TLS handshake.
 
 A header of the PROXY protocol comes before anything else, TLS included. So connections are accepted as bare sockets
 here, and handed to asyncio once the header has been read from them; and a client that never ends its handshake counts.
@@ -13,11 +13,11 @@ from contextlib import suppress
 from prometheus_client import Counter
 from pydantic import IPvAnyNetwork
 
-from ingress.connections import Connections, Place
+from ingress.listen.connections import Connections, Slot
+from ingress.listen.proxy_header import ExactReader, client_named
 from ingress.policy.relay import is_in
 from ingress.policy.verdict import Refuse
-from ingress.proxy_header import Octets, client_named
-from ingress.rejections import turned_away
+from ingress.rejections import connection_rejected
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -27,13 +27,13 @@ FAILED = Counter("jetpost_ingress_proxy_failures_total", "Connections from a loa
 _OUT_OF_FILES_S = 1.0
 _BROKEN = (OSError, EOFError, TimeoutError, ValueError)
 
-ProtocolOf = Callable[[Place | None], asyncio.BaseProtocol]
-"""Makes the protocol of a connection, given its place; None: it is to take one itself."""
+ProtocolOf = Callable[[Slot | None], asyncio.BaseProtocol]
+"""Makes the protocol of a connection, given its slot; None: it is to take one itself."""
 
 log = logger(__name__)
 
 
-class Doorway:
+class Preamble:
     """Accepts on `sockets`. Peers in `trusted` networks must say whom they speak for; others speak for themselves.
 
     `listener` is its name; with `tls` there is a handshake. Header and handshake may take `patience_s` each.
@@ -79,49 +79,49 @@ class Doorway:
             self._receive(connection, peer[0])
 
     def _receive(self, connection: socket.socket, peer: str) -> None:
-        """Give the connection a place, or turn it away."""
+        """Give the connection a slot, or reject it."""
         is_balancer = is_in(peer, self._trusted)
-        place = self._connections.place("" if is_balancer else peer)
-        if isinstance(place, Refuse):
-            self._turn_away(connection, place, peer, may_speak=not is_balancer)
+        slot = self._connections.slot("" if is_balancer else peer)
+        if isinstance(slot, Refuse):
+            self._reject(connection, slot, peer, may_speak=not is_balancer)
             return
-        task = asyncio.get_running_loop().create_task(self._begin(connection, peer, place), name="doorway")
+        task = asyncio.get_running_loop().create_task(self._begin(connection, peer, slot), name="preamble")
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
-    async def _begin(self, connection: socket.socket, peer: str, place: Place) -> None:
-        """Learn who the client is, and hand the connection over: with it goes the place."""
+    async def _begin(self, connection: socket.socket, peer: str, slot: Slot) -> None:
+        """Learn who the client is, and hand the connection over: with it goes the slot."""
         failing = "proxy"
         try:
-            if not place.client:
-                refusal = place.belongs_to(client := await self._client_behind(connection) or peer)
+            if not slot.client:
+                refusal = slot.belongs_to(client := await self._client_behind(connection) or peer)
                 if refusal is not None:
-                    place.leave()
-                    self._turn_away(connection, refusal, client, may_speak=True)
+                    slot.leave()
+                    self._reject(connection, refusal, client, may_speak=True)
                     return
             failing = "handshake"
             if self._tls is not None:
                 await self._hello(connection)
                 await self._connections.handshakes.turn()
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._protocol(place),
+                lambda: self._protocol(slot),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._patience_s if self._tls is not None else None,
             )
         except _BROKEN as error:
-            self._give_up(connection, place)
+            self._give_up(connection, slot)
             why = reason_of(error)
-            turned_away(failing, client=place.client or peer, listener=self._listener, why=why)
+            connection_rejected(failing, client=slot.client or peer, listener=self._listener, why=why)
         except BaseException:
-            self._give_up(connection, place)
+            self._give_up(connection, slot)
             raise
 
     async def _client_behind(self, connection: socket.socket) -> str:
         """The client that a load balancer names; empty: itself. OSError, EOFError, TimeoutError, ValueError: nobody."""
         try:
             async with asyncio.timeout(self._patience_s):
-                return await client_named(Octets(connection))
+                return await client_named(ExactReader(connection))
         except _BROKEN:
             FAILED.inc()
             raise
@@ -137,18 +137,18 @@ class Doorway:
         finally:
             loop.remove_reader(connection)
 
-    def _turn_away(self, connection: socket.socket, refusal: Refuse, client: str, *, may_speak: bool) -> None:
+    def _reject(self, connection: socket.socket, refusal: Refuse, client: str, *, may_speak: bool) -> None:
         """Say why, where that can be understood: neither before TLS nor before a header."""
-        turned_away(refusal.reason, client=client, listener=self._listener, why=str(refusal.reply))
+        connection_rejected(refusal.reason, client=client, listener=self._listener, why=str(refusal.reply))
         if may_speak and self._tls is None:
             with suppress(OSError):  # it may be gone already
                 connection.send(refusal.reply.wire())
         connection.close()
 
     @staticmethod
-    def _give_up(connection: socket.socket, place: Place) -> None:
+    def _give_up(connection: socket.socket, slot: Slot) -> None:
         connection.close()
-        place.leave()
+        slot.leave()
 
 
 async def listening_sockets(host: str, port: int, *, reuse_port: bool, backlog: int) -> list[socket.socket]:
