@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from ingress.accept import Acceptance
-from ingress.auth.backend import Backend
-from ingress.auth.mechanisms import MECHANISMS
+from ingress.auth.backend import Backend, mechanisms_of
 from ingress.config import Ingress
 from ingress.listen.connections import Connections
 from ingress.listen.listener import listen
@@ -65,7 +64,7 @@ async def _open_doors(config: Ingress, acceptance: Acceptance, connections: Conn
             open_doors.push_async_callback(end, [watching])
             tls = reloading.context
         for listener in config.listeners:
-            offers = offers_of(listener, tuple(MECHANISMS))
+            offers = offers_of(listener, mechanisms_of(backends))
             context = SessionContext(listener, local_host, config.limits, STAGES, acceptance, backends, offers)
             listening = listen(
                 listener,

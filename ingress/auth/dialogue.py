@@ -2,20 +2,25 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ingress.auth.backend import ATTEMPTS, Backend, identify
-from ingress.auth.mechanisms import CANCELLED, MECHANISMS, WRONG, Credentials, Exchange
+from ingress.auth.backend import ATTEMPTS, Backend, answer, mechanisms_of
+from ingress.auth.identity import Finding, Identity, Unavailable, Unknown, Wrong
+from ingress.auth.mechanisms import CANCELLED, MECHANISMS, Credentials, Exchange, Question
 from ingress.policy.verdict import Refuse
 from ingress.session.lines import OVERLONG
 from ingress.session.session import Session
 from jetpost.mail.parameters import upper
 from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.telemetry.log import logger
 
 _INVALID_ARGUMENTS = EnhancedStatus(5, 5, 4)
 _AUTHENTICATED = Reply(235, EnhancedStatus(2, 7, 0), ("Authentication successful",))
+WRONG = Reply(535, EnhancedStatus(5, 7, 8), ("Authentication credentials invalid",))
+_UNAVAILABLE = Reply(454, EnhancedStatus(4, 7, 0), ("Temporary authentication failure",))
 _TOO_LONG = Reply(500, EnhancedStatus(5, 5, 6), ("Authentication exchange line is too long",))
 _NO_MECHANISM = Refuse(Reply(501, _INVALID_ARGUMENTS, ("Syntax: AUTH mechanism [initial-response]",)), "syntax")
 _MECHANISM = Refuse(Reply(504, _INVALID_ARGUMENTS, ("Unrecognized authentication mechanism",)), "syntax")
 
+log = logger(__name__)
 
 Ask = Callable[[str], None]
 """Sends a challenge."""
@@ -30,29 +35,48 @@ async def authenticate(
     mechanism, _, initial = argument.partition(" ")
     if not mechanism:
         return _NO_MECHANISM
-    begin = MECHANISMS.get(upper(mechanism))
-    if begin is None:
+    name = upper(mechanism)
+    if name not in mechanisms_of(backends):
         return _MECHANISM
-    outcome = await _exchanged(begin(initial.strip(" ")), ask, response)
-    if isinstance(outcome, Credentials):
-        session.identity = await identify(outcome, session.client_address, backends) or ""
-        outcome = _AUTHENTICATED if session.identity else WRONG
-    ATTEMPTS.labels({_AUTHENTICATED: "ok", WRONG: "wrong"}.get(outcome, "broken")).inc()
-    if outcome.is_positive:
-        return outcome
-    session.auth_failures += outcome is not CANCELLED
-    return Refuse(outcome, "auth")
+
+    async def ask_backends(question: Question) -> Finding:
+        return await answer(question, name, session.client_address, backends)
+
+    outcome = await _exchanged(MECHANISMS[name](initial.strip(" ")), ask, response, ask_backends)
+    match outcome:
+        case Identity():
+            session.identity = outcome.name
+            ATTEMPTS.labels("ok").inc()
+            return _AUTHENTICATED
+        case Unavailable():
+            # Nobody has failed: it counts as a refused command alone.
+            log.warning("auth backend unavailable", mechanism=name, cause=outcome.cause, limited_by=(outcome.cause,))
+            ATTEMPTS.labels("unavailable").inc()
+            return Refuse(_UNAVAILABLE, "unavailable")
+        case Unknown() | Wrong():
+            ATTEMPTS.labels("wrong").inc()
+            session.auth_failures += 1
+            return Refuse(WRONG, "auth")
+        case Reply():
+            ATTEMPTS.labels("broken").inc()
+            session.auth_failures += outcome is not CANCELLED
+            return Refuse(outcome, "auth")
 
 
-async def _exchanged(exchange: Exchange, ask: Ask, response: Response) -> Credentials | Reply:
+async def _exchanged(
+    exchange: Exchange, ask: Ask, response: Response, ask_backends: Callable[[Question], Awaitable[Finding]]
+) -> Finding | Reply:
     try:
-        challenge = next(exchange)
+        step = next(exchange)
         while True:
-            ask(challenge)
+            if isinstance(step, Credentials):
+                step = exchange.send(await ask_backends(step))
+                continue
+            ask(step)
             line = await response()
             if line is OVERLONG:
                 return _TOO_LONG
-            challenge = exchange.send(line.decode("ascii", "replace"))
+            step = exchange.send(line.decode("ascii", "replace"))
     except StopIteration as ended:
-        outcome: Credentials | Reply = ended.value
+        outcome: Finding | Reply = ended.value
         return outcome

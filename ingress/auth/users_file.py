@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ingress.auth.mechanisms import Credentials
+from ingress.auth.identity import Finding, Identity, Unavailable, Unknown, Wrong
+from ingress.auth.mechanisms import Credentials, Question
 from ingress.auth.slots import Slots
 from jetpost.config.section import ReadableFile, Section
 from jetpost.reason import reason_of
@@ -50,26 +51,34 @@ class UsersFileSettings(Section):
 class UsersFile:
     """Checks credentials against the file."""
 
+    mechanisms = frozenset({"PLAIN", "LOGIN"})
+
     def __init__(self, settings: UsersFileSettings) -> None:
         self._settings = settings
         self._slots = Slots(settings.at_once)
         self._stamp: Stamp | None = None
         self._users: dict[str, str] = {}
+        self._was_never_read = True
         self._remembered = Remembered(settings.cache_s)
 
-    async def identify(self, credentials: Credentials, client: str = "") -> str | None:
-        """The identity that the credentials prove, or None. The event loop goes on meanwhile."""
+    async def answer(self, question: Question, client: str = "") -> Finding:
+        """Whether the password is the user's. The event loop goes on meanwhile."""
         self._refresh(self._settings.path)
-        if self._remembered.knows(credentials):
-            return credentials.user
+        if self._was_never_read:
+            return Unavailable("the users file was never read")
+        user = question.user
+        if self._remembered.knows(question):
+            return Identity(user)
         remembered = self._remembered
-        hashed = self._users.get(credentials.user)
+        hashed = self._users.get(user)
         async with self._slots.slot(client):
-            right = await asyncio.to_thread(is_right, hashed or _NOBODY, credentials.password)
-        if not right or hashed is None:
-            return None
-        remembered.add(credentials)  # of the file as it was read: a change forgets it
-        return credentials.user
+            right = await asyncio.to_thread(is_right, hashed or _NOBODY, question.password)
+        if hashed is None:
+            return Unknown()
+        if not right:
+            return Wrong()
+        remembered.add(question)  # of the file as it was read: a change forgets it
+        return Identity(user)
 
     def _refresh(self, file: Path) -> None:
         now = stamp(file)
@@ -78,8 +87,10 @@ class UsersFile:
         try:
             self._users, self._stamp = read_users(file), now
         except (OSError, ValueError) as error:
-            log.warning("cannot read the users file, keeping the previous users", error=reason_of(error))
+            why = reason_of(error)
+            log.warning("cannot read the users file, keeping the previous users", error=why, limited_by=(why,))
             return
+        self._was_never_read = False
         self._remembered = Remembered(self._settings.cache_s)
 
 

@@ -1,14 +1,15 @@
 """AUTH over TLS opens the submission ports; nothing else does (RFC 6409, RFC 8314, RFC 4954)."""
 
 import base64
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeMx
+from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.client import RawClient, dialled
 from tests.fixtures.letters import LETTER
 from tests.fixtures.system import System
-from tests.fixtures.users import PASSWORD, USER
+from tests.fixtures.users import PASSWORD, USER, write_quick_users
 
 
 def _base64(text: str) -> str:
@@ -111,3 +112,23 @@ async def test_an_exchange_that_makes_no_sense_has_its_reply(
             reply = await client.say(response)
         assert (reply.code, str(reply.status)) == told
         assert (await client.authenticate(USER, PASSWORD)).code == 235
+
+
+async def test_while_the_users_cannot_be_read_nobody_is_wrong(make_system: MakeSystem, tmp_path: Path) -> None:
+    """Neither does the session end, as it would after a wrong password here."""
+    file = write_quick_users(tmp_path / "users")
+    backends = [{"kind": "users_file", "path": str(file)}]
+    system = await make_system({"ingress.auth.backends": backends, "ingress.limits.auth_failures": 1})
+    aside = move(file, tmp_path / "aside")
+
+    async with dialled("127.0.0.1", system.ports.submissions, system.surroundings.certificates.client()) as client:
+        await client.say("EHLO client.test")
+        for _ in range(3):
+            reply = await client.authenticate(USER, PASSWORD)
+            assert (reply.code, str(reply.status)) == (454, "4.7.0")
+        move(aside, file)
+        assert (await client.authenticate(USER, PASSWORD)).code == 235
+
+
+def move(file: Path, to: Path) -> Path:
+    return file.rename(to)

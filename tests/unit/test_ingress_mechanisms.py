@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.auth.mechanisms import CANCELLED, MECHANISMS, WRONG, Credentials
+from ingress.auth.identity import Finding, Identity, Unavailable, Unknown, Wrong
+from ingress.auth.mechanisms import CANCELLED, MECHANISMS, Credentials
 from ingress.auth.users_file import Remembered
 from jetpost.mail.reply import Reply
 
@@ -16,16 +18,22 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def outcome(mechanism: str, initial: str, responses: Sequence[str]) -> Credentials | Reply:
-    exchange = MECHANISMS[mechanism](initial)
+KNOWN = Identity("ann")
+
+
+def exchanged(mechanism: str, initial: str, responses: Sequence[str], finding: Finding = KNOWN) -> Any:
+    """What was asked of the backends, if anything, and what it came to."""
+    exchange, asked, left = MECHANISMS[mechanism](initial), None, list(responses)
     try:
-        next(exchange)
-        for response in responses:
-            exchange.send(response)
+        step = next(exchange)
+        while True:
+            if isinstance(step, Credentials):
+                asked = step
+                step = exchange.send(finding)
+            else:
+                step = exchange.send(left.pop(0))
     except StopIteration as ended:
-        result: Credentials | Reply = ended.value
-        return result
-    raise AssertionError("the exchange has not ended")
+        return asked, ended.value
 
 
 @pytest.mark.parametrize(
@@ -39,7 +47,14 @@ def outcome(mechanism: str, initial: str, responses: Sequence[str]) -> Credentia
     ],
 )
 def test_credentials_are_understood(mechanism: str, initial: str, responses: Sequence[str]) -> None:
-    assert outcome(mechanism, initial, responses) == Credentials("ann", "a secret")
+    assert exchanged(mechanism, initial, responses) == (Credentials("ann", "a secret"), KNOWN)
+
+
+@pytest.mark.parametrize("finding", [KNOWN, Unknown(), Wrong(), Unavailable("the directory is away")])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_what_the_backends_find_is_what_it_comes_to(mechanism: str, finding: Finding) -> None:
+    responses = [encoded("\0ann\0x")] if mechanism == "PLAIN" else [encoded("ann"), encoded("x")]
+    assert exchanged(mechanism, "", responses, finding) == (Credentials("ann", "x"), finding)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +62,6 @@ def test_credentials_are_understood(mechanism: str, initial: str, responses: Seq
     [
         ("PLAIN", "", ["*"], CANCELLED.code),
         ("LOGIN", "", [encoded("ann"), "*"], CANCELLED.code),
-        ("PLAIN", encoded("bob\0ann\0a secret"), [], WRONG.code),
         ("PLAIN", "=", [], 501),
         ("PLAIN", "not base64!", [], 501),
         ("PLAIN", encoded("ann a secret"), [], 501),
@@ -62,17 +76,22 @@ def test_credentials_are_understood(mechanism: str, initial: str, responses: Seq
     ],
 )
 def test_nonsense_is_refused(mechanism: str, initial: str, responses: Sequence[str], code: int) -> None:
-    refusal = outcome(mechanism, initial, responses)
+    asked, refusal = exchanged(mechanism, initial, responses)
+    assert asked is None
     assert isinstance(refusal, Reply)
     assert refusal.code == code
+
+
+def test_nobody_acts_as_another() -> None:
+    assert exchanged("PLAIN", encoded("bob\0ann\0a secret"), []) == (None, Wrong())
 
 
 @given(
     st.sampled_from(sorted(MECHANISMS)), st.text(max_size=40), st.lists(st.text(max_size=40), min_size=2, max_size=2)
 )
 def test_any_responses_are_credentials_or_a_refusal(mechanism: str, initial: str, responses: list[str]) -> None:
-    result = outcome(mechanism, initial, responses)
-    assert isinstance(result, Credentials) or result.is_permanent
+    asked, result = exchanged(mechanism, initial, responses)
+    assert result is KNOWN if asked else isinstance(result, Wrong) or result.is_permanent
 
 
 def test_credentials_are_remembered_for_a_while_and_only_as_they_were() -> None:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from ingress.auth.identity import Identity, Unavailable, Unknown, Wrong
 from ingress.auth.mechanisms import Credentials
 from ingress.auth.users_file import UsersFile, UsersFileSettings
 from jetpost.users import set_password
 from tests.fixtures.users import PASSWORD, USER, write_users
 
 RIGHT = Credentials(USER, PASSWORD)
+KNOWN = Identity(USER)
 
 
 @pytest.fixture
@@ -25,6 +27,10 @@ def remove(file: Path) -> None:
     file.unlink()
 
 
+def move(file: Path, to: Path) -> None:
+    file.rename(to)
+
+
 def backend(file: Path) -> UsersFile:
     return UsersFileSettings(kind="users_file", path=file).backend()
 
@@ -32,28 +38,40 @@ def backend(file: Path) -> UsersFile:
 async def test_who_knows_the_password_is_known(file: Path) -> None:
     users = backend(file)
 
-    assert await users.identify(RIGHT) == USER
-    assert await users.identify(RIGHT) == USER
-    for wrong in (Credentials(USER, "wrong"), Credentials("nobody", PASSWORD), Credentials(USER, "")):
-        assert await users.identify(wrong) is None
+    assert await users.answer(RIGHT) == KNOWN
+    assert await users.answer(RIGHT) == KNOWN
+    assert await users.answer(Credentials(USER, "wrong")) == Wrong()
+    assert await users.answer(Credentials(USER, "")) == Wrong()
+    assert await users.answer(Credentials("nobody", PASSWORD)) == Unknown()
 
 
 async def test_a_changed_file_counts_at_once_whatever_is_remembered(file: Path) -> None:
     users = backend(file)
-    assert await users.identify(RIGHT) == USER
+    assert await users.answer(RIGHT) == KNOWN
 
     set_password(file, USER, "another one")
 
-    assert await users.identify(RIGHT) is None
-    assert await users.identify(Credentials(USER, "another one")) == USER
+    assert await users.answer(RIGHT) == Wrong()
+    assert await users.answer(Credentials(USER, "another one")) == KNOWN
 
 
 async def test_a_file_that_cannot_be_read_leaves_the_users_of_before(file: Path) -> None:
     users = backend(file)
-    assert await users.identify(RIGHT) == USER
+    assert await users.answer(RIGHT) == KNOWN
 
     spoil(file)
-    assert await users.identify(RIGHT) == USER
+    assert await users.answer(RIGHT) == KNOWN
 
     remove(file)
-    assert await users.identify(RIGHT) == USER
+    assert await users.answer(RIGHT) == KNOWN
+
+
+async def test_a_file_that_was_never_read_makes_nobody_wrong(file: Path) -> None:
+    users = backend(file)
+    aside = file.with_name("aside")
+
+    move(file, aside)
+    assert isinstance(await users.answer(RIGHT), Unavailable)
+
+    move(aside, file)
+    assert await users.answer(RIGHT) == KNOWN
