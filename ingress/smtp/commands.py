@@ -1,7 +1,6 @@
 """What each command does. What it means is decided in `session` and `policy`."""
 
-from collections.abc import Callable, Coroutine
-from types import CoroutineType
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ingress.auth.dialogue import Response, authenticate
@@ -149,14 +148,16 @@ class Commands:
 
 def _unless(verdict: Verdict | Coroutine[Any, Any, Verdict], then: Callable[[], Answer]) -> Answer | Answering:
     """The objection, or what comes `then`; at once, unless the verdict takes time."""
-    if isinstance(verdict, CoroutineType):
-        return _unless_in_time(verdict, then)
-    return verdict or then()
+    if verdict is None:
+        return then()
+    return verdict if isinstance(verdict, Refuse) else _unless_in_time(verdict, then)
 
 
 async def _unless_in_time(verdict: Coroutine[Any, Any, Verdict], then: Callable[[], Answer]) -> Answer:
     return await verdict or then()
 
 
-HANDLERS = {verb: getattr(Commands, command.handler) for verb, command in COMMANDS.items()}
+HANDLERS: Mapping[str, Callable[[Commands, str], Answer | Answering]] = {
+    verb: getattr(Commands, command.handler) for verb, command in COMMANDS.items()
+}
 """Every verb has what carries it out."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Coroutine
-from types import CoroutineType
+from types import NoneType
 from typing import Any
 
 from ingress.content.receiving import Receiving
@@ -33,6 +33,8 @@ NOT_SMTP = Reply(421, EnhancedStatus(4, 7, 0), ("This is SMTP, and you speak som
 
 _NO_PARAMETERS = Refuse(Reply(501, EnhancedStatus(5, 5, 4), ("No parameters allowed",)), "syntax")
 _TROUBLE = Refuse(Reply(451, EnhancedStatus(4, 3, 0), ("Internal trouble, try again later",)), "internal")
+
+_AT_ONCE = (Reply, Refuse, NoneType)
 
 log = logger(__name__)
 
@@ -71,9 +73,9 @@ class Dialogue:
     def begin(self) -> Work | None:
         """Speak first (RFC 5321, 3.1); what takes time is returned."""
         answer = self._commands.connect()
-        if isinstance(answer, CoroutineType):
+        if not isinstance(answer, _AT_ONCE):
             return self._begin_in_time(answer)
-        self._begun(answer)  # type: ignore[arg-type]
+        self._begun(answer)
         return None
 
     def proceed(self, lines: LineBuffer) -> Work | None:
@@ -157,7 +159,7 @@ class Dialogue:
             return None
         try:
             answer = HANDLERS[verb](self._commands, argument)
-            if isinstance(answer, CoroutineType):
+            if not isinstance(answer, _AT_ONCE):
                 return self._answer_in_time(answer, verb, following)
             self._conclude(answer, verb, following)
         except Exception as error:
