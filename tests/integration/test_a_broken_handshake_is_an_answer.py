@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-import uvloop
 
 from delivery.connect.connection import Connection
 from delivery.connect.wire import OPEN
+from tests.fixtures.attempts import on_uvloop
 from tests.fixtures.eventually import PATIENCE_S, eventually
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -79,8 +79,7 @@ def test_a_host_that_goes_away_is_one_without_tls_and_leaves_no_connection_behin
     closes: Serve, *, already: bool
 ) -> None:
     before = OPEN._value.get()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        why, usable = runner.run(secured(closes, already=already))
+    why, usable = on_uvloop(secured(closes, already=already))
     assert why is not None
     assert why.startswith("TLS failed: ")
     assert not usable

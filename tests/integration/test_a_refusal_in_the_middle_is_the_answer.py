@@ -25,6 +25,7 @@ from tests.fixtures.zone import ServedZone
 
 LARGE = Reference("c1", 20 * 1024 * 1024)
 SMALL_ENOUGH = Inline(LETTER + (b"x" * 78 + b"\r\n") * 3000)
+MORE_THAN_A_KERNEL_BUFFERS = Inline(LETTER + (b"x" * 78 + b"\r\n") * 200_000)
 SETTINGS = AttemptSettings(timeouts=Timeouts(block_s=20))
 REFUSED = b"552 5.3.4 too big\r\n"
 SOON = 200_000
@@ -93,10 +94,8 @@ def test_who_says_yes_before_the_end_or_leaves_has_no_message(data: bytes) -> No
 def test_a_yes_to_content_that_is_still_in_our_buffers_is_none(data: bytes, act: Callable[..., Act]) -> None:
     async def run() -> Attempt:
         async with RawHost("mx1.test", does={"CONTENT": act(data, after=10_000)}, reads_ahead=4 * 1024) as host:
-            content = Inline(LETTER + (b"x" * 78 + b"\r\n") * 50_000)
-            return await tried(
-                [host], entry(content), AttemptSettings(timeouts=Timeouts(block_s=1, slowest_bytes_per_s=1e9))
-            )
+            timeouts = Timeouts(block_s=1, slowest_bytes_per_s=1e9)
+            return await tried([host], entry(MORE_THAN_A_KERNEL_BUFFERS), AttemptSettings(timeouts=timeouts))
 
     assert isinstance(on_uvloop(run()).outcomes[BOB], Deferred)
 

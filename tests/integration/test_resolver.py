@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-import uvloop
 from prometheus_client import REGISTRY
 
 from delivery.route.endpoint import ConnectionTerms
@@ -17,6 +16,7 @@ from jetpost.dns.authoritative import _Datagrams
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.mail.outcome import Bounced, Deferred
 from tests.fixtures.addresses import loopback_address
+from tests.fixtures.attempts import on_uvloop
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
 from tests.fixtures.zone import ServedZone, served
 from tests.fixtures.zone import zone as a_zone
@@ -234,8 +234,7 @@ def test_it_works_on_uvloop() -> None:
             zone.silent("mute.test")
             assert isinstance(await impatient.a("mute.test"), Failed)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(scenario())
+    on_uvloop(scenario())
 
 
 async def test_a_route_is_planned_from_what_dns_says(zone: ServedZone) -> None:
