@@ -30,7 +30,7 @@ NOT_SENT = Counter(
     "Failures about which no DSN is sent. Labels: `reason` is null_reverse_path or notify_never.",
     ["reason"],
 )
-HELD = Counter("jetpost_bouncer_held_total", "Bounces held because no DSN could be made.")
+HELD = Counter("jetpost_bouncer_held_total", "Bounces held because their DSN could not be created.")
 _CLAIMED_BYTES = 64 * 1024 * 1024
 
 log = logger(__name__)
@@ -94,18 +94,18 @@ class BounceWorker:
         try:
             await self._handle(claim)
         except (Unreachable, ApiError, OSError) as error:
-            log.warning("bounce waits", queue_id=claim.entry.queue_id, error=reason_of(error))
+            log.warning("cannot process bounce, will retry", queue_id=claim.entry.queue_id, error=reason_of(error))
             claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
         except Exception as error:
-            log.exception("no DSN could be made", queue_id=claim.entry.queue_id)
-            await self._hold_in_peace(claim, f"no DSN could be made: {type(error).__name__}")
+            log.exception("cannot create DSN", queue_id=claim.entry.queue_id)
+            await self._hold_in_peace(claim, f"cannot create DSN: {type(error).__name__}")
 
     async def _hold_in_peace(self, claim: Claim, reason: str) -> None:
         """Hold it; when even that fails it comes again, and the other bounces go on."""
         try:
             await self._hold(claim, reason)
         except Exception:
-            log.exception("a bounce could not be held", queue_id=claim.entry.queue_id)
+            log.exception("cannot hold bounce", queue_id=claim.entry.queue_id)
             claim.consumer.release(claim)
 
     async def _handle(self, claim: Claim) -> None:

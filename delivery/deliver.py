@@ -21,7 +21,7 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
 QUARANTINED = Counter(
-    "jetpost_delivery_quarantined_total", "Entries held: they never came to an outcome, or it cannot be stored."
+    "jetpost_delivery_quarantined_total", "Entries held because they had no outcome, or it could not be stored."
 )
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
 
@@ -81,7 +81,7 @@ def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], context: Delive
             may_expire=context.may_expire(),
         )
     except Exception as error:
-        log.exception("an outcome cannot be recorded", queue_id=entry.queue_id)
+        log.exception("cannot record outcome", queue_id=entry.queue_id)
         reason = f"attempted, but what became of it cannot be recorded: {type(error).__name__}: {reason_of(error)}"
         return (entry.moved(State.HELD, reason=reason),)
 

@@ -17,7 +17,7 @@ from jetpost.telemetry.log import logger
 
 RECIPIENTS = Counter(
     "jetpost_delivery_recipients_total",
-    "Recipients attempted, by what became of them. Labels: `outcome` is delivered, deferred, bounced or expired.",
+    "Recipients attempted, by outcome. Labels: `outcome` is delivered, deferred, bounced or expired.",
     ["outcome"],
 )
 SECONDS = Histogram(

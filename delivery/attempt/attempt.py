@@ -27,7 +27,7 @@ ATTEMPTS = Counter(
 )
 SECONDS = Histogram(
     "jetpost_delivery_attempt_seconds",
-    "How long an attempt took.",
+    "Duration of an attempt.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
@@ -90,7 +90,7 @@ async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool, settin
     except Exception:
         if not made.outcomes:
             raise
-        log.exception("an attempt failed in the middle", queue_id=entry.queue_id)
+        log.exception("attempt failed with an exception", queue_id=entry.queue_id)
         made.left = [recipient for recipient in entry.envelope.recipients if recipient not in made.outcomes]
         made.last |= {recipient: _FAILED for recipient in made.left if recipient not in made.last}
     for recipient in made.left:

@@ -17,9 +17,9 @@ from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 
-REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions begun on a connection that stood already.")
+REUSED = Counter("jetpost_delivery_connections_reused_total", "Transactions on a reused connection.")
 OUT_OF_FILES = Counter(
-    "jetpost_delivery_out_of_files_total", "Times no connection could be opened for want of a file descriptor."
+    "jetpost_delivery_out_of_files_total", "Connections not opened because no file descriptor was free."
 )
 TLS_FAILURES = Counter(
     "jetpost_delivery_tls_failures_total",
@@ -96,7 +96,7 @@ class Pool:
                 self._make_way()
                 if loop.time() > give_up:
                     raise
-                log.warning("no file for a connection", host=endpoint.host, error=reason_of(error))
+                log.warning("no file descriptor for a connection", host=endpoint.host, error=reason_of(error))
             await asyncio.sleep(_PAUSE_S)
 
     async def _open(self, endpoint: Endpoint, until: float) -> Connection:

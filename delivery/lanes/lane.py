@@ -27,7 +27,7 @@ WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slo
 ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
 PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their domain was congested.")
 NAKS = Counter("jetpost_delivery_naks_total", "Entries returned to the queue (NAK) at shutdown.")
-SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Times a domain was left alone because no host answered.")
+SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Suspensions of a domain because no host answered.")
 
 _RENEW_S = 5.0
 
@@ -266,7 +266,7 @@ class Lanes:
         try:
             await self._queue.give_up(claim, error)
         except Exception:
-            log.exception("an entry could not be given up", queue_id=claim.entry.queue_id)
+            log.exception("cannot release entry", queue_id=claim.entry.queue_id)
             claim.consumer.release(claim)
 
     async def _nak(self, claim: Claim) -> None:

@@ -26,7 +26,9 @@ from jetpost.queue.storage.shard import Found, Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
-EXPIRED = Counter("jetpost_delivery_watchdog_expired_total", "Entries that the watchdog took from a lane or the queue.")
+EXPIRED = Counter(
+    "jetpost_delivery_watchdog_expired_total", "Entries that the watchdog expired, from a lane or the queue."
+)
 
 _A_LOOK = 256
 """Parked entries of a shard that are looked at each time there are some of no domain."""
@@ -52,9 +54,9 @@ async def watch(lanes: Lanes, context: DeliveryContext, stopping: asyncio.Event)
                 if context.may_expire() or not needs_time:
                     await look()
             except (Unreachable, ApiError) as error:
-                log.warning("watchdog", error=reason_of(error))
+                log.warning("watchdog failed", error=reason_of(error))
             except Exception:
-                log.exception("watchdog")
+                log.exception("watchdog failed")
         lanes.sweep()
         try:
             async with asyncio.timeout(context.config.watchdog_s):
@@ -100,7 +102,7 @@ async def _expire_parked(context: DeliveryContext) -> None:
             except (Unreachable, ApiError):
                 raise
             except Exception:  # a bug; the other entries have their look
-                log.exception("a parked entry could not be expired", sequence=oldest.sequence)
+                log.exception("cannot expire parked entry", sequence=oldest.sequence)
 
 
 async def _expire_one(shard: Shard, oldest: Found, now: datetime, context: DeliveryContext) -> bool:

@@ -13,7 +13,7 @@ from jetpost.queue.storage.shard import Found, Shard, StoredEntry
 from jetpost.telemetry.log import logger
 
 BEGUN_LATE = Counter(
-    "jetpost_delivery_late_retries_total", "Retries that were due and had to be begun by the watchdog, not the server."
+    "jetpost_delivery_late_retries_total", "Overdue retries that the watchdog started instead of the server."
 )
 _A_LOOK = 32
 """Entries of a shard that are looked at each time; the next look goes on behind them."""
@@ -49,7 +49,7 @@ class LateRetries:
             except (Unreachable, ApiError):
                 raise
             except Exception:  # a bug costs this retry its turn, and no other
-                log.exception("a retry could not be looked at", sequence=found.sequence)
+                log.exception("cannot check retry", sequence=found.sequence)
         return beyond
 
     async def _look_at(self, shard: Shard, found: Found) -> None:
@@ -61,7 +61,7 @@ class LateRetries:
     async def _begin(self, shard: Shard, late: StoredEntry) -> None:
         if await self._context.queue.move(shard, late, [late.entry.moved(State.READY)]):
             BEGUN_LATE.inc()
-            log.warning("retry begun late", queue_id=late.entry.queue_id, due=str(late.entry.due))
+            log.warning("overdue retry started", queue_id=late.entry.queue_id, due=str(late.entry.due))
 
     def _is_late(self, entry: Entry, now: datetime) -> bool:
         # One without a time would never be begun by anybody.

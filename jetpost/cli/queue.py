@@ -56,7 +56,8 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
             typer.echo(f"Messages under subjects that no entry has: {deep.strange} (jetpost queue list --json)")
         if first:
             _print_entries(first)
-        typer.echo(queue_content.line(held))
+        if held.contents or held.unneeded or held.messages:
+            typer.echo(queue_content.line(held))
 
     finish(ask())
 
@@ -131,7 +132,8 @@ def show(
 
 def _print_entries(found: view.Entries) -> None:
     now = datetime.now(UTC)
-    Console().print(view.entries_table(found, now))
+    console = Console()
+    console.print(view.entries_view(found, now, console.width), soft_wrap=console.width < view.TABLE_WIDTH)
     if unreadable := view.unreadable_lines(found, now):
         Console(soft_wrap=True).print(unreadable, end="")
 

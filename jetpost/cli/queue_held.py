@@ -24,7 +24,7 @@ def release(
     queue_ids: Annotated[list[str] | None, typer.Argument(metavar="QUEUE_ID…", help="Held entries.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every held entry.")] = False,
 ) -> None:
-    """Give held entries back to delivery, or to the bouncer when no DSN could be made."""
+    """Give held entries back to delivery, or to the bouncer when their recipients failed."""
     if every == bool(queue_ids):
         raise typer.BadParameter("give queue ids, or --all")
     wanted = set(queue_ids or ())

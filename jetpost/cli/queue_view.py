@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from jetpost.cli.terminal import visible
@@ -22,6 +22,8 @@ Entries = Sequence[tuple[int, Found]]
 
 _LIVE = tuple(state for state in State if state is not State.DONE)
 _MOST_RECIPIENTS = 3
+TABLE_WIDTH = 120
+"""Columns of the screen from which on entries are shown as a table."""
 
 
 class Shown(NamedTuple):
@@ -57,28 +59,43 @@ def depth_record(depth: Depth) -> dict[str, Any]:
     )
 
 
-def entries_table(entries: Entries, now: datetime) -> Table:
-    """A line for each entry."""
-    table = Table("queue id", "state", "age", "tries", "next", "size", "from", "to", "last failure")
-    for _, stored in entries:
-        if isinstance(stored, Unreadable):
-            continue  # see unreadable_lines
-        entry = stored.entry
-        envelope = entry.envelope
-        first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
-        more = len(envelope.recipients) - _MOST_RECIPIENTS
-        table.add_row(
-            _plain(entry.queue_id),
-            entry.state.value,
-            _age(now - entry.arrived),
-            str(entry.attempts),
-            _age(entry.due - now) if entry.due else "",
-            _size(entry.size),
-            _plain(envelope.reverse_path or "<>"),
-            _plain(first + (f" and {more} more" if more > 0 else "")),
-            _plain(_failure(entry)),
-        )
+def entries_view(entries: Entries, now: datetime, width: int) -> Table | Text:
+    """The entries in a table; on a narrower screen in lines, so that each queue id can be copied whole."""
+    rows = [_cells(found.entry, now) for _, found in entries if not isinstance(found, Unreadable)]
+    if width < TABLE_WIDTH:
+        return Text("\n").join(_lines(row) for row in rows)
+    queue_id = Column("queue id", no_wrap=True)
+    table = Table(queue_id, "state", "age", "tries", "next", "size", "from", "to", "last failure")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def _cells(entry: Entry, now: datetime) -> tuple[Text, ...]:
+    envelope = entry.envelope
+    first = ", ".join(recipient.address for recipient in envelope.recipients[:_MOST_RECIPIENTS])
+    more = len(envelope.recipients) - _MOST_RECIPIENTS
+    texts = (
+        entry.queue_id,
+        entry.state.value,
+        _age(now - entry.arrived),
+        str(entry.attempts),
+        _age(entry.due - now) if entry.due else "",
+        _size(entry.size),
+        envelope.reverse_path or "<>",
+        first + (f" and {more} more" if more > 0 else ""),
+        _failure(entry),
+    )
+    return tuple(map(_plain, texts))
+
+
+def _lines(cells: tuple[Text, ...]) -> Text:
+    queue_id, state, age, tries, due, size, sender, to, failure = cells
+    first = Text("  ").join(
+        [queue_id, state, age, Text("tries ") + tries, *([Text("next ") + due] if due else []), size]
+    )
+    lines = [first, Text("    ") + sender + Text(" → ") + to, *([Text("    ") + failure] if failure else [])]
+    return Text("\n").join(lines)
 
 
 def unreadable_lines(entries: Entries, now: datetime) -> Text:

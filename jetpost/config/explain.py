@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from jetpost.config.document import Path
 from jetpost.config.shape import is_secret, kinds, models, options_at
-from jetpost.config.units import unit_of
+from jetpost.config.units import for_people, in_base_units, unit_of
 
 RENAMED = {
     "delivery.lanes.connections_per_site": "delivery.lanes.connections_per_domain",
@@ -59,7 +59,13 @@ def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -
         case "value_error":
             return str(error["ctx"]["error"])
         case _:
-            return _allowed(error, path) + ("" if is_secret(options) else _got(error["input"])) + _hint(error)
+            written = _written(path, data)
+            given = error["input"] if written is None else written
+            return (
+                _allowed(error, path, in_units=written is not None)
+                + ("" if is_secret(options) else _got(given))
+                + _hint(error)
+            )
 
 
 def renamed(path: Path) -> str | None:
@@ -67,8 +73,8 @@ def renamed(path: Path) -> str | None:
     return RENAMED.get(".".join("*" if isinstance(element, int) else element for element in path))
 
 
-def _allowed(error: ErrorDetails, path: Path) -> str:
-    """What the value must be."""
+def _allowed(error: ErrorDetails, path: Path, *, in_units: bool) -> str:
+    """What the value must be; bounds with a unit when it was written with one."""
     context = error.get("ctx", {})
     match error["type"]:
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -83,7 +89,8 @@ def _allowed(error: ErrorDetails, path: Path) -> str:
             return f"{number} of {unit.name}, or text such as {unit.example}" if unit else number
         case kind if kind in _BOUNDS:
             words, bound = _BOUNDS[kind]
-            return f"must be {words} {_plain(context[bound])}"
+            unit = unit_of(_field(path)) if in_units else None
+            return f"must be {words} {for_people(context[bound], unit) if unit else _plain(context[bound])}"
         case _:
             return error["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
 
@@ -99,6 +106,15 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """`, did you mean …?` with the nearest of `allowed`; empty when none is near."""
     nearest = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f", did you mean `{nearest[0]}`?" if nearest else ""
+
+
+def _written(path: Path, data: Any) -> str | None:
+    """The text at `path` when it is a number with a unit, such as `10MB`."""
+    for element in path:
+        inner = isinstance(data, dict) or (isinstance(data, list) and isinstance(element, int) and element < len(data))
+        data = (data.get(element) if isinstance(data, dict) else data[element]) if inner else None
+    unit = unit_of(_field(path)) if isinstance(data, str) else None
+    return data if unit is not None and in_base_units(data, unit) is not None else None
 
 
 def _field(path: Path) -> str:

@@ -25,6 +25,11 @@ _BYTES = (
     | {f"{prefix}i{byte}": binary for prefix, (_, binary) in _PREFIXES.items() for byte in ("", "b")}
 )
 BYTES = Unit("bytes", _BYTES, "`10MB` or `8MiB`", r"^[0-9]+(\.[0-9]+)? ?([kKMGT]i?[bB]?|[bB])$")
+_SPOKEN: Mapping[str, Mapping[str, float]] = {
+    SECONDS.name: {name: _SECONDS[name] for name in ("s", "m", "h", "d")},
+    BYTES.name: {name: _BYTES[name.lower()] for name in ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")},
+}
+"""Of several names for a factor the one that is written; the base unit first."""
 _PART = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+) ?")
 
 
@@ -33,6 +38,16 @@ def unit_of(field: str) -> Unit | None:
     if field.endswith(("_bytes", "_bytes_per_s")):
         return BYTES
     return SECONDS if field.endswith("_s") else None
+
+
+def for_people(number: float, unit: Unit) -> str:
+    """The shortest text that means `number` exactly: 600 seconds are `10m`, 50 000 000 bytes are `50MB`."""
+    if not number:
+        return "0"
+    smallest, *larger = _SPOKEN[unit.name].items()
+    whole = [(number / factor, name) for name, factor in larger if number % factor == 0]
+    count, name = min(whole, default=(number, smallest[0]))
+    return f"{count:.15g}{name}"
 
 
 def in_base_units(text: str, unit: Unit) -> str | None:

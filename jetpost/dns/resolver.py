@@ -25,11 +25,11 @@ from jetpost.reason import reason_of
 
 LOOKUPS = Counter(
     "jetpost_dns_lookups_total",
-    "Questions put to the name servers. Labels: `answer` is found, no_data, no_domain, failed or timed_out.",
+    "DNS queries sent to name servers. Labels: `answer` is found, no_data, no_domain, failed or timed_out.",
     ["answer"],
 )
-CACHE_HITS = Counter("jetpost_dns_cache_hits_total", "Questions answered from the cache.")
-SECONDS = Histogram("jetpost_dns_lookup_seconds", "Time until a question put to the name servers was answered.")
+CACHE_HITS = Counter("jetpost_dns_cache_hits_total", "DNS queries answered from the cache.")
+SECONDS = Histogram("jetpost_dns_lookup_seconds", "Time until a name server answered a DNS query.")
 
 _PORT = 53
 _WITH_PORT = re.compile(r"(?:\[(?P<ipv6>[^]]+)\]|(?P<ipv4>[^:]+)):(?P<port>[0-9]+)")
@@ -171,7 +171,7 @@ class Resolver:
         except (TimeoutError, dns.exception.Timeout):
             return Failed(f"no answer within {self._settings.lifetime_s:g} s", timed_out=True)
         except dns.resolver.NoNameservers as error:
-            return Failed(_complaint(error))
+            return Failed(complaint(error))
         except dns.exception.DNSException as error:
             return Failed(reason_of(error))
 
@@ -227,11 +227,24 @@ def _negative_ttl_s(response: dns.message.Message) -> float:
     return min(_soas(response), default=0)
 
 
-def _complaint(error: dns.resolver.NoNameservers) -> str:
+def complaint(error: dns.resolver.NoNameservers) -> str:
+    """What is wrong with each name server, in words."""
     complaints = [
-        f"{what} from {str(server).removeprefix('Do53:')}" for server, _, _, what, _ in error.kwargs["errors"]
+        f"name server {_named(str(server))}: {_said(what)}" for server, _, _, what, _ in error.kwargs["errors"]
     ]
-    return ", ".join(complaints) or "no name server answers"
+    return "; ".join(dict.fromkeys(complaints)) or "no name server answers"
+
+
+def _said(what: Exception | str) -> str:
+    if isinstance(what, OSError) and what.strerror:
+        return what.strerror
+    return reason_of(what) if isinstance(what, Exception) else what
+
+
+def _named(server: str) -> str:
+    """`Do53:192.0.2.1@53`, as dnspython writes it, for people."""
+    address, _, port = server.removeprefix("Do53:").rpartition("@")
+    return f"{address} port {port}"
 
 
 def _kind(answer: Answer[Any]) -> str:

@@ -21,7 +21,7 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 
-TOLD = Counter("jetpost_events_total", "Events told.")
+TOLD = Counter("jetpost_events_total", "Events to publish.")
 DROPPED = Counter("jetpost_events_dropped_total", "Events dropped because the stream could not take them in time.")
 
 STREAM = "EVENTS"
@@ -86,7 +86,7 @@ class Events:
             try:
                 await self._flush()
             except (Unreachable, ApiError) as error:
-                log.warning("events wait", error=reason_of(error), waiting=len(self._waiting))
+                log.warning("cannot publish events, will retry", error=reason_of(error), waiting=len(self._waiting))
 
     async def aclose(self) -> None:
         """Let `run` publish the rest and end; wait for that when `begin` has started it."""
@@ -99,7 +99,7 @@ class Events:
         try:
             await provision(self._jetstream, self._settings)
         except (Unreachable, ApiError) as error:
-            log.warning("no stream for events yet", error=reason_of(error))
+            log.warning("event stream does not exist yet", error=reason_of(error))
 
     async def _flush(self) -> None:
         while self._waiting:

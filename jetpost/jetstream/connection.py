@@ -18,8 +18,8 @@ from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
-CONNECTED = Gauge("jetpost_nats_connected", "1 while the connection to NATS stands.")
-RECONNECTS = Counter("jetpost_nats_reconnects_total", "Times the connection to NATS was made again.")
+CONNECTED = Gauge("jetpost_nats_connected", "1 while connected to NATS.")
+RECONNECTS = Counter("jetpost_nats_reconnects_total", "Reconnections to NATS.")
 
 _NO_RESPONDERS = "503"
 _STREAM_INFO = b"stream_info_response"
@@ -160,15 +160,15 @@ class JetStream:
                 message = await answer
         except (NatsError, TimeoutError, OSError) as error:
             await self._try_another_server()
-            raise Unreachable(f"{subject}: {reason_of(error)}") from error
+            raise Unreachable(f"no answer to {subject}: {reason_of(error)}") from error
         finally:
             del self._answers[reply]
         if message is None:
-            raise Unreachable(f"{subject}: the connection broke before the answer")
+            raise Unreachable(f"no answer to {subject}: the connection broke")
         if message.headers is not None and message.headers.get("Status") == _NO_RESPONDERS and not _is_stored(message):
             if not may_be_missing:
                 await self._try_another_server()
-            raise Unreachable(f"{subject}: nobody answers")
+            raise Unreachable(f"no answer to {subject}: NATS has no responder")
         return message
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class JetStream:
         self._failed_last = now
         if now - self._failing_since > _DEAF_S and len(self.settings.servers) > 1:
             self._failing_since = now
-            log.warning("no answers from NATS, trying another server")
+            log.warning("NATS does not answer, trying another server")
             await self.nc.force_reconnect()
 
     async def close(self) -> None:
@@ -227,7 +227,7 @@ class JetStream:
             if self.connected:
                 await asyncio.wait_for(self.nc.flush(), 2)
         except (NatsError, TimeoutError, OSError) as error:
-            log.warning("cannot close the connection to NATS in order", error=reason_of(error))
+            log.warning("cannot close the NATS connection cleanly", error=reason_of(error))
         await self.nc.close()
         CONNECTED.set(0)
 
@@ -251,6 +251,6 @@ class JetStream:
     async def _on_reconnect(self) -> None:
         self.generation += 1
         self._reason = "not connected to NATS"
-        log.warning("connected to NATS again")
+        log.warning("reconnected to NATS")
         RECONNECTS.inc()
         CONNECTED.set(1)

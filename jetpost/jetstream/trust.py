@@ -59,7 +59,7 @@ class FollowingContext(ssl.SSLContext):
             try:
                 self._current, self._seen = self._read(), stamps
             except (OSError, ValueError) as error:
-                log.warning("cannot use the renewed TLS files of NATS", error=reason_of(error))
+                log.warning("cannot use renewed NATS TLS files, keeping previous", error=reason_of(error))
         return self._current
 
     def _read(self) -> ssl.SSLContext:

@@ -21,7 +21,7 @@ from jetpost.telemetry.log import logger
 
 LOOP_LAG = Histogram(
     "jetpost_process_loop_lag_seconds",
-    "How much later than asked the event loop woke a sleeper; high values mean that something blocks the process.",
+    "How late the event loop runs a timer; high values mean that something blocks the process.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 _LAG_PROBE_S = 0.25

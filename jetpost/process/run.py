@@ -5,6 +5,7 @@ import asyncio
 import gc
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -23,6 +24,8 @@ from jetpost.telemetry.log import Log, configure, logger
 EXIT_CRASHED = 1
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: starting again unchanged is pointless."""
+
+_LOOK_S = 0.5
 
 log = logger(__name__)
 T = TypeVar("T")
@@ -85,7 +88,7 @@ class Lifecycle:
 def _end_with(task: asyncio.Task[Any]) -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
-    log.critical("crashed: a task that the process needs has ended", task=task.get_name(), exc_info=error)
+    log.critical("crashed: a required task ended", task=task.get_name(), exc_info=error)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_CRASHED)
@@ -127,6 +130,24 @@ def _calm_the_collector() -> None:
     gc.set_threshold(5_000, 200, 20)
 
 
+async def _tell_readiness(lifecycle: Lifecycle) -> None:
+    """Log when the process becomes ready, when it is not ready any more and why, and when it is ready again."""
+    is_ready, reason, began = False, "", 0.0
+    while True:
+        obstacles = lifecycle.obstacles()
+        if lifecycle.stopping.is_set():
+            return
+        if obstacles and is_ready:
+            reason, began = "; ".join(obstacles.values()), time.monotonic()
+            log.warning("not ready", reason=reason)
+        elif not obstacles and not is_ready and reason:
+            log.info("ready again", reason=reason, seconds=round(time.monotonic() - began))
+        elif not obstacles and not is_ready:
+            log.info("ready")
+        is_ready = not obstacles
+        await asyncio.sleep(_LOOK_S)
+
+
 async def _live(serve: Serve, settings: Settings) -> int:
     """Serve until told to stop; the exit status."""
     lifecycle = Lifecycle()
@@ -134,7 +155,11 @@ async def _live(serve: Serve, settings: Settings) -> int:
     log.info("starting", pid=os.getpid(), hostname=settings.hostname)
     try:
         async with http.serving(settings.of(http.Http), lifecycle.obstacles):
-            await serve(settings, lifecycle)
+            telling = asyncio.create_task(_tell_readiness(lifecycle), name="readiness")
+            try:
+                await serve(settings, lifecycle)
+            finally:
+                await end([telling])
     except Stopped:
         log.info("stopped")
         return 0
@@ -145,7 +170,7 @@ async def _live(serve: Serve, settings: Settings) -> int:
         log.exception("crashed")
         return EXIT_CRASHED
     if not lifecycle.stopping.is_set():
-        log.error("ended without being told to")
+        log.error("service ended without a signal")
         return EXIT_CRASHED
     log.info("stopped")
     return 0

@@ -24,7 +24,7 @@ def obey_signals(stopping: asyncio.Event, at_once: Callable[[], None]) -> None:
             log.info("stopping", signal=signum.name)
             stopping.set()
         elif loop.time() - first > _ONE_REQUEST_S:
-            log.warning("exiting at once", signal=signum.name)
+            log.warning("exiting immediately", signal=signum.name)
             at_once()
 
     for signum in (signal.SIGTERM, signal.SIGINT):

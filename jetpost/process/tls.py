@@ -16,7 +16,7 @@ from jetpost.watched import Stamp, stamp
 
 EXPIRES = Gauge(
     "jetpost_tls_certificate_expires_timestamp_seconds",
-    "When the certificate that is served ceases to be valid (Unix time). Labels: `file`.",
+    "When the served certificate expires (Unix time). Labels: `file`.",
     ["file"],
 )
 
@@ -70,7 +70,9 @@ class Reloading:
             self.context.load_cert_chain(self._settings.certificate, self._settings.key, _no_passphrase)
         except (OSError, ssl.SSLError) as error:
             log.warning(
-                "cannot use the renewed certificate", file=str(self._settings.certificate), error=reason_of(error)
+                "cannot use renewed certificate, keeping previous",
+                file=str(self._settings.certificate),
+                error=reason_of(error),
             )
             return False
         self._seen = state

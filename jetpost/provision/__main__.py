@@ -75,16 +75,16 @@ def _create(asked: argparse.Namespace, name: str, kind: str, data: Data) -> bool
     try:
         trust = ssl.create_default_context(cafile=asked.account / "ca.crt") if asked.api.startswith("https") else None
         with urllib.request.urlopen(request, timeout=_PATIENCE_S, context=trust):  # noqa: S310 — the same
-            log.info("created a Secret", secret=name)
+            log.info("Secret created", secret=name)
             return True
     except urllib.error.HTTPError as refused:
         if refused.code == _THERE:
-            log.info("a Secret is there, it is left as it is", secret=name)
+            log.info("Secret exists, not changed", secret=name)
             return True
         # Forbidden: the Role may come a moment later than the Job.
-        log.warning("cannot create a Secret", secret=name, status=refused.code, error=reason_of(refused))
+        log.warning("cannot create Secret", secret=name, status=refused.code, error=reason_of(refused))
     except OSError as error:
-        log.warning("cannot create a Secret", secret=name, error=reason_of(error))
+        log.warning("cannot create Secret", secret=name, error=reason_of(error))
     return False
 
 

@@ -19,9 +19,9 @@ from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 
 CLAIMS = Gauge("jetpost_queue_claims", "Entries this process has claimed. Labels: `state`.", ["state"])
-RESUMED = Counter(
-    "jetpost_queue_resumed_total",
-    "Redelivered entries that had been finished already. Labels: `by` is self or other.",
+ALREADY_SETTLED = Counter(
+    "jetpost_queue_already_settled_total",
+    "Redelivered entries that were already settled. Labels: `by` is self or other.",
     ["by"],
 )
 
@@ -171,7 +171,7 @@ class Consumer:
             held.came_again(message.reply)
             return
         if position in self._settled:
-            RESUMED.labels("self").inc()
+            ALREADY_SETTLED.labels("self").inc()
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
         found = read(message.subject, message.headers or {}, message.data, sequence, metadata.timestamp)
@@ -181,8 +181,8 @@ class Consumer:
             return
         entry = found.entry
         if (times > 1 or sequence <= suspect) and await shard.last(entry.key) > sequence:
-            RESUMED.labels("other").inc()
-            log.info("resumed", queue_id=entry.queue_id, sequence=sequence)
+            ALREADY_SETTLED.labels("other").inc()
+            log.info("already settled by another process", queue_id=entry.queue_id, sequence=sequence)
             await shard.jetstream.tell(message.reply, b"+ACK")
             return
         claim = Claim(

@@ -115,9 +115,9 @@ class Moves:
         found = await claim.shard.latest(claim.entry.key)
         ours = {successor.state for successor in successors if successor.key == claim.entry.key}
         if found is None or found.state in ours or (State.RETRY in ours and found.state is State.READY):
-            log.info("moved already", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+            log.info("entry was already moved by this process", queue_id=claim.entry.queue_id, sequence=claim.sequence)
         else:
-            log.warning("moved by another hand", queue_id=claim.entry.queue_id, state=str(found.state))
+            log.warning("entry was moved by another process", queue_id=claim.entry.queue_id, state=str(found.state))
         return True
 
     async def _try_to_move(self, shard: Shard, found: StoredEntry, successors: Sequence[Entry]) -> Answer:
@@ -138,12 +138,12 @@ async def _insist(claim: Claim, attempt: Callable[[], Awaitable[Answer]], *, wha
         except (Unreachable, ApiError) as error:
             answer = Unavailable(QUEUE_AWAY, reason_of(error))
         except Exception as error:
-            log.exception("a move failed", queue_id=claim.entry.queue_id)
+            log.exception("move failed with an exception", queue_id=claim.entry.queue_id)
             cause = f"{type(error).__name__}: {reason_of(error)}"
             answer = Unavailable(QUEUE_AWAY, cause) if whatever_comes else Impossible(cause)
         if not isinstance(answer, Unavailable):
             return answer
-        log.warning("cannot move", queue_id=claim.entry.queue_id, error=answer.cause)
+        log.warning("cannot move entry", queue_id=claim.entry.queue_id, error=answer.cause)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, 5)
 

@@ -21,7 +21,7 @@ from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
 PULLS_RESTARTED = Counter(
-    "jetpost_queue_pulls_restarted_total", "Pull requests given up because the server fell silent or went away."
+    "jetpost_queue_pulls_restarted_total", "Pull requests restarted because the server did not answer."
 )
 
 _PULL_S = 2
@@ -114,7 +114,7 @@ class Pull:
                         await self._begin()
                     await self._pull_once()
                 except (Unreachable, ApiError, NatsError, OSError) as error:
-                    log.warning("cannot pull", consumer=self._consumer.name, error=reason_of(error))
+                    log.warning("cannot fetch from NATS", consumer=self._consumer.name, error=reason_of(error))
                     self._gone = True
                     await asyncio.sleep(0.5)
         finally:
@@ -203,6 +203,6 @@ class Pull:
             await self._consumer.take(self._shard, message, self._suspect)
         except (Unreachable, ApiError, NatsError, OSError) as error:
             # It comes again after ack_wait.
-            log.warning("cannot take an entry", subject=message.subject, error=reason_of(error))
+            log.warning("cannot claim entry", subject=message.subject, error=reason_of(error))
         except Exception:  # a bug costs this entry its turn, and nobody else theirs
-            log.exception("cannot take an entry", subject=message.subject)
+            log.exception("cannot claim entry", subject=message.subject)

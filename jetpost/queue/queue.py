@@ -14,7 +14,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import Reference
 from jetpost.queue.claim import Claim, Settled
 from jetpost.queue.clock.clock import Clock
-from jetpost.queue.consume import RESUMED, ByteBudget, Consumer, Shared
+from jetpost.queue.consume import ALREADY_SETTLED, ByteBudget, Consumer, Shared
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.integrity.keeper import Keeper
 from jetpost.queue.integrity.made import Made
@@ -45,13 +45,14 @@ from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 
-MOVES = Counter("jetpost_queue_moves_total", "Entries that moved. Labels: `state` is where they went.", ["state"])
+MOVES = Counter("jetpost_queue_moves_total", "Moves of entries. Labels: `state` is the new state.", ["state"])
 STORED_AGAIN = Counter(
     "jetpost_queue_stored_again_total",
     "Entries that another process may have claimed as well, stored again before an attempt: one process gets them.",
 )
 _STATES = {state: MOVES.labels(state.value) for state in State}
 
+_STALE = "stale predecessor not deleted; possible redelivery"
 _PAUSE_S = 0.5
 
 log = logger(__name__)
@@ -289,7 +290,7 @@ class Queue:
             try:
                 await claim.shard.forget_before(claim.entry.key, claim.sequence)
             except Exception as error:  # whatever it is: the entry has its outcome, and that is to be recorded
-                log.warning("stale predecessor not deleted", queue_id=claim.entry.queue_id, error=reason_of(error))
+                log.warning(_STALE, queue_id=claim.entry.queue_id, error=reason_of(error))
                 return False
         return True
 
@@ -306,7 +307,7 @@ class Queue:
 
         When it came too often it is held, as one that never comes to an outcome.
         """
-        log.error("an entry could not be handled", queue_id=claim.entry.queue_id, exc_info=error)
+        log.error("cannot process entry", queue_id=claim.entry.queue_id, exc_info=error)
         if claim.claims <= self.settings.quarantine_after:
             claim.consumer.release(claim)
             return
@@ -320,7 +321,7 @@ class Queue:
             if not await claim.shard.lives_on(claim.entry.key, claim.sequence):
                 await self.content.drop(claim.entry)
         except Exception as error:  # whatever it is: the entry has ended
-            log.warning("content left for its age limit", queue_id=claim.entry.queue_id, error=reason_of(error))
+            log.warning("content not deleted yet", queue_id=claim.entry.queue_id, error=reason_of(error))
 
     async def is_open(self, claim: Claim) -> bool:
         """Whether the entry is still to be attempted. Asked before an attempt, for what waited and was lost from sight.
@@ -332,8 +333,8 @@ class Queue:
         last = await _answered(claim.shard, claim.entry.key)
         if last == claim.sequence:
             return True
-        log.info("finished elsewhere", queue_id=claim.entry.queue_id, sequence=claim.sequence)
-        RESUMED.labels("other").inc()
+        log.info("already settled by another process", queue_id=claim.entry.queue_id, sequence=claim.sequence)
+        ALREADY_SETTLED.labels("other").inc()
         if last > claim.sequence:
             await claim.shard.jetstream.tell(claim.acknowledge_to, b"+ACK")
         # Otherwise it is gone, says a leader that may be none any more: if it is not, it comes again.
@@ -369,5 +370,5 @@ async def _answered(shard: Shard, key: str) -> int:
         try:
             return await shard.last(key)
         except (Unreachable, ApiError) as error:
-            log.warning("cannot look whether an entry is open", error=reason_of(error))
+            log.warning("cannot check entry, will retry", error=reason_of(error))
             await asyncio.sleep(_PAUSE_S)

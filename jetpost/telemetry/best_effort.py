@@ -43,5 +43,5 @@ class BestEffort:
         FAILED.labels(self._what).inc()
         with contextlib.suppress(Exception):  # a log that fails may be what has failed
             cause = f"{type(error).__name__}: {reason_of(error)}"
-            log.error("a stored step could not be told", what=self._what, queue_id=self._queue_id, error=cause)
+            log.error("best-effort step failed", what=self._what, queue_id=self._queue_id, error=cause)
         return True

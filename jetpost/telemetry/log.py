@@ -26,7 +26,7 @@ _MESSAGE_FIELDS = frozenset(
     {"queue_id", "dsn_id", "recipient", "reverse_path", "to", "sequence", "subject", "size", "due"}
 )
 _AMOUNTS = frozenset(
-    {"entries", "waiting", "seconds", "again_in_s", "patience_s", "connections", "sessions", "attempt", "pid"}
+    {"entries", "waiting", "seconds", "retry_in_s", "patience_s", "connections", "sessions", "attempt", "pid"}
 )
 _NO_CAUSE = _MESSAGE_FIELDS | _AMOUNTS | {"exc_info", "exception"}
 """Fields that tell one line from the next, and are neither its cause nor its object."""

@@ -64,7 +64,7 @@ class Child:
                 continue
             deaths = 1 if loop.time() - born > self._settings.restart_cap_s else deaths + 1
             delay_s = restart_delay_s(deaths, self._settings)
-            log.error("process died", process=self.name, died_of=cause_of_death(status), again_in_s=delay_s)
+            log.error("process exited unexpectedly", process=self.name, **ended_by(status), retry_in_s=delay_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
 
@@ -87,7 +87,7 @@ class Child:
         try:
             await asyncio.wait_for(process.wait(), self._settings.stop_timeout_s)
         except TimeoutError:
-            log.warning("process killed, it did not stop in time", process=self.name)
+            log.warning("process did not stop in time and was killed", process=self.name)
             self._signal(signal.SIGKILL)
             await process.wait()
 
@@ -128,9 +128,9 @@ def restart_delay_s(deaths: int, settings: Up) -> float:
     return min(settings.restart_first_s * 2.0 ** min(deaths - 1, 30), settings.restart_cap_s)
 
 
-def cause_of_death(status: int) -> str:
-    """`exit status 1`, or the name of the signal."""
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+def ended_by(status: int) -> dict[str, str | int]:
+    """What ended a process, as a field for the log: its `exit_status`, or the name of the `signal`."""
+    return {"signal": signal.Signals(-status).name} if status < 0 else {"exit_status": status}
 
 
 def _die_with(parent: int) -> None:

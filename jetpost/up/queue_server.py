@@ -98,9 +98,9 @@ class QueueServer:
         if full is None:
             return False
         if not full.has_room:
-            log.error("disk full: nats-server takes nothing until there is room", error=full.error)
+            log.error("disk full: nats-server stores nothing", error=full.error)
         elif self._restarts.may(asyncio.get_running_loop().time()):
-            log.warning("there is room on the disk again: nats-server is restarted", error=full.error)
+            log.warning("disk has free space again, restarting nats-server", error=full.error)
             await self.child.restart()
         return True
 
@@ -113,13 +113,13 @@ class QueueServer:
             except Refused as refused:
                 self._refuse(refused)
             except NoRoom as full:
-                log.error("the disk is full, so nats-server is not started", error=reason_of(full))  # noqa: TRY400
+                log.error("disk full: nats-server not started", error=reason_of(full))  # noqa: TRY400
                 await self._pause(_LOOK_S)
         return False
 
     def _refuse(self, refused: Refused) -> None:
         self.refused = str(refused)
-        log.error("refused to run nats-server", reason=self.refused)
+        log.error("refused to start nats-server", reason=self.refused)
         self._stopping.set()
 
     async def _is_healthy(self) -> bool:

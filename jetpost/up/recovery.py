@@ -80,11 +80,11 @@ class Recovery:
         try:
             aside.forget(self._store, self._forget)
             if back := aside.put_back(self._store, aside.gone(self._store)):
-                log.warning("streams put back that nats-server had removed", streams=back)
+                log.warning("restored streams that nats-server had removed", streams=back)
             if found := faults(self._store):
                 raise Refused(_told("nats-server could not open all of its files", map(str, found), CLOSED))
             if mended := mend(self._store):
-                log.warning("checksums written that nats-server was killed before", streams=mended)
+                log.warning("wrote checksums that nats-server had not written", streams=mended)
             aside.keep(self._store)
         except OSError as error:
             if error.errno in _FULL:
@@ -113,7 +113,7 @@ class Recovery:
         try:
             await asyncio.to_thread(aside.let_go, self._store)
         except OSError as error:
-            log.warning("links to the files of streams are left", error=reason_of(error))
+            log.warning("cannot remove links to stream files", error=reason_of(error))
 
     async def put_back(self) -> None:
         """After `verify` refused and the server has ended: streams that are not back lie there as before its start."""
@@ -121,9 +121,9 @@ class Recovery:
             return
         try:
             back = await asyncio.to_thread(aside.put_back, self._store, self._lost)
-            log.error("streams put back that nats-server did not recover", streams=back)
+            log.error("restored streams that nats-server did not recover", streams=back)
         except OSError as error:
-            log.error("streams are not put back, their files are in the folder `aside`", error=reason_of(error))  # noqa: TRY400
+            log.error("cannot restore streams, their files are in the folder `aside`", error=reason_of(error))  # noqa: TRY400
 
     async def note(self) -> None:
         """While the server runs: remember where its streams are. Unreachable or ApiError: not now."""

@@ -144,7 +144,7 @@ class System:
             state.write(self._data, msgspec.structs.replace(self._running, processes=processes))
         except OSError as error:
             # A full disk ends nobody; other commands find the last state.
-            log.warning("cannot write the state", file=state.FILE, error=reason_of(error))
+            log.warning("cannot write state file", file=state.FILE, error=reason_of(error))
 
     def _remember(self, streams: dict[str, Seen]) -> None:
         self._running = msgspec.structs.replace(self._running, streams=streams)

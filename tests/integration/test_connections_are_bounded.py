@@ -85,7 +85,7 @@ async def test_a_lack_of_files_is_no_failure_of_the_domain(make_system: MakeSyst
     await system.submit("me@home.test", ["second@fileless.test"], LETTER)
 
     async def is_starved() -> bool:
-        line = next((line for line in service.log_lines() if line["event"] == "no file for a connection"), None)
+        line = next((it for it in service.log_lines() if it["event"] == "no file descriptor for a connection"), None)
         return line is not None
 
     await eventually_asked(is_starved, "an attempt waits for a file")

@@ -75,7 +75,9 @@ async def test_a_process_ends_in_time_though_the_queue_does_not_answer(make_syst
     await eventually_asked(one_waits, "the other one waits")
     server.signal(signal.SIGSTOP)
     try:
-        await system.told(service, "cannot move")  # the watchdog, which waits for the queue to take the expired entry
+        await system.told(
+            service, "cannot move entry"
+        )  # the watchdog, which waits for the queue to take the expired entry
         service.signal(signal.SIGTERM)
         assert await service.gone() == 0
     finally:

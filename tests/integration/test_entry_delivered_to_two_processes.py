@@ -36,7 +36,7 @@ async def test_what_others_have_delivered_is_neither_attempted_nor_retried(make_
         connection.abort()
 
     await system.told(still, "deferred")
-    await system.told(still, "finished elsewhere")
+    await system.told(still, "already settled by another process")
     await system.empty()
     assert sorted(message.recipients for message in dest.messages) == [("begun@still.test",), ("waiting@still.test",)]
 

@@ -4,6 +4,8 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+import pytest
 from rich.console import Console
 
 from jetpost.cli import queue_view as view
@@ -71,21 +73,44 @@ def test_depth_is_a_line_for_each_domain_the_deepest_first() -> None:
 def test_an_entry_is_a_line_with_its_last_failure() -> None:
     retry = entry("ann@dest.test", state=State.RETRY, attempts=2, due=NOW + timedelta(minutes=5), last=LATER)
 
-    text = shown(view.entries_table([(0, retry)], NOW))
+    text = shown(view.entries_view([(0, retry)], NOW, 200))
 
     for words in ("q1", "retry", "1.5 h", "5.0 min", "28 B", "me@home.test", "ann@dest.test", "451 4.7.1 later"):
         assert words in text
 
 
+@pytest.mark.parametrize("width", [40, 80, 119, 120, 200])
+def test_the_queue_id_is_whole_on_every_screen(width: int) -> None:
+    long = "06h0jkw6zaagde2zfy-b12-ddf6e063e0123456789ab"
+    one = entry("ann@dest.test", state=State.RETRY, attempts=2, due=NOW + timedelta(minutes=5), last=LATER)
+    one = one._replace(entry=msgspec.structs.replace(one.entry, queue_id=QueueId(long)))
+    console = Console(width=width, file=io.StringIO())
+
+    console.print(view.entries_view([(0, one)], NOW, width), soft_wrap=width < view.TABLE_WIDTH)
+
+    assert isinstance(console.file, io.StringIO)
+    assert long in console.file.getvalue()
+
+
+def test_a_narrow_screen_shows_all_that_a_wide_one_shows() -> None:
+    one = entry("ann@dest.test", state=State.RETRY, attempts=2, due=NOW + timedelta(minutes=5), last=LATER)
+
+    assert str(view.entries_view([(0, one)], NOW, 80)) == (
+        "q1  retry  1.5 h  tries 2  next 5.0 min  28 B\n"
+        "    me@home.test → ann@dest.test\n"
+        "    451 4.7.1 later (mx.dest.test)"
+    )
+
+
 def test_many_recipients_are_counted_and_the_null_reverse_path_is_seen() -> None:
-    text = shown(view.entries_table([(0, entry(*"abcde", reverse_path=""))], NOW))
+    text = shown(view.entries_view([(0, entry(*"abcde", reverse_path=""))], NOW, 200))
 
     assert "a, b, c and 2 more" in text
     assert "<>" in text
 
 
 def test_what_a_stranger_wrote_cannot_control_the_terminal() -> None:
-    text = shown(view.entries_table([(0, entry("\x1b[2Jann@[red]dest.test"))], NOW))
+    text = shown(view.entries_view([(0, entry("\x1b[2Jann@[red]dest.test"))], NOW, 200))
 
     assert "\x1b" not in text
     assert "ann@[red]dest.test" in text
@@ -121,7 +146,7 @@ def test_what_is_unreadable_has_a_line_with_its_reason_and_moves_no_cursor() -> 
     assert (
         shown(view.unreadable_lines(found, NOW)) == "u9  held  0 s  2.0 kB  unreadable: it has no\ufffd[2J record\n\n"
     )
-    assert "u9" not in shown(view.entries_table(found, NOW))
+    assert "u9" not in shown(view.entries_view(found, NOW, 200))
     assert not any(control in shown(view.unreadable_text(odd)) for control in "\x1b\x9b\x07\u202e")
     assert view.entry_record(odd)["unreadable"] == "it has no\x1b[2J record"
 

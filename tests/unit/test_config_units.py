@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.config.units import BYTES, SECONDS, Unit, in_base_units, unit_of
+from jetpost.config.units import BYTES, SECONDS, Unit, for_people, in_base_units, unit_of
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,26 @@ def test_the_name_of_a_value_says_its_unit(field: str, unit: Unit | None) -> Non
 def test_the_pattern_of_the_chart_and_the_reader_agree(text: str) -> None:
     for unit in (SECONDS, BYTES):
         assert (in_base_units(text, unit) is not None) == bool(re.fullmatch(unit.pattern, text))
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        (600, SECONDS, "10m"),
+        (0.5, SECONDS, "0.5s"),
+        (90, SECONDS, "90s"),
+        (0, SECONDS, "0"),
+        (50_000_000, BYTES, "50MB"),
+        (1024 * 1024, BYTES, "1MiB"),
+        (1500, BYTES, "1500B"),
+        (1023, BYTES, "1023B"),
+    ],
+)
+def test_a_number_has_its_shortest_text(number: float, unit: Unit, text: str) -> None:
+    assert for_people(number, unit) == text
+
+
+@given(st.integers(0, 10**15), st.sampled_from([SECONDS, BYTES]))
+def test_a_text_for_people_means_the_number(number: int, unit: Unit) -> None:
+    text = for_people(number, unit)
+    assert float(in_base_units(text, unit) or text) == number

@@ -22,7 +22,7 @@ from jetpost.dns.answer import Answer, Failed, Found, MxRecord, NoData, NoDomain
 from jetpost.mail.outcome import Bounced, Deferred
 
 OWN = "us.home.test"
-AWAY = Failed("SERVFAIL from 192.0.2.53")
+AWAY = Failed("name server 192.0.2.53 port 53: SERVFAIL")
 MUTE = Failed("no answer within 10 s", timed_out=True)
 A = Found(("192.0.2.1",), 60)
 AAAA = Found(("2001:db8::1",), 60)

@@ -1,7 +1,11 @@
+from typing import Any
+
+import dns.message
+import dns.resolver
 import pytest
 from pydantic import ValidationError
 
-from jetpost.dns.resolver import Dns, parse_nameserver
+from jetpost.dns.resolver import Dns, complaint, parse_nameserver
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,18 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_the_shortest_time_must_not_exceed_the_longest() -> None:
     with pytest.raises(ValidationError, match="ttl_min_s"):
         Dns(ttl_min_s=10, ttl_max_s=5)
+
+
+def test_a_failure_names_each_name_server_and_what_is_wrong_with_it() -> None:
+    away = OSError(101, "Network is unreachable")
+    errors = [
+        ("Do53:192.0.2.1@53", False, 53, away, None),
+        ("Do53:192.0.2.1@53", False, 53, away, None),
+        ("Do53:2001:db8::1@5353", True, 5353, "SERVFAIL", None),
+    ]
+    error: Any = dns.resolver.NoNameservers
+    failed = error(request=dns.message.make_query("dest.test", "MX"), errors=errors)
+
+    assert complaint(failed) == (
+        "name server 192.0.2.1 port 53: Network is unreachable; name server 2001:db8::1 port 5353: SERVFAIL"
+    )

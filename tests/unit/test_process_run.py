@@ -89,10 +89,34 @@ async def test_a_process_is_ready_only_while_nothing_stands_in_its_way(tmp_path:
         status, lines = await ended(child)
 
     assert status == 0
+    lines = [line for line in lines if "ready" not in line["event"]]
     assert [line["event"] for line in lines] == ["starting", "listening", "serving", "stopping", "stopped"]
     assert list(lines[2])[:4] == ["time", "level", "service", "event"]
     assert lines[2]["queue_id"] == "q1"
     assert lines[2]["service"] == "delivery"
+
+
+async def test_the_log_says_when_a_process_is_ready_and_when_it_is_ready_again(tmp_path: Path) -> None:
+    async with process(tmp_path) as child:
+        assert child.stderr is not None
+
+        async def told(event: str) -> dict[str, Any]:
+            line: dict[str, Any] = {}
+            async with asyncio.timeout(PATIENCE_S):
+                while line.get("event") != event:
+                    line = json.loads(await child.stderr.readline())  # type: ignore[union-attr]
+            return line
+
+        (tmp_path / "gate").touch()
+        await told("ready")
+        (tmp_path / "gate").unlink()
+        assert (await told("not ready"))["reason"] == "closed"
+        (tmp_path / "gate").touch()
+        assert (await told("ready again"))["reason"] == "closed"
+        child.send_signal(signal.SIGTERM)
+        status, _ = await ended(child)
+
+    assert status == 0
 
 
 async def test_a_process_says_that_it_lives_and_what_it_measures(tmp_path: Path) -> None:
@@ -136,7 +160,7 @@ async def test_a_process_that_drains_is_not_ready_and_a_second_signal_ends_it_at
         status, lines = await ending
 
     assert status == 1
-    assert [line["event"] for line in lines[-2:]] == ["stopping", "exiting at once"]
+    assert [line["event"] for line in lines[-2:]] == ["stopping", "exiting immediately"]
 
 
 async def test_a_process_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None:
@@ -165,7 +189,7 @@ async def test_a_process_ends_at_once_when_a_task_it_needs_does(tmp_path: Path) 
         status, lines = await ended(child)
 
     assert status == 1
-    assert lines[-1]["event"] == "crashed: a task that the process needs has ended"
+    assert lines[-1]["event"] == "crashed: a required task ended"
     assert lines[-1]["task"] == "group commit"
     assert lines[-1]["exception"].endswith("RuntimeError: broken")
 
@@ -194,7 +218,7 @@ async def test_a_service_that_ends_by_itself_has_failed(tmp_path: Path) -> None:
         status, lines = await ended(child)
 
     assert status == 1
-    assert lines[-1]["event"] == "ended without being told to"
+    assert lines[-1]["event"] == "service ended without a signal"
 
 
 async def test_a_bad_configuration_is_refused_with_every_mistake_and_no_traceback(tmp_path: Path) -> None:

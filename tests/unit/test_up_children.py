@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jetpost.up.children import Child, cause_of_death, restart_delay_s
+from jetpost.up.children import Child, ended_by, restart_delay_s
 from jetpost.up.settings import Up
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +57,11 @@ def test_a_process_that_keeps_dying_is_started_ever_later(deaths: int, delay_s: 
     assert restart_delay_s(deaths, Up()) == delay_s
 
 
-@pytest.mark.parametrize(("status", "cause"), [(1, "exit status 1"), (-9, "SIGKILL"), (0, "exit status 0")])
-def test_the_cause_of_death_has_a_name(status: int, cause: str) -> None:
-    assert cause_of_death(status) == cause
+@pytest.mark.parametrize(
+    ("status", "fields"), [(1, {"exit_status": 1}), (-9, {"signal": "SIGKILL"}), (0, {"exit_status": 0})]
+)
+def test_the_log_says_what_ended_a_process(status: int, fields: dict[str, str | int]) -> None:
+    assert ended_by(status) == fields
 
 
 async def test_a_killed_process_comes_back_until_it_is_stopped() -> None:

@@ -75,7 +75,7 @@ class Clock:
             try:
                 await self.measure()
             except (Unreachable, ApiError) as error:
-                log.debug("the servers' time cannot be asked", error=reason_of(error))
+                log.debug("cannot read the servers' time", error=reason_of(error))
 
     async def measure(self) -> None:
         """Ask the servers what time it is. Unreachable or ApiError: nobody can say, and the last reading stays."""
@@ -92,9 +92,9 @@ class Clock:
     def _tell(self) -> None:
         trouble = self.trouble()
         if trouble is not None and not self._told:
-            log.error("the clock is wrong: no mail is accepted, and none is given up for its age", reason=trouble)
+            log.error("clock is wrong: no mail is accepted or expired", reason=trouble)
         elif trouble is None and self._told:
-            log.info("the clock is right again")
+            log.info("clock is correct again")
         self._told = trouble is not None
 
     async def _monitored(self) -> dict[str, Answer]:

@@ -71,7 +71,7 @@ class Keeper:
             try:
                 await self.look()
             except (Unreachable, ApiError) as error:
-                log.debug("cannot look at what the streams have", error=reason_of(error))
+                log.debug("cannot read stream state", error=reason_of(error))
 
     async def look(self, *, last: bool = False) -> None:
         """Compare each stream with what is known of it, and note what it has; a `last` look is always noted.
@@ -101,7 +101,7 @@ class Keeper:
         if what is not None and (now.lost or stream.is_sure(clustered=answer["config"]["num_replicas"] > 1)):
             known = msgspec.structs.replace(known, loss=what)
             await self._board.write(f"stream.{stream.name}", msgspec.to_builtins(known), note)
-            log.error("a stream has lost messages", stream=stream.name, loss=what, runbook=RUNBOOK)
+            log.error("stream lost messages", stream=stream.name, loss=what, runbook=RUNBOOK)
         elif what is None:
             stream.doubts = 0
             if not known.loss:

@@ -20,9 +20,7 @@ from jetpost.queue.integrity.board import Board, is_our_turn
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
-MISSING = Gauge(
-    "jetpost_queue_streams_missing", "Streams that are not there any more, or end earlier than they did; 0: none."
-)
+MISSING = Gauge("jetpost_queue_streams_missing", "Streams that are missing or lost their end; 0: none.")
 RUNBOOK = "docs/runbooks/stream-is-missing.md"
 _NOTE = "streams.made"
 _EVERY_S = 30.0
@@ -107,7 +105,7 @@ class Made:
             try:
                 await self._look()
             except (Unreachable, ApiError, KeyError, TypeError, ValueError) as error:
-                log.warning("cannot look whether all streams are there", error=reason_of(error))
+                log.warning("cannot check streams", error=reason_of(error))
             await asyncio.sleep(_EVERY_S)
 
     async def _look(self) -> None:

@@ -45,9 +45,9 @@ async def watch(queue: Queue, stopping: asyncio.Event) -> None:
         try:
             await _look(queue)
         except (Unreachable, ApiError) as error:
-            log.warning("cannot look at the queue", error=reason_of(error))
+            log.warning("cannot read queue state", error=reason_of(error))
         except Exception:  # a bug must not end the gauges
-            log.exception("cannot look at the queue")
+            log.exception("cannot read queue state")
         try:
             async with asyncio.timeout(_EVERY_S):
                 await stopping.wait()

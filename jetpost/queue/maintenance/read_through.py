@@ -27,7 +27,7 @@ from jetpost.telemetry.log import logger
 
 DAMAGED = Gauge(
     "jetpost_queue_damaged_messages",
-    "Messages that could not be read from the disk when all were read the last time. Labels: `stream`.",
+    "Messages that the last read-through could not read from disk. Labels: `stream`.",
     ["stream"],
 )
 READ = Counter("jetpost_queue_read_through_bytes_total", "Bytes of queued messages that were read for their checksums.")
@@ -76,7 +76,7 @@ async def watch(queue: Queue, jetstream: JetStream, stopping: asyncio.Event) -> 
         try:
             await reading.turn(look_s)
         except (Unreachable, ApiError) as error:
-            log.debug("the queue cannot be read through now", error=reason_of(error))
+            log.debug("read-through failed, will retry", error=reason_of(error))
         with suppress(TimeoutError):
             async with asyncio.timeout(look_s):
                 await stopping.wait()
@@ -127,9 +127,7 @@ class Reading:
             damaged = await self._damaged(stream, following, page, replicas)
             found += damaged
             if damaged:
-                log.error(
-                    "messages cannot be read from the disk", stream=stream, number=damaged, first=following, last=end
-                )
+                log.error("cannot read messages from disk", stream=stream, number=damaged, first=following, last=end)
             following = end + 1
         if following <= progress.upto:
             return msgspec.structs.replace(progress, following=following, found=found)

@@ -76,7 +76,7 @@ async def watch(queue: Queue, jetstream: JetStream, stopping: asyncio.Event) -> 
             if queue.trouble() is None and await is_our_turn(board, "sweep", every_s):
                 await Sweep(jetstream, queue).once()
         except (Unreachable, ApiError) as error:
-            log.warning("the sweep of content stopped", error=reason_of(error))
+            log.warning("content sweep failed, will retry", error=reason_of(error))
         with suppress(TimeoutError):
             async with asyncio.timeout(min(every_s / 2, _LOOK_S)):
                 await stopping.wait()

@@ -105,9 +105,9 @@ class Capacity:
             said = "; ".join(error for error in errors if error)
             found = WriteError(any(words in said for words in _NO_SPACE), said)
         if found is not None and self.write_error is None:
-            log.error("nothing can be stored", reason=str(found))
+            log.error("queue cannot store anything", reason=str(found))
         elif found is None and self.write_error is not None:
-            log.warning("nats-server writes again")
+            log.warning("nats-server can write again")
         self.write_error = found
         self._acks.looked(begun, can_write=found is None)
         for full, gauge in _REASONS.items():

@@ -16,11 +16,11 @@ UNSAFE = Gauge("jetpost_queue_unsafe", "1 while Jetpost runs although the queue'
 UP = Gauge(
     "jetpost_nats_server_up", "1 while a nats-server answers at its monitoring URL. Labels: `server`.", ["server"]
 )
-STORED = Gauge("jetpost_nats_server_storage_bytes", "Bytes a nats-server has stored. Labels: `server`.", ["server"])
-ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Bytes it may store. Labels: `server`.", ["server"])
+STORED = Gauge("jetpost_nats_server_storage_bytes", "Bytes stored by a nats-server. Labels: `server`.", ["server"])
+ROOM = Gauge("jetpost_nats_server_storage_limit_bytes", "Storage limit of a nats-server. Labels: `server`.", ["server"])
 EXPIRES = Gauge(
     "jetpost_nats_server_certificate_expires_timestamp_seconds",
-    "When the certificate that a nats-server shows at its `https` monitoring URL ceases to be valid (Unix time). "
+    "When the certificate that a nats-server shows at its `https` monitoring URL expires (Unix time). "
     "Labels: `server`.",
     ["server"],
 )
@@ -75,7 +75,7 @@ class Durability:
             unsafe = bool(doubts) and not self._settings.allow_unsafe_durability
             trouble = "; ".join(doubts) if unsafe else None
             if trouble and trouble != self.trouble:
-                log.error("the queue is not safe any more", doubts=doubts)
+                log.error("queue durability is unsafe", doubts=doubts)
             self.trouble = trouble
 
     async def _doubts(self) -> tuple[list[str], list[str]]:
@@ -90,7 +90,7 @@ class Durability:
         doubts += [doubt for answer in answers if isinstance(answer, list) for doubt in answer]
         missing = {url: answer for url, answer in zip(urls, answers, strict=True) if isinstance(answer, str)}
         if missing.keys() - self._missing:
-            log.warning("servers do not answer, they are asked again", servers=missing)
+            log.warning("nats-servers do not answer, will retry", servers=missing)
         self._missing = set(missing)
         silent = [f"cannot ask {url}: {reason}" for url, reason in missing.items()]
         return doubts, silent if len(missing) == len(urls) else []

@@ -24,7 +24,7 @@ from jetpost.telemetry.log import logger
 
 UNCONFIRMED = Counter(
     "jetpost_queue_acks_unconfirmed_total",
-    "Finished entries that were deleted, since no nats-server confirmed the ack.",
+    "Settled entries deleted because no nats-server confirmed the ack.",
 )
 
 _CONFIRM_S = 1.0
@@ -119,7 +119,7 @@ class Acks:
             return
         await asyncio.wait([ack.confirmed for ack in self._open.values()], timeout=_CLOSE_S)
         if self._open:
-            log.warning("acks are not confirmed: these entries may be attempted again", entries=len(self._open))
+            log.warning("acks not confirmed; possible redelivery", entries=len(self._open))
 
     def _hear(self, message: Msg) -> None:
         if message.headers:
@@ -141,7 +141,7 @@ class Acks:
             if ack.ended:
                 await ack.shard.forget(ack.ended)
         except (Unreachable, ApiError, NatsError, OSError) as error:
-            log.debug("an entry is not deleted yet", error=reason_of(error))  # the next look tries again
+            log.debug("cannot delete entry, will retry", error=reason_of(error))  # the next look tries again
             return False
         if self._end(name) is not None:
             UNCONFIRMED.inc()

@@ -53,8 +53,7 @@ COMMIT_SECONDS = Histogram(
 )
 COMMITS = Counter(
     "jetpost_queue_commits_total",
-    "Atomic batches by what came of them. Labels: `result` is stored, refused, impossible, repeated, full or "
-    "unreachable.",
+    "Atomic batches by result. Labels: `result` is stored, refused, impossible, repeated, full or unreachable.",
     ["result"],
 )
 

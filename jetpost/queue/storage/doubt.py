@@ -26,12 +26,10 @@ from jetpost.queue.storage.shard import Shard
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
-DOUBTS = Gauge(
-    "jetpost_queue_doubts", "Messages whose client was told to come again and that may be stored all the same."
-)
+DOUBTS = Gauge("jetpost_queue_doubts", "Messages that may be stored although their client was told to retry.")
 WITHDRAWN = Counter(
     "jetpost_queue_withdrawn_total",
-    "Entries removed from the queue: they were stored although their client had been told to come again.",
+    "Entries removed because they were stored although their client had been told to retry.",
 )
 
 _PATIENCE_S = 5.0
@@ -72,7 +70,7 @@ class Doubts:
                     return Stored()
                 await self._withdraw(doubt)
         except Exception as error:  # TimeoutError, Unreachable, ApiError; or a bug, after which nothing is certain
-            log.info("in doubt whether it is stored", queue_id=doubt.queue_id, error=reason_of(error))
+            log.info("commit result unknown", queue_id=doubt.queue_id, error=reason_of(error))
             self._remember(doubt)
             return answer
         return answer._replace(in_doubt=False)
@@ -92,13 +90,13 @@ class Doubts:
         try:
             await self._withdraw(doubt)
         except Exception as error:  # as above
-            log.debug("still in doubt", queue_id=doubt.queue_id, error=reason_of(error))
+            log.debug("commit result still unknown", queue_id=doubt.queue_id, error=reason_of(error))
             self._open.append(doubt)
 
     def _remember(self, doubt: Doubt) -> None:
         self._open.append(doubt)
         if len(self._open) > _MOST:
-            log.warning("too many messages in doubt: some may be delivered twice", most=_MOST)
+            log.warning("too many commits in doubt; possible duplicates", most=_MOST)
             self._open.popleft()
         DOUBTS.set(len(self._open))
 
@@ -130,7 +128,7 @@ class Doubts:
             if await shard.last(key):
                 await shard.forget(key)
                 WITHDRAWN.inc()
-                log.warning("withdrawn", queue_id=doubt.queue_id, reason="its client was told to come again")
+                log.warning("withdrawn", queue_id=doubt.queue_id, reason="its client was told to retry")
             if not isinstance(answer, Refused):
                 break
         raise Unreachable(getattr(answer, "cause", "it comes again and again"))

@@ -49,7 +49,7 @@ class Holding:
         state = found.state.value if found.state else "other"
         if isinstance(answer, Impossible):
             UNREADABLE.labels(state).inc()
-            log.error("unreadable entry stays", subject=found.subject, reason=found.reason, error=answer.cause)
+            log.error("cannot hold unreadable entry", subject=found.subject, reason=found.reason, error=answer.cause)
             return False
         if isinstance(answer, Stored):
             UNREADABLE.labels(state).inc()
