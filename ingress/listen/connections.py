@@ -148,21 +148,21 @@ class Connections:
             self._was_much = False
             asyncio.get_running_loop().run_in_executor(None, trim)
         while self._held > self._limits.memory_bytes:
-            greedy = [each for each in self._sessions if each.spare_bytes > self._share]
-            if not greedy:
+            candidates = [each for each in self._sessions if each.spare_bytes > self._share]
+            if not candidates:
                 return
-            silent = min(greedy, key=lambda each: each.heard_at)
-            spare = silent.spare_bytes
-            silent.reject(_NO_MEMORY)
+            longest_silent = min(candidates, key=lambda each: each.heard_at)
+            spare = longest_silent.spare_bytes
+            longest_silent.reject(_NO_MEMORY)
             self._held -= spare
-            silent.held_bytes -= spare
+            longest_silent.held_bytes -= spare
 
-    async def drain(self, patience_s: float) -> int:
+    async def drain(self, timeout_s: float) -> int:
         """Let transactions in flight end, then end what is left; how many those were."""
         for connection in list(self._sessions):
             connection.wind_up()
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self._all_gone()
         except TimeoutError:
             pass

@@ -57,7 +57,7 @@ async def listen(
             listener=settings.name,
             trusted=settings.proxy_protocol_from,
             tls=wrapping,
-            patience_s=handshake_s,
+            timeout_s=handshake_s,
         )
         _tell(settings, sockets)
         try:

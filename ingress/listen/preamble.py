@@ -36,7 +36,7 @@ log = logger(__name__)
 class Preamble:
     """Accepts on `sockets`. Peers in `trusted` networks must say whom they speak for; others speak for themselves.
 
-    `listener` is its name; with `tls` there is a handshake. Header and handshake may take `patience_s` each.
+    `listener` is its name; with `tls` there is a handshake. Header and handshake may take `timeout_s` each.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Preamble:
         listener: str,
         trusted: tuple[IPvAnyNetwork, ...],
         tls: ssl.SSLContext | None,
-        patience_s: float,
+        timeout_s: float,
     ) -> None:
         self._sockets = sockets
         self._protocol = protocol
@@ -56,7 +56,7 @@ class Preamble:
         self._listener = listener
         self._trusted = trusted
         self._tls = tls
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._accepting = [asyncio.create_task(self._accept(each), name="accept") for each in sockets]
         self._beginning: set[asyncio.Task[None]] = set()
 
@@ -107,7 +107,7 @@ class Preamble:
                 lambda: self._protocol(slot),
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=self._patience_s if self._tls is not None else None,
+                ssl_handshake_timeout=self._timeout_s if self._tls is not None else None,
             )
         except _BROKEN as error:
             self._give_up(connection, slot)
@@ -120,7 +120,7 @@ class Preamble:
     async def _client_behind(self, connection: socket.socket) -> str:
         """The client that a load balancer names; empty: itself. OSError, EOFError, TimeoutError, ValueError: nobody."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._timeout_s):
                 return await client_named(ExactReader(connection))
         except _BROKEN:
             FAILED.inc()
@@ -132,7 +132,7 @@ class Preamble:
         begun = asyncio.Event()
         loop.add_reader(connection, begun.set)
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._timeout_s):
                 await begun.wait()
         finally:
             loop.remove_reader(connection)

@@ -17,6 +17,6 @@ def exhausted(session: Session, limits: Limits) -> Refuse | None:
         return _TOO_MANY_ERRORS
     if session.auth_failures >= limits.auth_failures:
         return _TOO_MANY_FAILURES
-    if session.fruitless >= limits.commands_without_message:
+    if session.commands_without_message >= limits.commands_without_message:
         return _TOO_MANY_COMMANDS
     return None

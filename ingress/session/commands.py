@@ -25,7 +25,7 @@ class Verb(NamedTuple):
     """The phases in which it may come, and the phase after it was accepted."""
     takes_parameters: bool = True
     """Otherwise anything after the verb is a mistake (501)."""
-    leads_nowhere: bool = True
+    is_counted: bool = True
     """Counts towards `commands_without_message` also when it is accepted; the others have limits of their own."""
     is_named: bool = True
     """Whether HELP names it."""
@@ -46,8 +46,8 @@ COMMANDS: Mapping[str, Verb] = {
     # Never within a transaction, nor a second time (RFC 4954, 4).
     "AUTH": Verb("auth", {P.IDENTIFIED: P.IDENTIFIED}, keyword="AUTH", before_tls=False, after_auth=False),
     "MAIL": Verb("mail", {P.IDENTIFIED: P.SENDER}),
-    "RCPT": Verb("rcpt", {P.SENDER: P.RECIPIENTS, P.RECIPIENTS: P.RECIPIENTS}, leads_nowhere=False),
-    "DATA": Verb("data", {P.RECIPIENTS: P.DATA}, takes_parameters=False, leads_nowhere=False),
+    "RCPT": Verb("rcpt", {P.SENDER: P.RECIPIENTS, P.RECIPIENTS: P.RECIPIENTS}, is_counted=False),
+    "DATA": Verb("data", {P.RECIPIENTS: P.DATA}, takes_parameters=False, is_counted=False),
     "RSET": Verb("rset", _ANEW, takes_parameters=False),
     "NOOP": Verb("noop", _STAYS),
     "VRFY": Verb("vrfy", _STAYS),

@@ -48,7 +48,7 @@ class Session:
     errors: int = 0
     """Commands refused so far."""
     auth_failures: int = 0
-    fruitless: int = 0
+    commands_without_message: int = 0
     """Commands since the last accepted message that brought none nearer."""
     refused_recipients: int = 0
     """Recipients refused since then."""
@@ -61,11 +61,11 @@ class Session:
         """
         self.refused_recipients += is_recipient
         if not is_recipient or self.refused_recipients > overshoot:
-            self.fruitless += 1
+            self.commands_without_message += 1
 
     def message_accepted(self) -> None:
         """A message was accepted: the client may ask for as much again."""
-        self.fruitless = self.refused_recipients = 0
+        self.commands_without_message = self.refused_recipients = 0
         self.transaction = None
 
     def enter(self, phase: Phase) -> None:
@@ -73,7 +73,7 @@ class Session:
         self.phase = phase
         if phase not in _IN_TRANSACTION:
             if self.transaction is not None:
-                self.fruitless += len(self.transaction.destinations) // _RECIPIENTS_OF_A_COMMAND
+                self.commands_without_message += len(self.transaction.destinations) // _RECIPIENTS_OF_A_COMMAND
             self.transaction = None
         if phase is Phase.CONNECTED:
             self.client_name, self.extended, self.identity = "", False, ""

@@ -120,7 +120,7 @@ class Dialogue:
         try:
             self._begun(await answering)
         except Exception as error:
-            self._own_up("", error)
+            self._internal_error("", error)
 
     def _begun(self, answer: Answer) -> None:
         if isinstance(answer, Reply):
@@ -163,7 +163,7 @@ class Dialogue:
                 return self._answer_in_time(answer, verb, following)
             self._conclude(answer, verb, following)
         except Exception as error:
-            self._own_up(verb, error)
+            self._internal_error(verb, error)
         return None
 
     async def _answer_in_time(self, answering: Answering, verb: str, following: Phase, queue_id: str = "") -> None:
@@ -172,7 +172,7 @@ class Dialogue:
         except ConnectionError:
             raise
         except Exception as error:
-            self._own_up(verb, error, queue_id)
+            self._internal_error(verb, error, queue_id)
 
     def _conclude(self, answer: Answer, verb: str, following: Phase, queue_id: str = "") -> None:
         if isinstance(answer, Refuse):
@@ -181,8 +181,8 @@ class Dialogue:
         self.session.enter(following)
         if answer is not None:
             self._wire.say(answer)
-        if COMMANDS[verb].leads_nowhere:
-            self.session.fruitless += 1
+        if COMMANDS[verb].is_counted:
+            self.session.commands_without_message += 1
             self._end_if_exhausted()
 
     def _receive(self, lines: LineBuffer) -> Work | None:
@@ -191,7 +191,7 @@ class Dialogue:
         try:
             receiving = self._reception.take(lines.all())
         except Exception as error:
-            self._own_up("DATA", error, queue_id)
+            self._internal_error("DATA", error, queue_id)
             return None
         if receiving.ended:
             lines.put_back(receiving.rest())
@@ -204,16 +204,16 @@ class Dialogue:
             self.session.enter(Phase.IDENTIFIED)
             self._conclude(answer, "DATA", Phase.IDENTIFIED, receiving.queue_id)
         except Exception as error:
-            self._own_up("DATA", error, receiving.queue_id)
+            self._internal_error("DATA", error, receiving.queue_id)
 
     async def _store(self, receiving: Receiving) -> None:
         try:
             await receiving.intake.store()
         except Exception as error:
-            self._own_up("DATA", error, receiving.queue_id)
+            self._internal_error("DATA", error, receiving.queue_id)
 
-    def _own_up(self, verb: str, error: Exception, queue_id: str = "") -> None:
-        """The fault is ours: the client learns that, and no more."""
+    def _internal_error(self, verb: str, error: Exception, queue_id: str = "") -> None:
+        """Our error: the client learns that, and no more."""
         log.error("command failed", verb=verb, client=self.session.client_address, queue_id=queue_id, exc_info=error)
         self._refuse(_TROUBLE, verb, queue_id)
         # Nothing is known of where the client stands: in the middle of its data, what follows are no commands.

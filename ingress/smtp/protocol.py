@@ -44,7 +44,7 @@ class SmtpProtocol(asyncio.Protocol):
         self._work: asyncio.Task[None] | None = None
         self._arrival: asyncio.Future[None] | None = None
         self._awaits_turn = False
-        self._is_greedy = False
+        self._exceeded_turn = False
         self._is_winding_up = False
         self._rejected_later: Refuse | None = None
         self._ended = False
@@ -218,7 +218,7 @@ class SmtpProtocol(asyncio.Protocol):
             self._channel.pause_reading()
         elif self._channel.writing_paused:
             self._await_reader()
-        elif self._is_greedy or (len(self._lines.unread) > _SMALL_BYTES and not self._connections.turns.is_free()):
+        elif self._exceeded_turn or (len(self._lines.unread) > _SMALL_BYTES and not self._connections.turns.is_free()):
             self._await_turn()
         else:
             self._take_turn()
@@ -232,7 +232,7 @@ class SmtpProtocol(asyncio.Protocol):
         if work is not None:
             self._work = self._loop.create_task(self._carry_out(work))
         elif self._dialogue.has_more:
-            self._is_greedy = True
+            self._exceeded_turn = True
             self._await_turn()
         elif self._ended or self._dialogue.is_over:
             self._leave()
@@ -271,8 +271,8 @@ class SmtpProtocol(asyncio.Protocol):
             self._work = None
             if self._rejected_later is not None and not self._ended:
                 self.reject(self._rejected_later)
-            if self._dialogue is not None and not self._dialogue.session.fruitless:
-                self._is_greedy = False
+            if self._dialogue is not None and not self._dialogue.session.commands_without_message:
+                self._exceeded_turn = False
             self._proceed()
             self._account()
 

@@ -105,7 +105,7 @@ def test_which_contents_are_refused(facts: Facts, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "failures", "fruitless", "expected"),
+    ("errors", "failures", "commands_without_message", "expected"),
     [
         (0, 0, 0, None),
         (9, 4, 19, None),
@@ -115,7 +115,9 @@ def test_which_contents_are_refused(facts: Facts, expected: str | None) -> None:
         (0, 0, 20, "421 4.7.0 Too many commands without a message"),
     ],
 )
-def test_patience_has_an_end(errors: int, failures: int, fruitless: int, expected: str | None) -> None:
-    session = Session("192.0.2.1", errors=errors, auth_failures=failures, fruitless=fruitless)
+def test_patience_has_an_end(errors: int, failures: int, commands_without_message: int, expected: str | None) -> None:
+    session = Session(
+        "192.0.2.1", errors=errors, auth_failures=failures, commands_without_message=commands_without_message
+    )
     last_word = exhausted(session, Limits(command_errors=10, auth_failures=5, commands_without_message=20))
     assert (None if last_word is None else str(last_word.reply)) == expected
