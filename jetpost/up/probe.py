@@ -5,6 +5,9 @@ import random
 import socket
 from typing import NamedTuple
 
+from jetpost import http_client
+
+_LONGEST_BYTES = 64 * 1024 * 1024
 SERVER_PORTS = range(10_000, 32_000)
 """Below those that the kernel gives to outgoing connections."""
 _given: set[int] = set()
@@ -22,15 +25,10 @@ async def get(port: int, path: str, *, within_s: float = 2) -> Answer | None:
     """GET `path` from loopback; None when nobody answers within `within_s` seconds."""
     try:
         async with asyncio.timeout(within_s):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
-                head, _, body = (await reader.read()).decode(errors="replace").partition("\r\n\r\n")
-            finally:
-                writer.close()
-        return Answer(int(head.split(" ", 2)[1]), body)
-    except (OSError, TimeoutError, ValueError, IndexError):
+            said = await http_client.get(f"http://127.0.0.1:{port}{path}", most_bytes=_LONGEST_BYTES)
+    except (OSError, ValueError):  # TimeoutError is an OSError
         return None
+    return Answer(said.status, said.body.decode(errors="replace"))
 
 
 def free_port(wanted: int = 0) -> int:

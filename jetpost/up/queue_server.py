@@ -47,6 +47,9 @@ class QueueServer:
         self._stopping = stopping
         self._store = nats_server.store(data)
         command = nats_server.command(data, running)
+        self._stages_in_memory = staging.is_tested(nats_server.version(command[0]))
+        if not self._stages_in_memory:
+            log.info("nats-server stages batches on disk: its version is not tested with staging in memory")
         self._recovery = Recovery(self._store, running.nats(), running.streams, remember, forget)
         self.child = Child(
             "nats", command, os.environ, settings, changed, may_start=self._may_start, inherits=[self._recovery.lock]
@@ -85,7 +88,8 @@ class QueueServer:
             except Refused as refused:
                 self._refuse(refused)
                 return
-        staging.link(self._store)
+        if self._stages_in_memory:
+            staging.link(self._store)
         if note and not await self._heal():
             await self._recovery.note()
 

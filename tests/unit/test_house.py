@@ -20,6 +20,7 @@ DOORS = {
     "structlog": ("jetpost.telemetry",),
     "logging": ("jetpost.telemetry",),
     "aiosmtpd": ("ingress.listen", "jetpost.cli"),
+    "h11": ("jetpost.http_client",),
     "nats": ("jetpost.jetstream", "jetpost.queue", "jetpost.events"),
 }
 """One library, one door: who may import it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.up import staging
+from jetpost.up import nats_server, staging
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is a file system on Linux alone")
 
@@ -70,3 +70,14 @@ def test_the_memory_is_given_back(store: Path) -> None:
     assert folder is not None
     staging.clear(store)
     assert not folder.exists()
+
+
+def test_the_version_that_comes_with_jetpost_is_tested() -> None:
+    binary = nats_server.packaged()
+    assert binary is not None
+    assert staging.is_tested(nats_server.version(binary))
+
+
+@pytest.mark.parametrize("version", [(), (2, 15), (2, 15, 0), (2, 15, 2), (2, 15, 4), (2, 16, 0), (2, 15, 3, 1)])
+def test_any_other_version_stages_on_disk(version: tuple[int, ...]) -> None:
+    assert not staging.is_tested(version)

@@ -4,12 +4,12 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from jetpost import http_client
 from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 
@@ -92,7 +92,7 @@ async def write_error(url: str, settings: Nats) -> str | None:
     return said[:_LONGEST_ERROR] if isinstance(said, str) and _WRITE_ERROR in said else None
 
 
-def _facts(jetstream: dict[str, Any], about: dict[str, Any], certificate: dict[str, Any]) -> Facts:
+def _facts(jetstream: dict[str, Any], about: dict[str, Any], certificate: Mapping[str, Any]) -> Facts:
     """ValueError when these are no answers of a nats-server whose JetStream runs."""
     version, config = about.get("version"), jetstream.get("config")
     if not isinstance(version, str):
@@ -113,43 +113,18 @@ def _count(said: Any) -> int:
     return said if isinstance(said, int) and 0 <= said < 1 << 63 else 0
 
 
-async def _get(url: str, tls: ssl.SSLContext | None, besides: str = "200") -> tuple[dict[str, Any], dict[str, Any]]:
+async def _get(url: str, tls: ssl.SSLContext | None, besides: str = "200") -> tuple[dict[str, Any], Mapping[str, Any]]:
     """The JSON object at `url`, and the certificate that was shown. OSError or ValueError: there is none.
 
     It comes with the status 200, or the one `besides` it.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("it is no URL like http://host:8222")
-    port = parts.port or (80 if tls is None else 443)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls, limit=_LONGEST_BYTES)
+    said = await http_client.get(url, tls=tls, most_bytes=_LONGEST_BYTES)
+    if str(said.status) not in {"200", besides}:
+        raise ValueError(f"it answers {said.status}")
     try:
-        certificate = writer.get_extra_info("peercert") or {}
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
-        head = await _read(reader)
-    finally:
-        writer.transport.abort()
-    said, _, body = head.partition(b"\r\n\r\n")
-    protocol, _, status = said.partition(b"\r\n")[0].decode("ascii", "replace")[:80].partition(" ")
-    if not protocol.startswith("HTTP/"):
-        raise ValueError("no HTTP server answers there")
-    if not status.startswith(("200", besides)):
-        raise ValueError(f"it answers {status}")
-    try:
-        answer = json.loads(body)
+        answer = json.loads(said.body)
     except ValueError:
         raise ValueError("it breaks off its answer, or it is no nats-server") from None
     if not isinstance(answer, dict):
         raise ValueError("no nats-server answers there")  # noqa: TRY004 — an answer like any other
-    return answer, certificate
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the other side closes. ValueError when that is more than a nats-server has to say."""
-    data = bytearray()
-    while chunk := await reader.read(65536):
-        data += chunk
-        if len(data) > _LONGEST_BYTES:
-            raise ValueError("no nats-server answers there: what comes has no end")
-    return bytes(data)
+    return answer, said.certificate

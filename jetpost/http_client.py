@@ -1,0 +1,70 @@
+"""One question over HTTP: a GET whose answer is bounded in bytes. Its caller bounds the time."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import h11
+
+_READ_BYTES = 65536
+_HTTP = b"HTTP/"
+
+
+class Answer(NamedTuple):
+    """An HTTP response."""
+
+    status: int
+    body: bytes
+    certificate: Mapping[str, Any]
+    """What the server showed, as `ssl.SSLSocket.getpeercert` has it; empty without TLS."""
+
+
+async def get(url: str, *, tls: ssl.SSLContext | None = None, most_bytes: int) -> Answer:
+    """GET `url`, with `tls` when it is https. Follows no redirect.
+
+    OSError: nobody answers. ValueError: what answers does not speak HTTP, or says more than `most_bytes`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it is no URL like http://host:8222")
+    port = parts.port or (80 if tls is None else 443)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+    try:
+        certificate = writer.get_extra_info("peercert") or {}
+        connection = h11.Connection(h11.CLIENT)
+        request = h11.Request(method="GET", target=target, headers=[("Host", parts.netloc), ("Connection", "close")])
+        for part in (request, h11.EndOfMessage()):
+            writer.write(connection.send(part) or b"")
+        status, body = await _response(connection, reader, most_bytes)
+    finally:
+        writer.transport.abort()
+    return Answer(status, body, certificate)
+
+
+async def _response(connection: h11.Connection, reader: asyncio.StreamReader, most_bytes: int) -> tuple[int, bytes]:
+    status, body, heard = 0, bytearray(), b""
+    try:
+        while True:
+            match connection.next_event():
+                case h11.NEED_DATA:
+                    data = await reader.read(_READ_BYTES)
+                    heard = heard or data[: len(_HTTP)]
+                    connection.receive_data(data)
+                case h11.Response(status_code=status):
+                    pass
+                case h11.Data(data=data):
+                    body += data
+                    if len(body) > most_bytes:
+                        raise ValueError("what comes has no end")
+                case h11.EndOfMessage():
+                    return status, bytes(body)
+                case h11.InformationalResponse():
+                    pass
+                case _:
+                    raise ValueError("no HTTP server answers there")
+    except h11.RemoteProtocolError as error:
+        breaks_off = reader.at_eof() and heard == _HTTP
+        raise ValueError("it breaks off its answer" if breaks_off else "no HTTP server answers there") from error

@@ -1,0 +1,69 @@
+"""What a GET makes of whatever answers."""
+
+import asyncio
+
+import pytest
+
+from jetpost.http_client import get
+
+MOST_BYTES = 1000
+ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
+    "HTTP/1.0, until it closes": (b"HTTP/1.0 200 OK\r\n\r\nhello", 200, b"hello"),
+    "a length": (b"HTTP/1.1 503 Later\r\nContent-Length: 5\r\n\r\nhello", 503, b"hello"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", 200, b"hello"),
+    "an interim response": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello", 200, b"hello"),
+    "a redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 302, b""),
+    "just as much as it may": (b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * MOST_BYTES, 200, b"x" * MOST_BYTES),
+}
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "no HTTP server"),
+    "another protocol": (b"220 mx.test ESMTP\r\n", "no HTTP server"),
+    "empty lines": (b"\r\n" * 50, "no HTTP server"),
+    "a header without end": (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 200_000, "no HTTP server"),
+    "an upgrade": (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "no HTTP server"),
+    "half a header": (b"HTTP/1.1 200 OK\r\nContent-", "breaks off"),
+    "half a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "breaks off"),
+    "half a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhel", "breaks off"),
+    "more than it may": (b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * (MOST_BYTES + 1), "no end"),
+}
+
+
+async def asked(answer: bytes) -> tuple[int, bytes, list[bytes]]:
+    """The status and the body, and what the server was asked."""
+    questions = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        questions.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await get(f"http://127.0.0.1:{port}/a?b=c", most_bytes=MOST_BYTES)
+    return said.status, said.body, questions
+
+
+@pytest.mark.parametrize(("answer", "status", "body"), ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_is_its_status_and_its_body(answer: bytes, status: int, body: bytes) -> None:
+    got_status, got_body, questions = await asked(answer)
+    assert (got_status, got_body) == (status, body)
+    assert questions[0].startswith(b"GET /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+@pytest.mark.parametrize(("answer", "why"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_no_answer_is_an_error_that_says_why(answer: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        await asked(answer)
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://127.0.0.1/", "http://", "http:///x"])
+async def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no URL"):
+        await get(url, most_bytes=MOST_BYTES)
+
+
+async def test_nobody_answers_is_an_os_error() -> None:
+    async with await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+    with pytest.raises(OSError):
+        await get(f"http://127.0.0.1:{port}/", most_bytes=MOST_BYTES)
