@@ -77,7 +77,7 @@ lock: ## Renew requirements/ from pyproject.toml
 	build/lock/bin/pip install --quiet --no-input uv
 	echo '# What makes a wheel of Jetpost. Renewed by `make lock`.' > requirements/build.txt
 	echo setuptools | $(HASHED) >> requirements/build.txt
-	echo '# What Jetpost runs with, to the octet as it was tested. Renewed by `make lock`.' > requirements/runtime.txt
+	echo '# What Jetpost runs with, to the byte as it was tested. Renewed by `make lock`.' > requirements/runtime.txt
 	$(HASHED) < build/lock/runtime >> requirements/runtime.txt
 	printf '%s\n' '# What builds and tests Jetpost, beside what it runs with. Renewed by `make lock`.' '-r runtime.txt' '-r build.txt' > requirements/dev.txt
 	$(HASHED) < build/lock/dev >> requirements/dev.txt

@@ -98,9 +98,9 @@ class BounceWorker:
             claim.consumer.release(claim)  # it comes again after `queue.ack_wait_s`
         except Exception as error:
             log.exception("cannot create DSN", queue_id=claim.entry.queue_id)
-            await self._hold_in_peace(claim, f"cannot create DSN: {type(error).__name__}")
+            await self._hold_or_release(claim, f"cannot create DSN: {type(error).__name__}")
 
-    async def _hold_in_peace(self, claim: Claim, reason: str) -> None:
+    async def _hold_or_release(self, claim: Claim, reason: str) -> None:
         """Hold it; when even that fails it comes again, and the other bounces go on."""
         try:
             await self._hold(claim, reason)

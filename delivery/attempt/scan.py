@@ -9,7 +9,7 @@ Chunks = Callable[[], AsyncIterator[bytes]]
 _HEADER_END = b"\r\n\r\n"
 
 
-async def look(chunks: Chunks, *, whole: bool) -> Seen:
+async def scan(chunks: Chunks, *, whole: bool) -> Seen:
     """What of the header is ASCII and, with `whole`, of the content beyond it. Reads no further than it must.
 
     ContentMissing, Unreachable or ApiError when the content cannot be read.

@@ -15,7 +15,7 @@ from delivery.attempt.commands import (
 )
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.content import Heard, Unavailable, hand_over
-from delivery.attempt.scan import Chunks, look
+from delivery.attempt.scan import Chunks, scan
 from delivery.classify.phases import ConnectionBroke, Phase, Scope, Step, classify, outcome
 from delivery.connect.connection import Connection
 from jetpost.jetstream.errors import ApiError, Unreachable
@@ -78,7 +78,7 @@ class _Transaction:
         whole, seen = asks_for_ascii(extensions, eight_bit), Seen()
         if whole or asks_for_ascii_header(self._entry, extensions):
             try:
-                seen = await look(chunks, whole=whole)
+                seen = await scan(chunks, whole=whole)
             except (ContentMissing, Unreachable, ApiError) as error:
                 return Deferred(_CONTENT_AWAY, f"content unavailable: {reason_of(error)}")
         name = self._connection.name

@@ -39,7 +39,7 @@ DESTINATIONS = Dashboard(
         [
             Panel(
                 "Share deferred",
-                "Of the attempts at a domain; a domain near 1 is down, greylists, or does not like us.",
+                "Share of the attempts at a domain. Near 1, the domain is down, greylists, or blocks us.",
                 "percentunit",
                 one(
                     f"topk(10, {rate(_DOMAINS, by='domain', where=_DEFERRED)} / {rate(_DOMAINS, by='domain')})",
@@ -50,7 +50,7 @@ DESTINATIONS = Dashboard(
             ),
             Panel(
                 "Attempts",
-                "By whether a host answered.",
+                "Attempts by whether a host answered.",
                 "ops",
                 one(rate("jetpost_delivery_attempts_total", by="reached"), "reached: {{reached}}"),
             ),
@@ -74,17 +74,17 @@ DESTINATIONS = Dashboard(
             ),
             Panel(
                 "Congestion",
-                "Entries parked because their domain was full, and domains left alone because no host answered.",
+                "Entries parked because their domain is congested; suspensions because no host answered.",
                 "ops",
                 [
                     Query(rate("jetpost_delivery_parked_total"), "parked"),
-                    Query(rate("jetpost_delivery_suspensions_total"), "left alone"),
+                    Query(rate("jetpost_delivery_suspensions_total"), "suspended"),
                     Query(rate("jetpost_delivery_naks_total"), "returned at shutdown"),
                 ],
             ),
             Panel(
                 "Connections",
-                "Opened by TLS, and transactions on a connection that stood already.",
+                "Connections opened, by TLS; transactions on reused connections.",
                 "ops",
                 [
                     Query(rate("jetpost_delivery_connections_opened_total", by="tls"), "opened, TLS: {{tls}}"),
@@ -101,14 +101,16 @@ DESTINATIONS = Dashboard(
             ),
             Panel(
                 "DNS",
-                "Questions put to the name servers by their answers, and those answered from the cache.",
+                "DNS queries by answer; queries answered from the cache.",
                 "ops",
                 [
                     Query(rate("jetpost_dns_lookups_total", by="answer"), "{{answer}}"),
                     Query(rate("jetpost_dns_cache_hits_total"), "from the cache"),
                 ],
             ),
-            Panel("DNS, time to an answer", "Of the name servers.", "s", quantiles("jetpost_dns_lookup_seconds")),
+            Panel(
+                "DNS, time to an answer", "Until a name server answered.", "s", quantiles("jetpost_dns_lookup_seconds")
+            ),
         ],
     ],
 )

@@ -1,4 +1,4 @@
-"""Who submits mail, what is refused, and who tries to get in."""
+"""Who submits mail, what is refused, and who guesses passwords."""
 
 from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, alarm, one, quantiles, rate, total
 
@@ -7,7 +7,7 @@ _WEEK_S = 7 * 86400
 INGRESS = Dashboard(
     "ingress",
     "Jetpost / Ingress and abuse",
-    "Who submits mail, what is refused, and who tries to get in.",
+    "Who submits mail, what is refused, and who guesses passwords.",
     [
         [
             Panel(
@@ -33,19 +33,19 @@ INGRESS = Dashboard(
         [
             Panel(
                 "Refused",
-                "Commands and messages, by reason. queue: JetStream is away or full; relay: no right to send there.",
+                "Commands and messages, by reason. queue: JetStream is unavailable or full; relay: relaying denied.",
                 "ops",
                 one(rate("jetpost_ingress_rejections_total", by="reason"), "{{reason}}"),
             ),
             Panel(
                 "AUTH",
-                "Exchanges by result; many wrong ones are somebody who guesses.",
+                "AUTH exchanges by result. Many wrong ones: somebody guesses passwords.",
                 "ops",
                 one(rate("jetpost_ingress_auth_total", by="result"), "{{result}}"),
             ),
             Panel(
                 "Load balancers without a PROXY header",
-                "Connections closed for that; a health check of the load balancer must speak the protocol, too.",
+                "Connections closed because of that. The load balancer's health check must send the header, too.",
                 "ops",
                 one(rate("jetpost_ingress_proxy_failures_total"), "closed"),
             ),
@@ -61,7 +61,7 @@ INGRESS = Dashboard(
             Panel("Size of messages", "As accepted.", "bytes", quantiles("jetpost_ingress_message_bytes", 0.5, 0.95)),
             Panel(
                 "Certificate",
-                "Time until the served certificate ceases to be valid.",
+                "Time until the served certificate expires.",
                 "s",
                 [
                     Query(

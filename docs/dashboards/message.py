@@ -1,4 +1,4 @@
-"""From a slow or failed message to its life."""
+"""From a slow or failed message to its log lines."""
 
 from docs.dashboards.panel import SELECT, Dashboard, Logs, Panel, Query, one, quantiles, rate
 
@@ -7,7 +7,7 @@ _DELIVERED = 'outcome="delivered"'
 MESSAGE = Dashboard(
     "message",
     "Jetpost / One message",
-    "Each dot is a message with its queue id. Its life: every log line with that queue_id below, `jetpost queue show "
+    "Each dot is a message with its queue id. Follow it by its log lines below, `jetpost queue show "
     "QUEUE_ID`, `jetpost events`.",
     [
         [
@@ -40,8 +40,8 @@ MESSAGE = Dashboard(
                 ),
             ),
             Panel(
-                "What became of recipients",
-                "By outcome.",
+                "Recipients by outcome",
+                "Recipients attempted.",
                 "ops",
                 [Query(rate("jetpost_delivery_recipients_total", by="outcome"), "{{outcome}}")],
                 stacked=True,
@@ -50,8 +50,8 @@ MESSAGE = Dashboard(
     ],
     logs=[
         Logs(
-            "The life of one message",
-            "Each log line that carries the queue_id typed above, or brought along by a dot; with none, all of them.",
+            "Log lines of one message",
+            "Log lines with the queue_id typed above or taken from a dot; without one, all.",
             # Loki wants a selector that not everything fits.
             f'{{namespace=~".+", {SELECT}}} |= "queue_id" |= "$queue_id"',
         )

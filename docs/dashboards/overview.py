@@ -34,14 +34,14 @@ OVERVIEW = Dashboard(
             ),
             Panel(
                 "Waiting for a retry",
-                "Entries whose destination said: later.",
+                "Deferred entries that wait for their next attempt.",
                 "short",
                 one(highest("jetpost_queue_depth", where='state="retry"')),
                 kind="stat",
             ),
             Panel(
                 "Held",
-                "Entries that nobody could bring to an outcome; each wants to be looked at.",
+                "Entries in quarantine or held by an operator. Look at each.",
                 "short",
                 one(highest("jetpost_queue_depth", where='state="held"')),
                 kind="stat",

@@ -1,11 +1,11 @@
-"""Does the queue keep up, and do the nats-servers keep their promise?"""
+"""Does the queue keep up, and are the nats-servers healthy?"""
 
 from docs.dashboards.panel import SELECT, Dashboard, Panel, Query, alarm, highest, one, quantiles, rate, total
 
 QUEUE = Dashboard(
     "queue",
     "Jetpost / Queue and NATS",
-    "Does the queue keep up, and do the nats-servers keep their promise?",
+    "Does the queue keep up, and are the nats-servers healthy?",
     [
         [
             Panel(
@@ -26,7 +26,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Durability",
-                "1: Jetpost runs although nobody knows whether what got a 250 is on disk.",
+                "1: Jetpost runs although it could not verify that accepted mail is fsynced.",
                 "none",
                 one(highest("jetpost_queue_unsafe")),
                 kind="stat",
@@ -34,7 +34,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Storage",
-                "How much of what each nats-server may store is full.",
+                "Used share of each nats-server's storage limit.",
                 "percentunit",
                 one(
                     f"{highest('jetpost_nats_server_storage_bytes', by='server')} / "
@@ -49,7 +49,7 @@ QUEUE = Dashboard(
         [
             Panel(
                 "Commits",
-                "Atomic batches by what came of them.",
+                "Atomic batches by result.",
                 "ops",
                 one(rate("jetpost_queue_commits_total", by="result"), "{{result}}"),
             ),
@@ -62,7 +62,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Entries in a batch",
-                "Large ones under load are the group commit at work.",
+                "Large batches under load show that group commit works.",
                 "short",
                 quantiles("jetpost_queue_commit_batch_entries", 0.5, 0.95),
             ),
@@ -70,7 +70,7 @@ QUEUE = Dashboard(
         [
             Panel(
                 "Moves",
-                "Entries that moved, by the state they went to.",
+                "Moves of entries, by new state.",
                 "ops",
                 one(rate("jetpost_queue_moves_total", by="state"), "to {{state}}"),
             ),
@@ -82,7 +82,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "DSNs",
-                "Failures told to senders.",
+                "Delivery status notifications queued.",
                 "ops",
                 one(rate("jetpost_bouncer_dsns_total"), "DSNs"),
             ),
@@ -90,20 +90,20 @@ QUEUE = Dashboard(
         [
             Panel(
                 "Connections to NATS",
-                "Pods that are connected, and how often connections were made again.",
+                "Connected pods, reconnections, restarted pulls.",
                 "short",
                 [
                     Query(total("jetpost_nats_connected"), "connected"),
-                    Query(f"sum (increase(jetpost_nats_reconnects_total{{{SELECT}}}[5m]))", "made again in 5 min"),
+                    Query(f"sum (increase(jetpost_nats_reconnects_total{{{SELECT}}}[5m]))", "reconnects in 5 min"),
                     Query(
                         f"sum (increase(jetpost_queue_pulls_restarted_total{{{SELECT}}}[5m]))",
-                        "pulls given up in 5 min",
+                        "pulls restarted in 5 min",
                     ),
                 ],
             ),
             Panel(
                 "Events",
-                "Told to the stream, and dropped because it could not take them.",
+                "Events published, and events dropped because the stream could not take them.",
                 "ops",
                 [
                     Query(rate("jetpost_events_total"), "told"),
@@ -112,7 +112,7 @@ QUEUE = Dashboard(
             ),
             Panel(
                 "Event loops",
-                "How much too late they wake; a high value means that something blocks a process.",
+                "How late they run timers. A high value means that something blocks a process.",
                 "s",
                 quantiles("jetpost_process_loop_lag_seconds", 0.5, 0.99),
                 thresholds=[(alarm("event-loop-is-blocked"), "red")],

@@ -47,7 +47,7 @@ def for_people(number: float, unit: Unit) -> str:
     smallest, *larger = _SPOKEN[unit.name].items()
     whole = [(number / factor, name) for name, factor in larger if number % factor == 0]
     count, name = min(whole, default=(number, smallest[0]))
-    return f"{count:.15g}{name}"
+    return f"{int(count) if float(count).is_integer() else count}{name}"
 
 
 def in_base_units(text: str, unit: Unit) -> str | None:

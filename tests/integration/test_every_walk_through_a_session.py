@@ -127,7 +127,7 @@ class Walk(RuleBasedStateMachine):
         if not bad:
             self.accepted.extend(set(self.recipients))
         self.forget(greeted=True)
-        self.say_octets(LETTER + bad + b".\r\n" + (b"NOOP\r\n" if ahead else b""), 550 if bad else 250)
+        self.say_bytes(LETTER + bad + b".\r\n" + (b"NOOP\r\n" if ahead else b""), 550 if bad else 250)
         if ahead and not self.over:
             self.hear(250)
 
@@ -178,12 +178,12 @@ class Walk(RuleBasedStateMachine):
 
     def say(self, line: str, code: int) -> Reply | None:
         """Say a line and insist on a reply; None: the session is over."""
-        return self.say_octets(line.encode() + b"\r\n", code)
+        return self.say_bytes(line.encode() + b"\r\n", code)
 
-    def say_octets(self, octets: bytes, code: int) -> Reply | None:
+    def say_bytes(self, data: bytes, code: int) -> Reply | None:
         if self.over:
             return None
-        self.ask(self.client.send(octets))
+        self.ask(self.client.send(data))
         return self.hear(code)
 
     def hear(self, code: int) -> Reply | None:

@@ -1,4 +1,4 @@
-"""Whatever octets a client sends, in whatever pieces: it hears SMTP replies, and what is accepted arrives as it was."""
+"""Whatever bytes a client sends, in whatever pieces: it hears SMTP replies, and what is accepted arrives as it was."""
 
 import asyncio
 import base64
@@ -48,7 +48,7 @@ cuts = st.lists(st.integers(0, 2000), max_size=6)
 text = st.lists(
     st.sampled_from([b".", b"..", b".\r\n", b"\r\n", b"\r\n.", b"a", b"Subject: x\r\n", b"\x80\xff", b" ", b"From "])
     | st.sampled_from([b"x" * (_LONGEST_TEXT_LINE - 2), b"\r\n", b"\r\n"])
-    | st.binary(max_size=30).map(lambda octets: re.sub(rb"[\r\n\0]", b"", octets)),
+    | st.binary(max_size=30).map(lambda data: re.sub(rb"[\r\n\0]", b"", data)),
     max_size=40,
 ).map(b"".join)
 faults = st.sampled_from(
@@ -58,13 +58,13 @@ contents = st.tuples(text, faults, text).map(b"".join)
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_any_octets_get_nothing_but_smtp_replies(system: System, *, over_tls: bool) -> None:
+async def test_any_bytes_get_nothing_but_smtp_replies(system: System, *, over_tls: bool) -> None:
     ask = Asking()
 
     @at_most(150)
-    @given(octets=sessions if over_tls else with_starttls)
-    def search(octets: bytes) -> None:
-        said = ask(_said(system, [octets], over_tls=over_tls))
+    @given(data=sessions if over_tls else with_starttls)
+    def search(data: bytes) -> None:
+        said = ask(_said(system, [data], over_tls=over_tls))
         assume(said is not None)
         assert said is not None
         assert said.endswith(b"\r\n")
@@ -79,11 +79,11 @@ async def test_pieces_make_no_difference(system: System) -> None:
     ask = Asking()
 
     @at_most(60)
-    @given(octets=sessions, cuts=cuts)
-    def search(octets: bytes, cuts: Sequence[int]) -> None:
-        places = [0, *sorted(min(cut, len(octets)) for cut in cuts), len(octets)]
-        pieces = [octets[start:end] for start, end in pairwise(places)]
-        said = [ask(_said(system, each, over_tls=True)) for each in (pieces, [octets])]
+    @given(data=sessions, cuts=cuts)
+    def search(data: bytes, cuts: Sequence[int]) -> None:
+        places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+        pieces = [data[start:end] for start, end in pairwise(places)]
+        said = [ask(_said(system, each, over_tls=True)) for each in (pieces, [data])]
         assume(None not in said)
         assert said[0] == said[1]
 
@@ -94,19 +94,19 @@ async def test_what_is_accepted_arrives_unaltered_and_unsplit(system: System, mx
     dest, ask = await mx("unaltered.test"), Asking()
     accepted: dict[str, bytes] = {}
 
-    async def handed_in(recipient: str, octets: bytes) -> int:
+    async def handed_in(recipient: str, data: bytes) -> int:
         async with system.relaying() as client:
-            return (await client.transact("me@home.test", [recipient], stuffed(octets))).code
+            return (await client.transact("me@home.test", [recipient], stuffed(data))).code
 
     @at_most(150)
     @given(content=contents)
     def search(content: bytes) -> None:
-        octets = content if content.endswith(b"\r\n") else content + b"\r\n"
+        data = content if content.endswith(b"\r\n") else content + b"\r\n"
         recipient = f"c{len(accepted)}@unaltered.test"
-        code = ask(handed_in(recipient, octets))
-        assert code == (250 if _is_fit(octets) else 550)
+        code = ask(handed_in(recipient, data))
+        assert code == (250 if _is_fit(data) else 550)
         if code == 250:
-            accepted[recipient] = octets
+            accepted[recipient] = data
 
     await searched(search)
     messages = await dest.received_all(len(accepted))
@@ -114,9 +114,9 @@ async def test_what_is_accepted_arrives_unaltered_and_unsplit(system: System, mx
     assert [message for message in messages if not message.content.endswith(accepted[message.recipients[0]])] == []
 
 
-def _is_fit(octets: bytes) -> bool:
-    bare = {b"\r", b"\n", b"\0"} & {bytes([octet]) for octet in octets.replace(b"\r\n", b"")}
-    return not bare and all(len(line) + 2 <= _LONGEST_TEXT_LINE for line in octets.split(b"\r\n"))
+def _is_fit(data: bytes) -> bool:
+    bare = {b"\r", b"\n", b"\0"} & {bytes([byte]) for byte in data.replace(b"\r\n", b"")}
+    return not bare and all(len(line) + 2 <= _LONGEST_TEXT_LINE for line in data.split(b"\r\n"))
 
 
 async def _said(system: System, pieces: Sequence[bytes], *, over_tls: bool) -> bytes | None:

@@ -37,17 +37,17 @@ LEADS_NOWHERE = {
 
 
 class Attacker(asyncio.Protocol):
-    """Sends octets and reads, and knows how much it was answered."""
+    """Sends bytes and reads, and knows how much it was answered."""
 
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
+    def __init__(self, data: bytes) -> None:
+        self.data = data
         self.lines = 0
         self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(self.octets)
+        transport.write(self.data)
 
     def data_received(self, data: bytes) -> None:
         self.lines += data.count(b"\r\n")
@@ -57,11 +57,11 @@ class Attacker(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def attacked(system: System, octets: bytes, count: int = ATTACKERS) -> AsyncIterator[list[Attacker]]:
-    """`count` clients that no network listens to, each with `octets` to say."""
+async def attacked(system: System, data: bytes, count: int = ATTACKERS) -> AsyncIterator[list[Attacker]]:
+    """`count` clients that no network listens to, each with `bytes` to say."""
     connecting = (
         asyncio.get_running_loop().create_connection(
-            lambda: Attacker(octets), "127.0.0.1", system.ports.relay, local_addr=("127.0.0.9", 0)
+            lambda: Attacker(data), "127.0.0.1", system.ports.relay, local_addr=("127.0.0.9", 0)
         )
         for _ in range(count)
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.attempt.commands import EightBit, Seen, mail_command, obstacle, rcpt_command
-from delivery.attempt.scan import look
+from delivery.attempt.scan import scan
 from delivery.connect.extensions import Extensions
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
@@ -123,7 +123,7 @@ def test_an_internationalized_recipient_needs_smtputf8() -> None:
     cuts=st.lists(st.integers(0, 30), max_size=5),
     whole=st.booleans(),
 )
-async def test_a_look_sees_the_same_however_the_content_is_cut(
+async def test_a_scan_sees_the_same_however_the_content_is_cut(
     header: bytes, body: bytes, cuts: list[int], *, whole: bool
 ) -> None:
     content = header + body
@@ -135,7 +135,7 @@ async def test_a_look_sees_the_same_however_the_content_is_cut(
             yield content[begin:end]
             begin = end
 
-    seen = await look(chunks, whole=whole)
+    seen = await scan(chunks, whole=whole)
 
     assert seen.header_is_ascii == header.isascii()
     if whole:

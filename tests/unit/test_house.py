@@ -201,7 +201,7 @@ def test_the_chart_is_yaml_and_every_value_has_a_comment() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=name)
-def test_what_is_installed_is_known_to_the_octet(path: Path) -> None:
+def test_what_is_installed_is_known_to_the_byte(path: Path) -> None:
     """Each requirement has one version and its checksums: what comes from elsewhere is the same everywhere."""
     lines = [line for line in path.read_text().replace("\\\n", "").splitlines() if not line.startswith(("#", "-r"))]
 

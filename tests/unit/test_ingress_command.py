@@ -107,7 +107,7 @@ def test_rcpt_that_makes_no_sense_is_refused(argument: str, refusal: tuple[int, 
 
 
 @given(st.binary(max_size=200))
-def test_any_octets_are_a_command_or_a_refusal(line: bytes) -> None:
+def test_any_bytes_are_a_command_or_a_refusal(line: bytes) -> None:
     for prefix in (b"", b"MAIL FROM:<", b"RCPT TO:<a@b.test> "):
         command = parse(prefix + line, 2048)
         if isinstance(command, Command):

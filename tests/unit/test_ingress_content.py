@@ -54,7 +54,7 @@ def test_the_pieces_make_no_difference(stream: bytes, cuts: list[int]) -> None:
 
 
 @given(STREAMS)
-def test_one_octet_at_a_time_makes_no_difference(stream: bytes) -> None:
+def test_one_byte_at_a_time_makes_no_difference(stream: bytes) -> None:
     stream += b"\r\n.\r\nQUIT\r\n"
     assert taken(stream, list(range(len(stream)))) == taken(stream, [])
 

@@ -108,7 +108,7 @@ def test_a_response_is_base64(line: bytes) -> None:
     assert foreign_response(line) is None
 
 
-@given(line=st.binary(max_size=80).filter(lambda octets: b"\r\n" not in octets))
+@given(line=st.binary(max_size=80).filter(lambda data: b"\r\n" not in data))
 def test_the_beginning_of_a_line_says_no_more_than_the_line(line: bytes) -> None:
     """Else the pieces in which a line comes would make a difference."""
     if foreign_beginning(line) is not None:
@@ -117,12 +117,12 @@ def test_the_beginning_of_a_line_says_no_more_than_the_line(line: bytes) -> None
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 20_000])
 def test_how_an_overlong_line_began_is_known(pieces: int) -> None:
-    octets = b"POST /" + b"x" * (MOST_LINE_BYTES + 100) + b" HTTP/1.1\r\nNOOP\r\n"
+    data = b"POST /" + b"x" * (MOST_LINE_BYTES + 100) + b" HTTP/1.1\r\nNOOP\r\n"
     arrived = LineBuffer()
-    size = -(-len(octets) // pieces)
+    size = -(-len(data) // pieces)
     lines = []
-    for start in range(0, len(octets), size):
-        arrived.put(octets[start : start + size])
+    for start in range(0, len(data), size):
+        arrived.put(data[start : start + size])
         while (line := arrived.line()) is not None:
             lines.append(line)
     assert lines == [OVERLONG, b"NOOP"]

@@ -1,4 +1,4 @@
-"""Lines and octets out of what arrives in any pieces."""
+"""Lines and bytes out of what arrives in any pieces."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +17,10 @@ def read_lines(arrived: LineBuffer) -> list[bytes]:
 
 @given(_LINES, st.lists(st.integers(min_value=1, max_value=400)))
 def test_lines_are_the_same_however_they_arrive(lines: list[bytes], cuts: list[int]) -> None:
-    octets = b"".join(line + b"\r\n" for line in lines)
+    data = b"".join(line + b"\r\n" for line in lines)
     arrived, read, start = LineBuffer(), list[bytes](), 0
-    for end in [*sorted(cuts), len(octets)]:
-        arrived.put(octets[start:end])
+    for end in [*sorted(cuts), len(data)]:
+        arrived.put(data[start:end])
         start = max(start, end)
         read += read_lines(arrived)
 
@@ -61,9 +61,9 @@ def test_the_longest_line_is_one() -> None:
 def test_what_is_put_back_comes_first() -> None:
     arrived = LineBuffer()
     arrived.put(b"body\r\n.\r\nQUIT\r\n")
-    octets = arrived.all()
+    data = arrived.all()
     assert arrived.line() is None
     arrived.put(b"NOOP\r\n")
-    arrived.put_back(octets[9:])
+    arrived.put_back(data[9:])
 
     assert read_lines(arrived) == [b"QUIT", b"NOOP"]

@@ -106,25 +106,25 @@ terminationGracePeriodSeconds: {{ add .Values.nats.bundled.lameDuckSeconds 30 }}
 {{- end }}
 {{- end }}
 
-{{/* A size such as 20Gi (Kubernetes: a G is 10^9) or 18GB (nats-server: a GB is 2^30), in octets. */}}
-{{- define "jetpost.nats.octets" -}}
+{{/* A size such as 20Gi (Kubernetes: a G is 10^9) or 18GB (nats-server: a GB is 2^30), in bytes. */}}
+{{- define "jetpost.nats.bytes" -}}
 {{- $units := dict "M" 1000000 "G" 1000000000 "T" 1000000000000 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "MB" 1048576 "GB" 1073741824 "TB" 1099511627776 -}}
 {{- mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[A-Za-z]+$" .) | int64) -}}
 {{- end }}
 
 {{/*
-How much JetStream may store, in octets. It counts messages alone: the file system, Raft logs, blocks that wait for
+How much JetStream may store, in bytes. It counts messages alone: the file system, Raft logs, blocks that wait for
 compaction and state files need a tenth and 128 MiB beside them.
 */}}
 {{- define "jetpost.nats.maxFileStore" -}}
 {{- $storage := .Values.nats.bundled.storage -}}
-{{- $volume := include "jetpost.nats.octets" $storage.size | int64 -}}
+{{- $volume := include "jetpost.nats.bytes" $storage.size | int64 -}}
 {{- with $storage.maxFileStore -}}
 {{- $most := div (mul $volume 95) 100 -}}
-{{- if gt (include "jetpost.nats.octets" . | int64) $most -}}
+{{- if gt (include "jetpost.nats.bytes" . | int64) $most -}}
 {{- fail (printf "nats.bundled.storage.maxFileStore: %s do not fit on a volume of %s, beside its file system: leave it empty, or give less than %d MB" . $storage.size (div $most 1048576)) -}}
 {{- end -}}
-{{- include "jetpost.nats.octets" . -}}
+{{- include "jetpost.nats.bytes" . -}}
 {{- else -}}
 {{- max (div $volume 2) (sub (div (mul $volume 9) 10) 134217728) -}}
 {{- end -}}
