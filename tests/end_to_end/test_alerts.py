@@ -172,7 +172,7 @@ CASES: dict[str, Case] = {
         "In mail 1 logins a second fail.",
         of_pod("ingress_auth_total", "0+6000", 'result="ok", '),
     ),
-    "DSNs-wait": Case(
+    "dsns-wait": Case(
         queue("waiting_seconds", "bounce", "600"),
         "In mail a failure waits for its DSN for 10m 0s.",
         queue("waiting_seconds", "bounce", "60"),
