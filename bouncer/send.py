@@ -7,11 +7,10 @@ from bouncer.decide import Dsn
 from bouncer.dsn.build import ReportingMta, build, header_block
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
+from jetpost.mail.header import MOST_HEADER_BYTES
 from jetpost.queue.model.accepted import entries_of
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.queue import Queue
-
-_HEADER_MOST = 256 * 1024
 
 
 async def compose(entry: Entry, dsn: Dsn, queue: Queue, config: Bouncer, hostname: str, now: datetime) -> Entry:
@@ -42,6 +41,6 @@ async def _read(entry: Entry, queue: Queue, *, whole: bool) -> bytes:
     data = b""
     async for chunk in queue.content.chunks(entry.content):
         data += chunk
-        if not whole and (b"\r\n\r\n" in data or len(data) > _HEADER_MOST):
+        if not whole and (b"\r\n\r\n" in data or len(data) > MOST_HEADER_BYTES):
             break
     return data
