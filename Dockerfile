@@ -6,8 +6,8 @@
 # Nothing in it depends on the processor: every dependency has wheels for both, and nats-server is built for each. The base
 # is any image with Python 3.11 or newer and its venv module, GO_IMAGE any with Go 1.26 or newer; name yours by digest
 # (BASE_IMAGE=…@sha256:…), and the whole image is known to the octet.
-ARG BASE_IMAGE=python:3.13-slim-bookworm
-ARG GO_IMAGE=golang:1.26-bookworm
+ARG BASE_IMAGE=python:3.13-slim-trixie
+ARG GO_IMAGE=golang:1.26-trixie
 
 FROM --platform=${BUILDPLATFORM} ${GO_IMAGE} AS nats
 ARG TARGETOS

@@ -53,7 +53,7 @@ chart: .venv/installed $(if $(NATS_SERVER),,build/nats-server) ## Render the Hel
 build/nats-server: deploy/nats-server/build deploy/nats-server/go.mod deploy/nats-server/go.sum
 	deploy/nats-server/build $@
 
-image: .venv/installed ## Build the container image and run every service from it: needs root, go, podman, buildah, runc, netavark, aardvark-dns, debootstrap
+image: .venv/installed ## Build the container image and run every service from it: needs root, go, podman, buildah, runc, netavark, aardvark-dns, debootstrap, openssl
 	$(BIN)/python -m pytest tests/image
 
 cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag, best CLUSTER_NEXT_IMAGE=…

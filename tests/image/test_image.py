@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ connection.request("GET", "/readyz")
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())
 """
+OPENSSL_3_0 = "X25519:P-256:X448:P-521:P-384"
+"""The groups that OpenSSL 3.0 offers by itself, as Debian 12 has it."""
+AGREED = re.compile(r"^(?:Negotiated TLS1\.3 group|Peer Temp Key|Server Temp Key): ([\w-]+)", re.MULTILINE)
+"""What `openssl s_client` says of the key agreement, in its newer and older versions."""
 UIDS = """
 import contextlib, glob
 found = set()
@@ -58,9 +63,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     podman(folder, "rmi", "--force", IMAGE)
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)  # noqa: S603 — our own
+def run(*command: str) -> str:
+    """Run a command in the repository with nothing to read; what it printed."""
+    done = subprocess.run(  # noqa: S603 — our own
+        command, cwd=ROOT, input="", capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture
@@ -129,6 +138,29 @@ async def test_every_service_runs_from_it_as_nobody(network: Network, tmp_path: 
     # Nobody needed a shell, or anything else of the base but Python.
     for name in (*SERVICES, "nats"):
         assert network.stop(name) == 0, network.logs(name)
+
+
+async def test_tls_agrees_on_the_best_group_that_the_client_can_do(network: Network, tmp_path: Path) -> None:
+    """With a client that can: X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem). With each older one as before."""
+    mounts = prepared(tmp_path, surrounded(network, tmp_path))
+    command = ["python", "-m", "ingress", "--config", "/etc/jetpost/jetpost.yaml"]
+    address = network.start("ingress", command, mounts)
+    await ready(network, "ingress")
+
+    def agreed(options: str = "") -> list[str]:
+        client = f"openssl s_client -connect ingress:2465 -CAfile /etc/jetpost/ca.pem -verify_return_error {options}"
+        return AGREED.findall(network.once(client.split(), mounts))
+
+    assert agreed() == ["X25519MLKEM768"]
+    assert agreed("-groups X25519MLKEM768") == ["X25519MLKEM768"]
+    assert agreed(f"-groups {OPENSSL_3_0}") == ["X25519"]
+    assert agreed(f"-groups {OPENSSL_3_0} -tls1_2") == ["X25519"]
+    assert agreed("-groups P-256") == ["ECDH"]
+
+    # The client of the machine itself, such as Debian 12's OpenSSL 3.0.
+    newest = ssl.OPENSSL_VERSION_INFO >= (3, 5)
+    told = run("openssl", "s_client", "-connect", f"{address}:2465", "-CAfile", str(tmp_path / "ca.pem"))
+    assert AGREED.findall(told) == ["X25519MLKEM768" if newest else "X25519"]
 
 
 async def ready(network: Network, service: str) -> None:
