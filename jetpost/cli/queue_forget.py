@@ -24,7 +24,7 @@ def forget(
 
     forgotten = finish(ask())
     for name in forgotten:
-        typer.echo(f"{name} is forgotten; a service that starts makes it again")
+        typer.echo(f"{name} is forgotten; the next service that starts creates it again")
     for name in sorted(set(streams).difference(forgotten)):
         typer.echo(f"{name} is not a stream that the queue had", err=True)
     if set(streams) != set(forgotten):

@@ -84,7 +84,7 @@ def finish(asking: Coroutine[Any, Any, R]) -> R:
     try:
         return asyncio.run(asking)
     except (Unreachable, ApiError) as error:
-        typer.echo(f"the queue cannot be asked: {reason_of(error)}", err=True)
+        typer.echo(f"cannot read the queue: {reason_of(error)}", err=True)
         raise typer.Exit(EXIT_UNREACHABLE) from None
     except Unsafe as error:
         typer.echo(reason_of(error), err=True)

@@ -29,7 +29,7 @@ def check(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The server
     for fault in found:
         typer.echo(str(fault), err=True)
     if len(found) == MOST_FAULTS:
-        typer.echo(f"… nobody looked further after {MOST_FAULTS} faults", err=True)
+        typer.echo(f"… stopped after {MOST_FAULTS} faults", err=True)
     if found:
         typer.echo(f"{folder}: nats-server must not start on this: see {RUNBOOK}", err=True)
         raise typer.Exit(EXIT_DAMAGED)

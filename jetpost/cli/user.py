@@ -68,7 +68,7 @@ def _password(*, from_stdin: bool) -> str:
     else:
         password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     if not password:
-        _fail("an empty password protects nothing")
+        _fail("the password must not be empty")
     return password
 
 

@@ -51,7 +51,7 @@ def shrunk(existing: dict[str, Any], wanted: dict[str, Any], section: str) -> st
     if dropping:
         return f"it has {', '.join(dropping)}, which would drop queued mail: remove that, and set {section}.max_bytes"
     if existing.get("no_ack"):
-        return "it has no_ack: nobody would know what is stored"
+        return "it has no_ack: nothing would confirm what is stored"
     return None
 
 

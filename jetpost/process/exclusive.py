@@ -24,7 +24,7 @@ def main(folder: Path, program: list[str]) -> NoReturn:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"{folder} is in use: waiting for the end of whoever has it", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{folder} is in use by another process: waiting", file=sys.stderr, flush=True)  # noqa: T201
         fcntl.flock(lock, fcntl.LOCK_EX)
     os.set_inheritable(lock, True)  # noqa: FBT003 — as the standard library has it
     os.execvp(program[0], program)  # noqa: S606 — the program is ours to name

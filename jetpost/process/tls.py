@@ -94,7 +94,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def _no_passphrase() -> NoReturn:
-    raise ssl.SSLError("the key has a passphrase; nobody is there to type it")
+    raise ssl.SSLError("the key has a passphrase: use one without")
 
 
 def _tell_expiry(certificate: Path) -> None:

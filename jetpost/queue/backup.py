@@ -274,7 +274,7 @@ def _data(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     opened = tar.extractfile(member)
     data = opened.read() if opened else b""
     if member.pax_headers.get(_DIGEST) != _digest(data):
-        raise Unusable(f"the backup is damaged at {member.name}; what lies before it is in the queue")
+        raise Unusable(f"the backup is damaged at {member.name}; all before it is in the queue")
     return data
 
 

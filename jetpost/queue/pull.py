@@ -173,7 +173,7 @@ class Pull:
                 await self._wake.wait()
         except TimeoutError:
             if self._wanted and loop.time() - self._heard > _SILENCE_S:
-                raise Unreachable(f"nothing heard for {_SILENCE_S} s") from None
+                raise Unreachable(f"no message from NATS for {_SILENCE_S} s") from None
 
     async def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()

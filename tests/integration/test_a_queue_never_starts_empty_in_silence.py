@@ -217,7 +217,7 @@ async def test_a_service_ends_with_the_runbook_and_starts_when_the_operator_has_
     command = [sys.executable, "-m", "jetpost", "queue", "--config", str(configuration), "forget", "MAIL"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
-    assert out.decode() == "MAIL is forgotten; a service that starts makes it again\n"
+    assert out.decode() == "MAIL is forgotten; the next service that starts creates it again\n"
     await service.start()
     assert await service.stop() == 0
 

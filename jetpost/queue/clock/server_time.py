@@ -74,7 +74,7 @@ def is_sound(reading: Reading, wall: float, monotonic: float, tolerance_s: float
 def doubt(reading: Reading | None, wall: float, monotonic: float, tolerance_s: float) -> str | None:
     """Why our clock cannot be trusted, or None."""
     if reading is None:
-        return "the servers' time is not known yet, so nobody can say whether our clock is right"
+        return "the servers' time is not known yet, so our clock cannot be checked"
     if is_sound(reading, wall, monotonic, tolerance_s):
         return None
     seconds = ahead(reading, wall, monotonic)

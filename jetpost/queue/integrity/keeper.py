@@ -181,7 +181,7 @@ async def acknowledge(jetstream: JetStream, streams: Sequence[str]) -> dict[str,
         if int(state.get("num_deleted", 0)) <= _MOST_DELETED:
             state = (await about(jetstream, name, details=True))["state"]
         if not await board.write(f"stream.{name}", msgspec.to_builtins(acknowledged(known, seen(state))), note):
-            raise Unreachable(f"what is known of {name} was changed meanwhile: repeat it")
+            raise Unreachable(f"the record of {name} changed meanwhile: repeat the command")
         told[name] = known.loss
     return told
 

@@ -66,7 +66,7 @@ class Made:
                 return
             if await self._write({**dict.fromkeys(names, 0), **listed}, note):
                 return
-        raise Unreachable("others write down the streams as well: to be tried again")
+        raise Unreachable("another process writes the list of streams: try again")
 
     async def forget(self, names: Collection[str]) -> list[str]:
         """List these streams no more; those that were. Unreachable or ApiError: the note may not be written."""
@@ -78,7 +78,7 @@ class Made:
             if not known or await self._write(left, note):
                 await self._blank(known)
                 return known
-        raise Unreachable("others write down the streams as well: to be tried again")
+        raise Unreachable("another process writes the list of streams: try again")
 
     async def accept(self) -> dict[str, str]:
         """What streams that are there have lost at their ends is a fact: list them as they are. What it was, by stream.
