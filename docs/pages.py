@@ -14,9 +14,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperGroup
 
 from delivery.classify.phases import RULES
+from jetpost.cli.config.reference import reference
 from jetpost.cli.main import COMMANDS, app
 from jetpost.config.load import configuration_model
-from jetpost.config.reference import reference
 from jetpost.events.publish import STREAM as EVENTS_STREAM
 from jetpost.events.record import Event
 from jetpost.mail.reply import Reply

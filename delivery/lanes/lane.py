@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import Counter, Gauge
 
-from delivery.domains import label_of
 from delivery.shaping.adapt import DomainHealth, Observation, adapt
 from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_near_quarantine
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import ByteBudget, Consumer
 from jetpost.queue.model.entry import DomainToken, Entry
+from jetpost.queue.model.names import label_of
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
 from jetpost.tasks import end, finish

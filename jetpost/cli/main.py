@@ -18,13 +18,19 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "up": Command("jetpost.cli.up:up", "Run the whole system on this machine."),
-    "send": Command("jetpost.cli.send:send", "Submit a message like a mail client."),
-    "probe": Command("jetpost.cli.probe:probe", "Send a message through the whole system, and see it arrive here."),
-    "queue": Command("jetpost.cli.queue:queue_app", "Show what is queued: depth by state and domain, entries."),
+    "send": Command("jetpost.cli.smtp.send:send", "Submit a message like a mail client."),
+    "probe": Command(
+        "jetpost.cli.smtp.probe:probe", "Send a message through the whole system, and see it arrive here."
+    ),
+    "queue": Command(
+        "jetpost.cli.queue.commands:queue_app", "Show what is queued: depth by state and domain, entries."
+    ),
     "events": Command("jetpost.cli.events:events", "Follow what happens to messages."),
     "store": Command("jetpost.cli.store:store_app", "Check the files of a nats-server before it starts."),
     "user": Command("jetpost.cli.user:user_app", "Add, remove and list the users who may submit mail."),
-    "config": Command("jetpost.cli.config:config_app", "Check a configuration, or print what can be configured."),
+    "config": Command(
+        "jetpost.cli.config.commands:config_app", "Check a configuration, or print what can be configured."
+    ),
 }
 
 

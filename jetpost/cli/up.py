@@ -17,7 +17,7 @@ from jetpost.config.load import SECTIONS
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import Log, configure
 from jetpost.up import first_start
-from jetpost.up.recovery import Refused
+from jetpost.up.nats.recovery import Refused
 from jetpost.up.settings import Up
 from jetpost.up.system import System
 

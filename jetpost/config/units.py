@@ -47,7 +47,7 @@ def for_people(number: float, unit: Unit) -> str:
     smallest, *larger = _SPOKEN[unit.name].items()
     whole = [(number / factor, name) for name, factor in larger if number % factor == 0]
     count, name = min(whole, default=(number, smallest[0]))
-    return f"{int(count) if float(count).is_integer() else count}{name}"
+    return f"{_decimal(count)}{name}"
 
 
 def in_base_units(text: str, unit: Unit) -> str | None:
@@ -62,4 +62,9 @@ def in_base_units(text: str, unit: Unit) -> str | None:
     # As fractions, since 0.3 kB is 300 bytes and nothing beside it.
     factors = [Fraction(str(unit.factors[name if unit is SECONDS else name.lower()])) for _, name in parts]
     number = sum(Fraction(count) * factor for (count, _), factor in zip(parts, factors, strict=True))
-    return f"{float(number):.15g}"
+    return _decimal(float(number))
+
+
+def _decimal(number: float) -> str:
+    """`number` without an exponent where it is whole, as a setting that is an integer reads it."""
+    return str(int(number)) if number == int(number) else f"{number:.15g}"

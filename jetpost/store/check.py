@@ -99,7 +99,7 @@ class _Look:
             else:
                 yield from self._files(consumer, _FILES)
         batches = stream / "batches"
-        # A link is ours (`jetpost/up/staging.py`), and what it points to may be gone.
+        # A link is ours (`jetpost/up/nats/staging.py`), and what it points to may be gone.
         if os.path.lexists(batches) and not batches.is_symlink():
             yield from self._folder(batches)
 

@@ -13,11 +13,12 @@ import msgspec
 from jetpost.process.signals import obey_signals
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
-from jetpost.up import nats_server, state
+from jetpost.up import state
 from jetpost.up.children import Child
+from jetpost.up.nats import nats_server
+from jetpost.up.nats.queue_server import QueueServer
+from jetpost.up.nats.recovery import Refused
 from jetpost.up.probe import free_port, get
-from jetpost.up.queue_server import QueueServer
-from jetpost.up.recovery import Refused
 from jetpost.up.settings import Up
 from jetpost.up.streams import Seen
 

@@ -17,7 +17,7 @@ import pytest
 
 from jetpost.config.refused import Unsafe
 from jetpost.queue.queue import Committed
-from jetpost.up import nats_server
+from jetpost.up.nats import nats_server
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.nats import NatsCluster, NatsServer, executable
 from tests.fixtures.one_machine import RELAY, OneMachine

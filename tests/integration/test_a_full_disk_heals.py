@@ -10,7 +10,7 @@ import pytest
 from jetpost.mail.content import Inline
 from jetpost.queue.queue import Committed, Queue
 from jetpost.queue.storage.answer import Unavailable
-from jetpost.up import queue_server
+from jetpost.up.nats import queue_server
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.one_queue import OneQueue, queued
 from tests.fixtures.queue import fresh

@@ -11,7 +11,7 @@ from tests.fixtures.process import Process
 def alone(server: NatsServer, folder: Path, name: str) -> Process:
     """The server's own command, on a folder that it must have for itself."""
     command = [executable(), "-c", str(server._configuration_file)]
-    exclusive = [sys.executable, "-m", "jetpost.process.exclusive", str(folder)]
+    exclusive = [sys.executable, "-m", "jetpost.process.nats_pod.exclusive", str(folder)]
     return Process(name, [*exclusive, *command], folder / f"{name}.log")
 
 

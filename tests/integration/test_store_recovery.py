@@ -11,7 +11,8 @@ from jetpost.mail.content import Reference
 from jetpost.queue.integrity.made import RUNBOOK as MISSING
 from jetpost.queue.queue import Committed
 from jetpost.store.check import RUNBOOK as CLOSED
-from jetpost.up import nats_server, recovery, state
+from jetpost.up import state
+from jetpost.up.nats import nats_server, recovery
 from jetpost.up.streams import Seen
 from tests.fixtures.one_queue import OneQueue, queued
 from tests.fixtures.queue import fresh

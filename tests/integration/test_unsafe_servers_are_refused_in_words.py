@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jetpost.config.refused import Unsafe
-from jetpost.up.nats_server import packaged
+from jetpost.up.nats.nats_server import packaged
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.process import Service
 from tests.fixtures.queue import opened

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from jetpost.cli import queue_view as view
+from jetpost.cli.queue import view
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.outcome import Bounced, Deferred

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, SecretStr, create_model
 
+from jetpost.cli.config.reference import reference
 from jetpost.config.load import Configuration, ConfigurationError, check
-from jetpost.config.reference import reference
 from jetpost.config.section import ReadableFile, Section
 
 

@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ingress.config import Ingress
-from jetpost.cli.config import config_app
+from jetpost.cli.config.commands import config_app
 from jetpost.config.load import ConfigurationError, check, configuration_model
 from jetpost.up.certificate import self_signed
 from tests.fixtures.users import write_quick_users

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.process.turn import ABSENT, Server, number_after, obstacle
+from jetpost.process.nats_pod.turn import ABSENT, Server, number_after, obstacle
 
 SERVES = Server(present=True)
 

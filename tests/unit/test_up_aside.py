@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.up import aside
+from jetpost.up.nats import aside
 
 FILES = {
     "MAIL/meta.inf": "configuration",

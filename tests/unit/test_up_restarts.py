@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.store.full_disk import Volume
-from jetpost.up.outgrown import is_outgrown
-from jetpost.up.restarts import Restarts
+from jetpost.up.nats.outgrown import is_outgrown
+from jetpost.up.nats.restarts import Restarts
 
 GB = 1 << 30
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpost.up import nats_server, staging
+from jetpost.up.nats import nats_server, staging
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is a file system on Linux alone")
 

@@ -64,6 +64,12 @@ def domain_of(domain_token: str) -> str:
     raise BadName(f"{domain_token[:100]!r} is no domain token")
 
 
+def label_of(domain_token: DomainToken) -> str:
+    """The domain; its token when a character of the domain cannot stand in a metric or a log line."""
+    domain = domain_of(domain_token)
+    return domain if domain and domain.isascii() and domain.isprintable() else domain_token
+
+
 def is_domain_token(token: str) -> bool:
     """Whether a subject's `token` stands for a domain."""
     try:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jetpost.store.full_disk import Volume, has_room, kept_error
-from jetpost.up.outgrown import Full, is_outgrown
+from jetpost.up.nats.outgrown import Full, is_outgrown
 from jetpost.up.probe import free_port, get
 from jetpost.up.settings import Up
 from jetpost.up.state import Running

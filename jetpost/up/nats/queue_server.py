@@ -9,10 +9,10 @@ from pathlib import Path
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
-from jetpost.up import nats_server, staging
 from jetpost.up.children import Child
-from jetpost.up.recovery import NoRoom, Recovery, Refused
-from jetpost.up.restarts import Restarts
+from jetpost.up.nats import nats_server, staging
+from jetpost.up.nats.recovery import NoRoom, Recovery, Refused
+from jetpost.up.nats.restarts import Restarts
 from jetpost.up.settings import Up
 from jetpost.up.state import Running
 from jetpost.up.streams import Seen

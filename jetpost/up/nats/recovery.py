@@ -18,7 +18,7 @@ from jetpost.store.check import RUNBOOK as CLOSED
 from jetpost.store.check import faults
 from jetpost.store.mend import mend
 from jetpost.telemetry.log import logger
-from jetpost.up import aside
+from jetpost.up.nats import aside
 from jetpost.up.streams import Seen, not_back, settled
 
 _CONNECT_S = 5.0

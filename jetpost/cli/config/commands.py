@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jetpost.cli.config.reference import reference
 from jetpost.config.load import ConfigurationError, configuration_model, load
-from jetpost.config.reference import reference
 
 EXIT_CONFIGURATION = 78
 

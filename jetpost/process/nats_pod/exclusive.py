@@ -1,4 +1,4 @@
-"""Run a program as the only one in a folder: `python -m jetpost.process.exclusive FOLDER PROGRAM…`.
+"""Run a program as the only one in a folder: `python -m jetpost.process.nats_pod.exclusive FOLDER PROGRAM…`.
 
 A pod that is deleted by force, or lost sight of, may still run when its successor starts on the same volume: two
 nats-servers that write to the same files destroy them. So the second waits until the first has ended, however that was:

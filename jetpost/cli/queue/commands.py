@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jetpost.cli import queue_content, queue_held
-from jetpost.cli import queue_view as view
-from jetpost.cli.queue_copy import back_up, restore
-from jetpost.cli.queue_forget import forget
-from jetpost.cli.queue_loss import acknowledge_loss
+from jetpost.cli.queue import content, held, view
+from jetpost.cli.queue.copy import back_up, restore
+from jetpost.cli.queue.forget import forget
+from jetpost.cli.queue.loss import acknowledge_loss
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, looking, settings_for
 from jetpost.cli.terminal import visible
 from jetpost.mail.address import a_labels
@@ -28,12 +27,12 @@ _FIRST_ENTRIES = 20
 
 queue_app = typer.Typer(invoke_without_command=True, add_completion=False)
 queue_app.command("backup")(back_up)
-queue_app.command("content")(queue_content.content)
+queue_app.command("content")(content.content)
 queue_app.command("forget")(forget)
 queue_app.command("acknowledge-loss")(acknowledge_loss)
-queue_app.command("release")(queue_held.release)
-queue_app.command("delete")(queue_held.delete)
-queue_app.command("export")(queue_held.export)
+queue_app.command("release")(held.release)
+queue_app.command("delete")(held.delete)
+queue_app.command("export")(held.export)
 queue_app.command("restore")(restore)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -49,15 +48,15 @@ def overview(context: typer.Context, config: ConfigOption = None, data: DataOpti
         async with looking(context.obj) as queue:
             deep = await listing.depth(queue)
             first = await listing.everything(queue, limit=_FIRST_ENTRIES)
-            held = await queue_content.held(queue)
+            kept = await content.held(queue)
         console = Console()
         console.print(view.depth_table(deep))
         if deep.strange:
             typer.echo(f"Messages under subjects that no entry has: {deep.strange} (jetpost queue list --json)")
         if first:
             _print_entries(first)
-        if held.contents or held.unneeded or held.messages:
-            typer.echo(queue_content.line(held))
+        if kept.contents or kept.unneeded or kept.messages:
+            typer.echo(content.line(kept))
 
     finish(ask())
 

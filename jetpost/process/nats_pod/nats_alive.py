@@ -1,6 +1,6 @@
 """Whether the nats-server of this pod is alive: the pod's liveness probe.
 
-    python -m jetpost.process.nats_alive --monitoring URL --store DIR --pid-file FILE
+    python -m jetpost.process.nats_pod.nats_alive --monitoring URL --store DIR --pid-file FILE
 
 Exit status 1 when it does not answer, or when it keeps the error of a disk that was full although there is room again
 (`jetpost/store/full_disk.py`). In the second case the server is told to end at once (SIGTERM), so that the kubelet
@@ -105,7 +105,7 @@ def _tell(text: str, log: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jetpost.process.nats_alive")
+    parser = argparse.ArgumentParser(prog="python -m jetpost.process.nats_pod.nats_alive")
     parser.add_argument("--monitoring", type=urlsplit, required=True, help="the server's monitoring URL")
     parser.add_argument("--store", type=Path, required=True, help="the server's `store_dir`")
     parser.add_argument("--pid-file", type=Path, required=True, help="the server's")

@@ -1,6 +1,6 @@
 """Stop the nats-server of this pod in its turn: the pod's preStop hook.
 
-    python -m jetpost.process.stop_in_turn --within SECONDS NAME=MONITORING-URL…
+    python -m jetpost.process.nats_pod.stop_in_turn --within SECONDS NAME=MONITORING-URL…
 
 for all servers of the cluster, this one included. It returns when the server has begun to stop (lame duck mode), or
 when there is none that runs. While another server is absent it waits, `--within` seconds at the most: Kubernetes ends
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from jetpost.process.turn import ABSENT, Server, number_after, obstacle
+from jetpost.process.nats_pod.turn import ABSENT, Server, number_after, obstacle
 from jetpost.reason import reason_of
 
 _PATIENCE_S = 3.0
@@ -273,7 +273,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jetpost.process.stop_in_turn")
+    parser = argparse.ArgumentParser(prog="python -m jetpost.process.nats_pod.stop_in_turn")
     parser.add_argument("--within", type=float, required=True, help="seconds to wait at the most")
     parser.add_argument("--pid-file", type=Path, default=Path("/run/nats/nats.pid"), help="the server's")
     parser.add_argument("--client", type=_address, default=("127.0.0.1", 4222), help="the server's port for clients")
