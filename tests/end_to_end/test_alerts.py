@@ -65,47 +65,47 @@ POD = {"namespace": "mail", "pod": "jetpost-x-1"}
 CASES: dict[str, Case] = {
     "acceptance-fails": Case(
         of_pod("ingress_rejections_total", "0+60", 'reason="queue", '),
-        "In mail 1 messages a second are refused with 451 or 452.",
+        "In mail ingress rejects 1 messages per second with 451 or 452.",
         of_pod("ingress_rejections_total", "0+60", 'reason="relay", '),
     ),
     "bounces-are-high": Case(
         recipients(bounced="0+20", expired="0+10", delivered="0+90", deferred="0+600"),
-        "In mail 25% of the recipients that came to an end did so with a failure.",
+        "In mail 25% of the finished recipients bounced or expired.",
         recipients(bounced="0+5", expired="0+5", delivered="0+90", deferred="0+600"),
     ),
     "certificate-expires": Case(
         of_pod("tls_certificate_expires_timestamp_seconds", str(6 * 86400 + _MINUTES * 60), 'file="/tls/tls.crt", '),
-        "The certificate /tls/tls.crt of mail is valid for 6d 0h 0m 0s more.",
+        "The certificate /tls/tls.crt in mail expires in 6d 0h 0m 0s.",
         of_pod("tls_certificate_expires_timestamp_seconds", str(8 * 86400 + _MINUTES * 60), 'file="/tls/tls.crt", '),
         {"namespace": "mail", "file": "/tls/tls.crt"},
     ),
     "clock-is-wrong": Case(
         of_pod("clock_offset_seconds", "-518400"),
-        "The clock of jetpost-x-1 in mail is 6d 0h 0m 0s off; the pod is not ready.",
+        "The clock of jetpost-x-1 in mail differs by 6d 0h 0m 0s. The pod is not ready.",
         of_pod("clock_offset_seconds", "-50"),
         POD,
     ),
     "copies-are-behind": Case(
         of_pod("queue_replicas_behind", "2"),
-        "In mail 2 copies of the queue's streams are offline or have not caught up.",
+        "In mail 2 replicas of the queue's streams are offline or not current.",
         of_pod("queue_replicas_behind", "0"),
     ),
     "deferrals-are-high": Case(
         recipients(deferred="0+60", delivered="0+20"),
-        "In mail 75% of the recipients that were attempted were deferred.",
+        "In mail 75% of the attempted recipients were deferred.",
         recipients(deferred="0+40", delivered="0+60"),
     ),
     "disk-is-full": Case(
         of_pod("queue_write_error", "1", 'reason="disk_full", '),
-        "No nats-server of mail takes mail (disk_full); clients hear 452 or 451 until there is room and it has been "
-        "restarted.",
+        "No nats-server in mail can write (disk_full). Ingress replies 452 or 451 until there is free space and "
+        "the nats-server was restarted.",
         of_pod("queue_write_error", "0", 'reason="disk_full", '),
         {"namespace": "mail", "reason": "disk_full"},
     ),
     "durability-is-unsafe": Case(
         of_pod("queue_unsafe", "1"),
-        "In mail a nats-server does not sync before it answers, or does not say; accepted mail can be lost with its "
-        "machine.",
+        "In mail a nats-server does not sync each write, or its setting is unknown. Accepted mail can be lost if "
+        "its machine fails.",
         of_pod("queue_unsafe", "0"),
     ),
     "event-loop-is-blocked": Case(
@@ -116,12 +116,12 @@ CASES: dict[str, Case] = {
     ),
     "entries-are-unreadable": Case(
         of_pod("queue_unreadable_total", "0+1", 'state="ready", '),
-        "In mail 60 entries were unreadable within the last hour; they are held.",
+        "In mail 60 entries were unreadable within the last hour. They are held.",
         of_pod("queue_unreadable_total", "7", 'state="ready", '),
     ),
     "events-are-dropped": Case(
         of_pod("events_dropped_total", "0+6"),
-        "In mail 60 events could not be stored; mail is not affected.",
+        "In mail 60 events were not stored. Mail is not affected.",
         of_pod("events_dropped_total", "600"),
     ),
     "mail-is-held": Case(
@@ -136,31 +136,31 @@ CASES: dict[str, Case] = {
     ),
     "mail-waits": Case(
         queue("waiting_seconds", "ready", "150"),
-        "In mail the first ready entry waits for 2m 30s without a delivery pod that takes it.",
+        "In mail no delivery pod has claimed the first ready entry for 2m 30s.",
         queue("waiting_seconds", "ready", "100"),
     ),
     "nats-certificate-expires": Case(
         of_pod("nats_server_certificate_expires_timestamp_seconds", str(20 * 86400 + _MINUTES * 60), 'server="n0", '),
-        "The certificate of n0 of mail is valid for 20d 0h 0m 0s more.",
+        "The certificate of n0 in mail expires in 20d 0h 0m 0s.",
         of_pod("nats_server_certificate_expires_timestamp_seconds", str(22 * 86400 + _MINUTES * 60), 'server="n0", '),
         SERVER,
     ),
     "nats-clock-is-wrong": Case(
         of_pod("nats_server_clock_offset_seconds", "3600", 'server="n0", '),
-        "The clock of n0 of mail is 1h 0m 0s off; retries begin by it.",
+        "The clock of n0 in mail differs by 1h 0m 0s. Retries that it schedules start at the wrong time.",
         of_pod("nats_server_clock_offset_seconds", "50", 'server="n0", '),
         SERVER,
     ),
     "nats-is-unreachable": Case(
         of_pod("nats_connected", "0"),
-        "jetpost-x-1 in mail is not connected to NATS; it takes and delivers nothing.",
+        "jetpost-x-1 in mail is not connected to NATS. It neither accepts nor delivers mail.",
         of_pod("nats_connected", "1"),
         POD,
     ),
     "nats-server-is-down": Case(
         # One pod cannot reach it and the other can: that is the network, which other alerts tell of.
         of_pod("nats_server_up", "0", 'server="n0", '),
-        "n0 of mail does not answer at its monitoring URL; one more and no mail is accepted.",
+        "n0 in mail does not respond at its monitoring URL. If another server fails, no mail is accepted.",
         {
             'jetpost_nats_server_up{server="n0", namespace="mail", pod="a"}': "0",
             'jetpost_nats_server_up{server="n0", namespace="mail", pod="b"}': "1",
@@ -169,12 +169,12 @@ CASES: dict[str, Case] = {
     ),
     "passwords-are-guessed": Case(
         of_pod("ingress_auth_total", "0+60", 'result="wrong", '),
-        "In mail 1 logins a second fail.",
+        "In mail 1 logins per second fail.",
         of_pod("ingress_auth_total", "0+6000", 'result="ok", '),
     ),
     "dsns-wait": Case(
         queue("waiting_seconds", "bounce", "600"),
-        "In mail a failure waits for its DSN for 10m 0s.",
+        "In mail a failed recipient has waited for its DSN for 10m 0s.",
         queue("waiting_seconds", "bounce", "60"),
     ),
     "service-is-down": Case(
@@ -183,7 +183,7 @@ CASES: dict[str, Case] = {
             'jetpost_nats_connected{job="delivery", namespace="mail", pod="d"}': f"1x540 _x{_MINUTES - 540}",
             'jetpost_nats_connected{job="ingress", namespace="mail", pod="i"}': "1",
         },
-        "In mail no pod of delivery answers Prometheus.",
+        "In mail Prometheus can scrape no pod of delivery.",
         {
             # One pod of two left.
             'jetpost_nats_connected{job="delivery", namespace="mail", pod="d"}': f"1x540 _x{_MINUTES - 540}",
@@ -193,7 +193,7 @@ CASES: dict[str, Case] = {
     ),
     "store-is-damaged": Case(
         of_pod("queue_damaged_messages", "2", 'stream="MAIL", '),
-        "In mail 2 messages of MAIL cannot be read from the disk.",
+        "In mail 2 messages of MAIL cannot be read from disk.",
         of_pod("queue_damaged_messages", "0", 'stream="MAIL", '),
         {"namespace": "mail", "stream": "MAIL"},
     ),
@@ -205,19 +205,19 @@ CASES: dict[str, Case] = {
     ),
     "store-has-lost": Case(
         of_pod("queue_loss", "1", 'stream="MAIL", '),
-        "In mail MAIL has lost messages; no pod is ready until that is acknowledged.",
+        "In mail MAIL has lost messages. No pod is ready until an operator acknowledges the loss.",
         of_pod("queue_loss", "0", 'stream="MAIL", '),
         {"namespace": "mail", "stream": "MAIL"},
     ),
     "storage-fills": Case(
         storage("850"),
-        "n0 of mail has 85% of its storage in use; when it is full, clients hear 452.",
+        "n0 in mail uses 85% of its storage. If it is full, ingress replies 452.",
         storage("750"),
         SERVER,
     ),
     "stream-is-missing": Case(
         of_pod("queue_streams_missing", "2"),
-        "In mail 2 streams of the queue are missing, or end earlier than they did; no mail is taken.",
+        "In mail 2 streams of the queue are missing or lost their last messages. No mail is accepted.",
         of_pod("queue_streams_missing", "0"),
     ),
 }

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from docs import chart
 from docs.generate import DOCS, PAGES, Page
@@ -12,6 +13,8 @@ from docs.pages import WHO
 from jetpost.queue.model.states import MOVES
 
 ROOT = DOCS.parent
+LONGEST_SENTENCE = 25
+"""Words."""
 PROSE = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *chart.CHART.glob("*.md")])
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:docs|jetpost|ingress|delivery|bouncer|tests|deploy)/[\w./-]+)`")
@@ -42,6 +45,28 @@ def test_the_files_that_a_page_names_are_there(path: Path) -> None:
 
 def test_each_value_of_the_chart_has_a_comment() -> None:
     assert [value.path for value in chart.values() if not value.about] == []
+
+
+def long_sentences(text: str) -> list[str]:
+    """The sentences of `text` with more than 25 words; a code span counts as one word."""
+    plain = re.sub(r"`[^`]*`|\{\{.*?\}\}", "X", text)
+    return [each for each in re.split(r"(?<=[.!?:;])\s+", plain) if len(each.split()) > LONGEST_SENTENCE]
+
+
+def test_each_value_of_the_chart_is_described_in_short_sentences() -> None:
+    for value in chart.values():
+        assert value.about.endswith("."), value.path
+        assert len(value.about.split()) > 2, value.path
+        assert long_sentences(value.about) == [], value.path
+
+
+@pytest.mark.parametrize("path", sorted(chart.CHART.glob("alerts/*.yaml")), ids=name)
+def test_each_alert_is_described_in_short_sentences(path: Path) -> None:
+    annotations = yaml.safe_load(path.read_text(encoding="utf-8"))["annotations"]
+
+    for text in (annotations["summary"], annotations["description"]):
+        assert text.rstrip().endswith(".")
+        assert long_sentences(text) == []
 
 
 def test_the_schema_of_the_chart_knows_each_value_and_no_other() -> None:
