@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from docs import chart, pages
+from docs import chart, pages, rooms
 from docs.dashboards.every import DASHBOARDS
 from docs.dashboards.panel import grafana
 
@@ -40,6 +40,7 @@ class Page(NamedTuple):
 
 PAGES: tuple[Page, ...] = (
     Page(DOCS / "states.md", pages.states, part="states"),
+    Page(DOCS / "architecture.md", rooms.diagrams, part="rooms"),
     Page(DOCS / "reference/configuration.md", pages.configuration),
     Page(DOCS / "reference/metrics.md", pages.metrics),
     Page(DOCS / "reference/replies.md", pages.replies),

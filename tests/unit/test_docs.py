@@ -43,6 +43,16 @@ def test_the_files_that_a_page_names_are_there(path: Path) -> None:
     assert [named for named in PATH.findall(path.read_text()) if not (ROOT / named).exists()] == []
 
 
+def test_each_change_has_its_file() -> None:
+    """One that is there is named as a file, one to come in italics: it is to be corrected when the file is made."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Where a change goes")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| [^|]+ \| ([`*])([\w/.]+\.py)\1 \|$", table, re.MULTILINE)
+
+    assert len(named) == table.count("\n| ") - 1
+    assert [path for mark, path in named if (ROOT / path).exists() != (mark == "`")] == []
+
+
 def test_each_value_of_the_chart_has_a_comment() -> None:
     assert [value.path for value in chart.values() if not value.about] == []
 
