@@ -283,7 +283,7 @@ async def test_no_stranger_joins_the_cluster(cluster: Rendered, tmp_path: Path) 
     stranger.environment = {name: text.replace(password, "wrong") for name, text in stranger.environment.items()}
     stranger.launch()
     try:
-        await eventually(lambda: "Authorization Violation" in stranger.log_file.read_text(), "it is turned away")
+        await eventually(lambda: "Authorization Violation" in stranger.log_file.read_text(), "it is rejected")
         routes = await cluster.nodes[0].asked("/routez")
         assert routes is not None
         assert "jetpost-nats-1" in routes

@@ -52,7 +52,7 @@ async def connection_rejected(system: System, reason: str, count: int = 1) -> No
     async def are_counted() -> bool:
         return await system.ingress[0].metric("jetpost_ingress_rejections_total", reason=reason) == count
 
-    await eventually_asked(are_counted, f"{count} are turned away for {reason}")
+    await eventually_asked(are_counted, f"{count} are rejected for {reason}")
     line = await system.told(system.ingress[0], "connection rejected")
     assert (line["reason"], line["client"].startswith("127.0.0.")) == (reason, True)
 

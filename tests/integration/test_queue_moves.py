@@ -218,7 +218,7 @@ async def test_what_a_dead_process_held_goes_to_another_one(server: NatsServer) 
         assert claim.times_delivered > 1
 
 
-async def test_what_is_handed_back_is_taken_by_another_one_at_once(server: NatsServer) -> None:
+async def test_an_entry_with_a_nak_is_taken_by_another_process_at_once(server: NatsServer) -> None:
     async with opened(server, ack_wait_s=600) as leaving, opened(server, ack_wait_s=600) as staying:
         await leaving.enqueue([fresh()])
         claim = await claimed(leaving)
@@ -272,7 +272,7 @@ async def _passed(deadline: datetime) -> bool:
     return datetime.now(UTC) >= deadline
 
 
-async def test_an_ack_that_no_server_heard_is_made_good(server: NatsServer) -> None:
+async def test_an_unconfirmed_ack_is_replaced_by_deleting_the_entry(server: NatsServer) -> None:
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         claim = await claimed(queue)
@@ -288,7 +288,7 @@ def _deferred(claim: Claim) -> Entry:
     return claim.entry.moved(State.RETRY, attempts=1, due=datetime.now(UTC) + timedelta(hours=1))
 
 
-async def _in_two_hands(one: Queue, other: Queue, entry: Entry) -> tuple[Claim, Claim]:
+async def _claimed_by_both(one: Queue, other: Queue, entry: Entry) -> tuple[Claim, Claim]:
     """Two claims of one entry: `one`'s is taken for dead while it stands still, and comes back to life."""
     await one.enqueue([entry])
     first = await claimed(one)
@@ -300,10 +300,12 @@ async def _in_two_hands(one: Queue, other: Queue, entry: Entry) -> tuple[Claim, 
 
 
 @pytest.mark.parametrize("delivered_first", [True, False])
-async def test_what_one_hand_has_delivered_is_not_retried_by_another(server: NatsServer, delivered_first: bool) -> None:
+async def test_what_one_process_has_delivered_is_not_retried_by_another(
+    server: NatsServer, delivered_first: bool
+) -> None:
     """Neither what the other has deferred before, nor what it defers after."""
     async with opened(server) as one, opened(server) as other:
-        first, second = await _in_two_hands(one, other, fresh(content=await _stored_content(one)))
+        first, second = await _claimed_by_both(one, other, fresh(content=await _stored_content(one)))
         if delivered_first:
             await one.settle(first, [])
         await other.settle(second, [_deferred(second)])
@@ -313,18 +315,18 @@ async def test_what_one_hand_has_delivered_is_not_retried_by_another(server: Nat
         await eventually_asked(lambda: _has_no_content(one), "nobody needs the content")
 
 
-async def test_what_the_second_hand_has_delivered_is_not_retried_by_the_first(server: NatsServer) -> None:
+async def test_what_the_second_process_has_delivered_is_not_retried_by_the_first(server: NatsServer) -> None:
     async with opened(server) as one, opened(server) as other:
-        first, second = await _in_two_hands(one, other, fresh())
+        first, second = await _claimed_by_both(one, other, fresh())
         await one.settle(first, [_deferred(first)])
         await other.settle(second, [])
         assert await _is_empty(one)
 
 
-async def test_content_stays_for_what_another_hand_let_follow(server: NatsServer) -> None:
+async def test_content_stays_for_the_successor_of_another_process(server: NatsServer) -> None:
     """What the first makes of it refers to nothing; the other has put it off, and will need the content."""
     async with opened(server) as one, opened(server) as other:
-        first, second = await _in_two_hands(one, other, fresh(content=await _stored_content(one)))
+        first, second = await _claimed_by_both(one, other, fresh(content=await _stored_content(one)))
         await other.settle(second, [_deferred(second)])
         await one.settle(first, [msgspec.structs.replace(fresh("home.test"), queue_id=first.entry.dsn_id())])
         assert await _holds(one, {State.RETRY: 1})
@@ -336,7 +338,7 @@ async def _not_now(names: list[str]) -> None:
     return
 
 
-async def test_an_ack_made_good_late_takes_along_what_another_hand_let_follow(server: NatsServer) -> None:
+async def test_a_late_deletion_removes_the_successor_of_another_process(server: NatsServer) -> None:
     async with opened(server) as one, opened(server) as other:
         await one.enqueue([fresh()])
         claim = await claimed(one)

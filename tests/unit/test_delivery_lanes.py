@@ -41,7 +41,7 @@ def test_connections_leave_room_for_the_other_files_of_a_process(wanted: int, fi
 @pytest.mark.parametrize(
     ("times", "quarantine_after", "near_quarantine"), [(1, 30, False), (15, 30, False), (16, 30, True), (1, 2, False)]
 )
-def test_an_entry_handed_back_often_is_counted_anew_long_before_its_quarantine(
+def test_an_entry_with_many_naks_is_counted_anew_long_before_its_quarantine(
     times: int, quarantine_after: int, *, near_quarantine: bool
 ) -> None:
     assert is_near_quarantine(times, quarantine_after) is near_quarantine
