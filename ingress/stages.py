@@ -1,5 +1,6 @@
 """Which checks run when, in order: the first objection counts. A new check is a file of `policy/` and a line here."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -7,6 +8,8 @@ from ingress.policy import content, relay, sender, size
 from ingress.policy.request import ContentRequest, PolicyRequest
 from ingress.policy.verdict import Refuse, Verdict
 
+LONGEST_LOOK_S = 60.0
+"""After so long the checks of a stage have failed: clients wait for 5 minutes (RFC 5321, 4.5.3.2)."""
 Asked = TypeVar("Asked")
 
 
@@ -14,7 +17,7 @@ class Looking(NamedTuple, Generic[Asked]):
     """A check that needs facts from elsewhere: it looks, which may wait, and then judges."""
 
     look: Callable[[Asked], Awaitable[Any]]
-    """Ends by itself: its time-out is its own. What it raises is answered with 451."""
+    """Has a time-out of its own; LONGEST_LOOK_S is for one that forgot it. What it raises is answered with 451."""
     judge: Callable[[Asked, Any], Verdict]
     """Pure."""
 
@@ -46,10 +49,11 @@ class Checks(Generic[Asked]):
         return verdict if verdict is None or isinstance(verdict, Refuse) else await verdict
 
     async def _in_time(self, asked: Asked) -> Verdict:
-        for check in self.checks:
-            verdict = check.judge(asked, await check.look(asked)) if isinstance(check, Looking) else check(asked)
-            if verdict is not None:
-                return verdict
+        async with asyncio.timeout(LONGEST_LOOK_S):
+            for check in self.checks:
+                verdict = check.judge(asked, await check.look(asked)) if isinstance(check, Looking) else check(asked)
+                if verdict is not None:
+                    return verdict
         return None
 
 

@@ -132,8 +132,17 @@ async def test_a_content_that_is_refused_leaves_nothing(queue: Queue, look: Call
     assert not about["state"].get("subjects")
 
 
-async def test_a_look_that_fails_is_our_fault(queue: Queue) -> None:
-    stages = STAGES._replace(mail=also(STAGES.mail, fail, agree))
+async def hang(_: Any) -> str:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("look", [fail, hang])
+async def test_a_look_that_fails_or_hangs_is_our_fault(
+    queue: Queue, look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress.stages.LONGEST_LOOK_S", 0.2)
+    stages = STAGES._replace(mail=also(STAGES.mail, look, agree))
 
     async with ingress_with(stages, queue) as port:
         assert await said(port, AHEAD) == ["220 mx.te", "250 ENHAN", "451 4.3.0", "421 4.3.2"]
