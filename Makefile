@@ -8,7 +8,7 @@ LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
 # For every platform, with the checksums of all files that may be taken.
 HASHED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-deps -
 
-.PHONY: help demo test unit-others crash soak hostile end-to-end bench lint generate chart image cluster node pictures lock clean
+.PHONY: help demo test unit-others crash soak hostile end-to-end bench lint generate chart image image-suite cluster node pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -55,6 +55,10 @@ build/nats-server: deploy/nats-server/build deploy/nats-server/go.mod deploy/nat
 
 image: .venv/installed ## Build the container image and run every service from it: needs root, go, podman, buildah, runc, netavark, aardvark-dns, debootstrap, openssl
 	$(BIN)/python -m pytest tests/image
+
+image-suite: ## The integration and crash tests with the interpreter and the nats-server of the image: needs what `make image` needs; KILLS=8
+	tests/image/build localhost/jetpost-suite:test
+	KILLS=$(KILLS) WORKERS=$(WORKERS) tests/image/suite localhost/jetpost-suite:test
 
 cluster: .venv/installed ## Install, scale, kill, upgrade on a cluster: needs kubectl, helm, KUBECONFIG=…, CLUSTER_IMAGE=repository:tag, best CLUSTER_NEXT_IMAGE=…
 	@test -n "$$KUBECONFIG" -a -n "$$CLUSTER_IMAGE" || { echo 'usage: make cluster KUBECONFIG=… CLUSTER_IMAGE=repository:tag'; exit 2; }

@@ -47,7 +47,7 @@ def test_nothing_runs_beside_the_steps() -> None:
 
 
 def test_each_long_step_has_a_limit_too() -> None:
-    assert limits("soak").keys() == {"test", "nats-server", "crash", "hostile", "bench"}
+    assert limits("soak").keys() == {"test", "nats-server", "crash", "image-suite", "hostile", "bench"}
 
 
 @pytest.mark.parametrize(
