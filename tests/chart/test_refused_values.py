@@ -58,7 +58,7 @@ def listeners(old: str = "", new: str = "") -> str:
         (('ingress.service.proxyProtocolFrom=["the load balancer"]',), "proxyProtocolFrom"),
         ((listeners("2525", "25"), 'ingress.service.ports={"relay": 25}'), "above 1023"),
         ((listeners("2525", "8080"), 'ingress.service.ports={"relay": 25}'), "8080"),
-        ((listeners("2525", "2526"), 'ingress.service.ports={"relay": 25}'), "there twice"),
+        ((listeners("2525", "2526"), 'ingress.service.ports={"relay": 25}'), "used twice"),
         ((listeners("0.0.0.0", "127.0.0.1"), 'ingress.service.ports={"relay": 25}'), "host: 0.0.0.0"),
         (("delivery.hpa.enabled=true", "delivery.keda.enabled=true"), "delivery.hpa"),
         (("delivery.keda.minReplicas=0",), "minReplicas"),

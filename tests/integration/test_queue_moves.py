@@ -198,6 +198,22 @@ async def test_an_entry_whose_holder_died_after_the_move_is_acknowledged_and_not
         assert consumer.claims == []
 
 
+async def test_an_entry_whose_delivery_the_server_has_forgotten_is_acknowledged_and_not_attempted(
+    server: NatsServer,
+) -> None:
+    """As after a `kill -9` of the server: it delivers the predecessor once more, and says that it is the first time."""
+    async with opened(server) as dying:
+        await dying.enqueue([fresh()])
+        claim = await claimed(dying)
+        parked = claim.entry.moved(State.PARKED)
+        await dying._committers[0].commit(succession(claim.shard, claim.entry, claim.sequence, [parked]))
+        await claim.shard.jetstream.api("CONSUMER.DELETE.MAIL.ready")
+    async with opened(server) as living:
+        consumer = await consuming(living)
+        await eventually_asked(lambda: _holds(living, {State.PARKED: 1}), "the predecessor is acknowledged")
+        assert consumer.claims == []
+
+
 async def test_a_claim_is_kept_alive_for_as_long_as_the_work_takes(server: NatsServer) -> None:
     async with opened(server) as queue, opened(server) as other:
         await queue.enqueue([fresh(), fresh("other.test")][:1])

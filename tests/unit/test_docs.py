@@ -53,6 +53,17 @@ def test_each_change_has_its_file() -> None:
     assert [path for mark, path in named if (ROOT / path).exists() != (mark == "`")] == []
 
 
+def test_each_safety_mechanism_names_its_file_and_its_test() -> None:
+    page = (DOCS / "states.md").read_text(encoding="utf-8")
+    table = page.partition("## Safety mechanisms")[2].partition("\n## ")[0]
+    named = re.findall(r"\| `([\w/]+\.py)` \| `([\w/]+\.py)::(\w+)` \|$", table, re.MULTILINE)
+
+    assert len(named) == table.count("\n| ") - 1
+    for file, tests, test in named:
+        assert (ROOT / file).exists(), file
+        assert f"def {test}(" in (ROOT / tests).read_text(encoding="utf-8"), test
+
+
 def test_each_value_of_the_chart_has_a_comment() -> None:
     assert [value.path for value in chart.values() if not value.about] == []
 

@@ -71,54 +71,54 @@
 {{- define "jetpost.check" -}}
 {{- $nats := .Values.nats -}}
 {{- if and $nats.bundled.enabled $nats.servers -}}
-{{- fail "nats.servers: there are servers of your own and those of the chart; set nats.bundled.enabled=false, or leave servers empty" -}}
+{{- fail "nats.servers: set nats.bundled.enabled=false to use your own servers, or leave nats.servers empty" -}}
 {{- end -}}
 {{- if not (or $nats.bundled.enabled $nats.servers) -}}
-{{- fail "nats.servers: name the NATS servers that keep the queue, or set nats.bundled.enabled=true" -}}
+{{- fail "nats.servers: set the URLs of your nats-servers, or set nats.bundled.enabled=true" -}}
 {{- end -}}
 {{- if and $nats.existingSecret $nats.credentialsSecret -}}
-{{- fail "nats.credentialsSecret: choose it or nats.existingSecret" -}}
+{{- fail "nats.credentialsSecret: set either nats.credentialsSecret or nats.existingSecret" -}}
 {{- end -}}
 {{- if and $nats.bundled.tls.certManager $nats.bundled.tls.existingSecret -}}
-{{- fail "nats.bundled.tls: choose certManager or existingSecret" -}}
+{{- fail "nats.bundled.tls: set either certManager or existingSecret" -}}
 {{- end -}}
 {{- $running := include "jetpost.nats.running" . | int -}}
 {{- if and $nats.bundled.enabled (lt (int $nats.bundled.replicas) $running) -}}
-{{- fail (printf "nats.bundled.replicas: %d nats-servers run and keep the queue, %d would lose a part of it or the quorum; see docs/howto/nats-sizing.md" $running (int $nats.bundled.replicas)) -}}
+{{- fail (printf "nats.bundled.replicas: %d nats-servers run, and a change to %d would lose messages or the quorum; see docs/howto/nats-sizing.md" $running (int $nats.bundled.replicas)) -}}
 {{- end -}}
 {{- if dig "ingress" "tls" nil .Values.config -}}
-{{- fail "config.ingress.tls: the certificate comes from a Secret, choose it with ingress.tls" -}}
+{{- fail "config.ingress.tls: the certificate is read from a Secret; set ingress.tls" -}}
 {{- end -}}
 {{- range list "ingress" "delivery" "bouncer" -}}
 {{- if hasKey (index $.Values.config . | default dict) "drain_s" -}}
-{{- fail (printf "config.%s.drain_s: set %s.drainSeconds, which the pods' grace period follows" . .) -}}
+{{- fail (printf "config.%s.drain_s: set %s.drainSeconds, from which the grace period is computed" . .) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (dig "ingress" "auth" "backends" nil .Values.config) (or .Values.ingress.users .Values.ingress.usersSecret) -}}
-{{- fail "config.ingress.auth.backends: they are asked instead of ingress.users and ingress.usersSecret; choose one of them" -}}
+{{- fail "config.ingress.auth.backends: they replace ingress.users and ingress.usersSecret; set only one of them" -}}
 {{- end -}}
 {{- $wanted := dig "queue" "replicas" 0 .Values.config | int -}}
 {{- if and $nats.bundled.enabled (gt $wanted (int $nats.bundled.replicas)) -}}
-{{- fail (printf "config.queue.replicas: %d are asked for, nats.bundled.replicas are %d" $wanted (int $nats.bundled.replicas)) -}}
+{{- fail (printf "config.queue.replicas: it is %d, but nats.bundled.replicas is %d" $wanted (int $nats.bundled.replicas)) -}}
 {{- end -}}
 {{- if and .Values.ingress.tls.certManager.enabled .Values.ingress.tls.existingSecret -}}
-{{- fail "ingress.tls: choose certManager or existingSecret" -}}
+{{- fail "ingress.tls: set either certManager or existingSecret" -}}
 {{- end -}}
 {{- if and .Values.ingress.users .Values.ingress.usersSecret -}}
-{{- fail "ingress.users: choose them or ingress.usersSecret" -}}
+{{- fail "ingress.users: set either ingress.users or ingress.usersSecret" -}}
 {{- end -}}
 {{- if and .Values.delivery.hpa.enabled .Values.delivery.keda.enabled -}}
-{{- fail "delivery.keda: choose it or delivery.hpa; two would pull the replicas to and fro" -}}
+{{- fail "delivery.keda: enable either delivery.keda or delivery.hpa" -}}
 {{- end -}}
 {{- $names := list -}}{{- $ports := list -}}
 {{- range include "jetpost.listeners" . | fromJsonArray -}}
-{{- if has (int .port) $ports }}{{ fail (printf "config.ingress.listeners: port %d is there twice" (int .port)) }}{{ end -}}
+{{- if has (int .port) $ports }}{{ fail (printf "config.ingress.listeners: port %d is used twice" (int .port)) }}{{ end -}}
 {{- if lt (int .port) 1024 -}}
-{{- fail (printf "config.ingress.listeners: %s has port %d; pods are not root, so choose one above 1023 and map it in ingress.service.ports" .name (int .port)) -}}
+{{- fail (printf "config.ingress.listeners: %s has port %d; pods do not run as root, so use a port above 1023 and map it in ingress.service.ports" .name (int .port)) -}}
 {{- end -}}
-{{- if eq (int .port) 8080 }}{{ fail (printf "config.ingress.listeners: %s has port 8080, which metrics and probes have" .name) }}{{ end -}}
+{{- if eq (int .port) 8080 }}{{ fail (printf "config.ingress.listeners: %s uses port 8080, which is reserved for metrics and probes" .name) }}{{ end -}}
 {{- if has .host (list nil "127.0.0.1" "::1" "localhost") -}}
-{{- fail (printf "config.ingress.listeners: %s listens on the pod alone; set host: 0.0.0.0 (or ::)" .name) -}}
+{{- fail (printf "config.ingress.listeners: %s listens on loopback only; set host: 0.0.0.0 (or ::)" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}{{- $ports = append $ports (int .port) -}}
 {{- end -}}
@@ -128,9 +128,9 @@
 {{- end -}}
 {{- end -}}
 {{- if .Values.delivery.unbound.enabled -}}
-{{- if not .Values.delivery.unbound.image }}{{ fail "delivery.unbound.image: name an image with unbound on its PATH" }}{{ end -}}
+{{- if not .Values.delivery.unbound.image }}{{ fail "delivery.unbound.image: set an image that has unbound on its PATH" }}{{ end -}}
 {{- if and .Values.test.enabled (not (hasKey .Values.delivery.unbound.forward .Values.clusterDomain)) -}}
-{{- fail (printf "delivery.unbound.forward: helm test needs %s there with the address of the cluster's DNS; or set test.enabled=false" .Values.clusterDomain) -}}
+{{- fail (printf "delivery.unbound.forward: add %s with the address of the cluster's DNS, which helm test needs, or set test.enabled=false" .Values.clusterDomain) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

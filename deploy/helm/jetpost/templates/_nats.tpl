@@ -122,7 +122,7 @@ compaction and state files need a tenth and 128 MiB beside them.
 {{- with $storage.maxFileStore -}}
 {{- $most := div (mul $volume 95) 100 -}}
 {{- if gt (include "jetpost.nats.bytes" . | int64) $most -}}
-{{- fail (printf "nats.bundled.storage.maxFileStore: %s do not fit on a volume of %s, beside its file system: leave it empty, or give less than %d MB" . $storage.size (div $most 1048576)) -}}
+{{- fail (printf "nats.bundled.storage.maxFileStore: %s do not fit on a volume of %s with its file system: leave it empty, or give less than %d MB" . $storage.size (div $most 1048576)) -}}
 {{- end -}}
 {{- include "jetpost.nats.bytes" . -}}
 {{- else -}}

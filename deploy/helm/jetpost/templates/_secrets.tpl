@@ -16,7 +16,7 @@ down. Every namespace has the ConfigMap; a namespace that is to be made has none
 */}}
 {{- define "jetpost.inCluster" -}}
 {{- if not (or (lookup "v1" "ConfigMap" .root.Release.Namespace "kube-root-ca.crt") (lookup "v1" "Namespace" "" "kube-system")) -}}
-{{- fail (printf "%s: this renderer has no cluster to look into (helm template, Argo CD, --dry-run=client), so each rendering would make other passwords and certificates. Set secrets.create=job, or name a Secret there; with helm, use --dry-run=server" .value) -}}
+{{- fail (printf "%s: rendering without access to the cluster (helm template, Argo CD, --dry-run=client) would create new passwords and certificates each time. Set secrets.create=job, or set an existing Secret; with helm, use --dry-run=server" .value) -}}
 {{- end -}}
 {{- end }}
 
