@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.settings import Nats
+from jetpost.queue.clock.clock import Clock
 from jetpost.queue.listing import entries
 from jetpost.queue.model.states import State
 from jetpost.queue.provision.settings import QueueSettings
@@ -147,6 +148,23 @@ async def test_a_clock_that_is_set_while_a_process_runs_is_noticed_at_once(serve
     finally:
         await queue.close()
         await jetstream.close()
+
+
+async def test_nothing_expires_once_the_last_comparison_is_old(server: NatsServer) -> None:
+    waited_s = 0.0
+    async with opened(server) as queue:
+        clock = Clock(
+            queue.shards[0].jetstream,
+            queue.settings,
+            lambda: time.time() + waited_s,
+            lambda: time.monotonic() + waited_s,
+        )
+        assert not clock.may_expire()
+        await clock.measure()
+        assert clock.may_expire()
+        waited_s = 61.0
+        assert clock.trouble() is None
+        assert not clock.may_expire()
 
 
 async def test_without_monitoring_the_leader_is_asked(server: NatsServer) -> None:
