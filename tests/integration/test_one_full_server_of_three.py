@@ -45,7 +45,7 @@ async def test_large_messages_are_taken_and_read_by_who_is_connected_to_a_full_s
 
 
 async def taken(queue: Queue) -> Content:
-    """A large message is taken; its content."""
+    """A large message is taken, as soon as the cluster has its leaders (clients try again after a 451); its content."""
     entry = fresh()
     writer = queue.content.writer(entry.queue_id)
     for _ in range(BYTES // len(PIECE)):
@@ -53,7 +53,11 @@ async def taken(queue: Queue) -> Content:
     content = await writer.finish()
     assert isinstance(content, Reference)
     message = fresh(content=content)
-    assert await queue.enqueue([message]) == Committed()
+
+    async def committed() -> bool:
+        return await queue.enqueue([message]) == Committed()
+
+    await eventually_asked(committed, "the message is taken")
     return content
 
 
