@@ -31,7 +31,7 @@ NAMED = {
 def test_what_would_be_drawn_again_each_time_is_refused_by_its_name(missing: str) -> None:
     said = refusal(MINIMAL, *(setting for name, setting in NAMED.items() if name != missing), cluster=False)
 
-    assert f"{missing}: this renderer has no cluster" in said
+    assert f"{missing}: rendering without access to the cluster" in said
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
