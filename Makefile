@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Test processes at a time: much of the time of a test is waiting, so more than there are cores.
-WORKERS ?= 4
+WORKERS ?= 6
 # Of each kind of process in each run of the crash tests.
 KILLS ?= 8
 LOCKED := requirements/build.txt requirements/runtime.txt requirements/dev.txt
@@ -17,7 +17,7 @@ help: ## This list
 demo: .venv/installed ## Send three messages through the whole system on this machine, and look
 	@$(BIN)/python -m demo
 
-test: .venv/installed ## Unit and integration tests, against real processes on loopback; WORKERS=4 at a time
+test: .venv/installed ## Unit and integration tests, against real processes on loopback; WORKERS=6 at a time
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 unit-others: ## The unit tests on Python 3.12 and 3.13 as well, where they are found: on the PATH, or with pyenv
