@@ -16,6 +16,15 @@ ROOT = DOCS.parent
 LONGEST_SENTENCE = 25
 """Words."""
 PROSE = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *chart.CHART.glob("*.md")])
+SHORT = (
+    "README.md",
+    "docs/words.md",
+    "docs/features.md",
+    "docs/howto/*.md",
+    "docs/runbooks/*.md",
+    "deploy/helm/*/*.md",
+)
+"""The pages in which every sentence is short."""
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:docs|jetpost|ingress|delivery|bouncer|tests|deploy)/[\w./-]+)`")
 
@@ -68,10 +77,46 @@ def test_each_value_of_the_chart_has_a_comment() -> None:
     assert [value.path for value in chart.values() if not value.about] == []
 
 
+def prose(page: str) -> list[str]:
+    """The paragraphs, list items and table cells of `page`, without code blocks; a code span is one word."""
+    text = re.sub(r"^ *```.*?^ *```$|<!--.*?-->", "", page, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"(?<=\n\n)(?: {4}.*(?:\n|\Z)|\n(?= {4}))+", "\n", text)
+    text = re.sub(r"`[^`]*`|\{\{.*?\}\}", "X", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.split(r"\n\s*\n|\n(?=\s*(?:[-*#|]|\d+\.)\s?)|(?<!\\)\|", text)
+
+
 def long_sentences(text: str) -> list[str]:
-    """The sentences of `text` with more than 25 words; a code span counts as one word."""
-    plain = re.sub(r"`[^`]*`|\{\{.*?\}\}", "X", text)
-    return [each for each in re.split(r"(?<=[.!?:;])\s+", plain) if len(each.split()) > LONGEST_SENTENCE]
+    """The sentences of `text` with more than 25 words. A colon and a semicolon end none."""
+    sentences = [each for block in prose(text) for each in re.split(r"(?<=[.!?])[*_)]*\s+", block)]
+    return [each for each in sentences if len(re.findall(r"\w\S*", each)) > LONGEST_SENTENCE]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("w " * 25, 0),
+        ("w " * 26, 1),
+        ("w\n" * 26, 1),
+        ("w " * 25 + "w; w", 1),
+        ("**" + "w " * 20 + "w.** " + "w " * 20, 0),
+        ("- " + "w " * 20 + "\n- " + "w " * 20, 0),
+        ("1. w\n   " + "w " * 26, 1),
+        ("| " + "w " * 20 + "| " + "w " * 20 + "|", 0),
+        ("| w | " + "w " * 26 + "|", 1),
+        ("# w\n\n    " + "w " * 26 + "\n\nw", 0),
+        ("w\n\n```sh\n" + "w " * 26 + "\n```\n", 0),
+        ("`" + "w " * 26 + "`", 0),
+        ("[" + "w " * 26 + "](w)", 1),
+    ],
+)
+def test_a_long_sentence_is_found_and_code_is_none(text: str, found: int) -> None:
+    assert len(long_sentences(text)) == found
+
+
+@pytest.mark.parametrize("path", sorted(path for each in SHORT for path in ROOT.glob(each)), ids=name)
+def test_each_sentence_of_a_page_is_short(path: Path) -> None:
+    assert long_sentences(path.read_text(encoding="utf-8")) == []
 
 
 def test_each_value_of_the_chart_is_described_in_short_sentences() -> None:
