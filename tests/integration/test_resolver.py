@@ -15,6 +15,7 @@ from jetpost.dns.answer import Failed, Found, MxRecord, NoData, NoDomain
 from jetpost.dns.authoritative import _Datagrams
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.mail.outcome import Bounced, Deferred
+from jetpost.up.probe import free_port
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.attempts import on_uvloop
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
@@ -118,9 +119,9 @@ async def test_what_is_no_answer_over_tcp_is_a_failure(zone: ServedZone, says: b
         writer.write(says)
         writer.close()
 
-    address, loop = loopback_address(), asyncio.get_running_loop()
-    async with await asyncio.start_server(serve, address, 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    # Not a port of the kernel's choice: free for TCP does not mean free for UDP, which outgoing questions use.
+    address, port, loop = loopback_address(), free_port(), asyncio.get_running_loop()
+    async with await asyncio.start_server(serve, address, port):
         datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(zone), local_addr=(address, port))
         async with asking(f"{address}:{port}", settings=SOON) as resolver:
             assert isinstance(await resolver.a("many.test"), Failed)
