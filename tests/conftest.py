@@ -26,7 +26,7 @@ own_ports()
 
 # More examples for every property: what `make soak` sets HYPOTHESIS_PROFILE to.
 # Without a deadline for each example: that would be a test of how busy the machine is.
-settings.register_profile("usual", deadline=None)
+settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=300, print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 

@@ -2,9 +2,11 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
@@ -27,6 +29,7 @@ DOORS = {
 MOST_FILES_OF_A_ROOM = 8
 SAYS_NOTHING = re.compile(r"(utils?|helpers?|common|misc|types|base|managers?)(\.py)?")
 
+T = TypeVar("T")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -34,8 +37,23 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(text(path))
+
+
+def found(look: Callable[[Path], list[T]], *, besides: str = "") -> dict[str, list[T]]:
+    """What `look` finds in each file, by its name, but for the files called `besides`."""
+    return {name(path): it for path in CODE if path.stem != besides and (it := look(path))}
+
+
 def functions(path: Path) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, Function):
             yield node
 
@@ -58,28 +76,38 @@ def public(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
                 yield from public(node.body)
 
 
-@pytest.mark.parametrize("path", CODE, ids=name)
-def test_a_file_has_one_reason_to_exist(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MOST_LINES
-    assert {
-        function.name: length(function) for function in functions(path) if length(function) > MOST_LINES_OF_A_FUNCTION
-    } == {}
+def test_a_file_has_one_reason_to_exist() -> None:
+    def too_long(path: Path) -> list[str]:
+        long = [it.name for it in functions(path) if length(it) > MOST_LINES_OF_A_FUNCTION]
+        return long + ["the file"] * (len(text(path).splitlines()) > MOST_LINES)
+
+    assert found(too_long) == {}
 
 
-@pytest.mark.parametrize("path", CODE, ids=name)
-def test_what_is_public_is_documented_and_typed(path: Path) -> None:
-    for node in public(ast.parse(path.read_text()).body):
-        assert ast.get_docstring(node), f"{node.name} has no docstring"
-        if isinstance(node, Function):
-            assert node.returns is not None, f"{node.name} does not say what it returns"
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            untyped = [it.arg for it in arguments if it.annotation is None and it.arg not in {"self", "cls"}]
-            assert untyped == [], f"{node.name} has untyped arguments"
+def test_what_is_public_is_documented_and_typed() -> None:
+    def missing(path: Path) -> list[str]:
+        return [fault for node in public(tree(path).body) for fault in _undocumented(node)]
+
+    assert found(missing) == {}
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if path.name == "__init__.py"], ids=name)
-def test_a_package_is_empty_but_for_a_docstring(path: Path) -> None:
-    assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+def _undocumented(node: Function | ast.ClassDef) -> Iterator[str]:
+    if not ast.get_docstring(node):
+        yield f"{node.name} has no docstring"
+    if isinstance(node, Function):
+        if node.returns is None:
+            yield f"{node.name} does not say what it returns"
+        for it in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
+            if it.annotation is None and it.arg not in {"self", "cls"}:
+                yield f"{node.name} does not say what {it.arg} is"
+
+
+def test_a_package_is_empty_but_for_a_docstring() -> None:
+    def code(path: Path) -> list[str]:
+        body = tree(path).body if path.name == "__init__.py" else []
+        return [ast.unparse(node) for node in body if not isinstance(node, ast.Expr)]
+
+    assert found(code) == {}
 
 
 def test_a_room_is_named_after_what_it_decides_or_keeps() -> None:
@@ -96,16 +124,14 @@ def test_a_room_is_small_enough_to_read() -> None:
 
 
 def says_pure(path: Path) -> bool:
-    return re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "") is not None
+    return re.search(r"\bPure\b", ast.get_docstring(tree(path)) or "") is not None
 
 
 def test_what_says_that_it_is_pure_is_in_the_contract() -> None:
     linted = ConfigParser()
     linted.read(ROOT / ".importlinter")
     pure = linted["importlinter:contract:decisions"]["source_modules"].split()
-    say = [
-        module(path) for path in CODE if re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
-    ]
+    say = [module(path) for path in CODE if re.search(r"\bPure\b", ast.get_docstring(tree(path)) or "")]
 
     assert say
     assert [it for it in say if not any(is_within(it, room) for room in pure)] == []
@@ -113,7 +139,7 @@ def test_what_says_that_it_is_pure_is_in_the_contract() -> None:
 
 def imported(path: Path) -> Iterator[str]:
     """Every module that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -136,18 +162,19 @@ def test_one_library_has_one_door(library: str) -> None:
     assert [it for it in importers if not any(is_within(it, room) for room in DOORS[library])] == []
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "errors"], ids=name)
-def test_an_error_number_has_a_name(path: Path) -> None:
+def test_an_error_number_has_a_name() -> None:
     """The numbers of JetStream's errors are in one table: `jetpost.jetstream.errors.ErrorNumber`."""
-    constants = [it.value for it in ast.walk(ast.parse(path.read_text())) if isinstance(it, ast.Constant)]
 
-    assert [it for it in constants if type(it) is int and 10_001 <= it <= 10_300] == []
+    def numbers(path: Path) -> list[int]:
+        constants = [it.value for it in ast.walk(tree(path)) if isinstance(it, ast.Constant)]
+        return [it for it in constants if type(it) is int and 10_001 <= it <= 10_300]
+
+    assert found(numbers, besides="errors") == {}
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "nats_client"], ids=name)
-def test_what_nats_py_does_not_document_is_used_in_one_file(path: Path) -> None:
+def test_what_nats_py_does_not_document_is_used_in_one_file() -> None:
     """`jetpost/jetstream/nats_client.py`, which a test compares with the installed nats-py."""
-    assert re.findall(r"\bnc\._\w+", path.read_text()) == []
+    assert found(lambda path: re.findall(r"\bnc\._\w+", text(path)), besides="nats_client") == {}
 
 
 def test_streams_are_made_in_one_file() -> None:
@@ -156,12 +183,11 @@ def test_streams_are_made_in_one_file() -> None:
     assert makers == ["jetpost/jetstream/streams.py"]
 
 
-@pytest.mark.parametrize("path", CODE, ids=name)
-def test_the_licence_of_a_rule_is_a_reason(path: Path) -> None:
+def test_the_licence_of_a_rule_is_a_reason() -> None:
     """Every `noqa` and `type: ignore` names its rule."""
-    for line in path.read_text().splitlines():
-        assert not re.search(r"#\s*noqa(?!:\s*[A-Z]+\d)", line)
-        assert not re.search(r"#\s*type:\s*ignore(?!\[)", line)
+    unnamed = r".*#\s*(?:noqa(?!:\s*[A-Z]+\d)|type:\s*ignore(?!\[)).*"
+
+    assert found(lambda path: re.findall(unnamed, text(path))) == {}
 
 
 def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:
@@ -201,13 +227,14 @@ def test_what_is_installed_is_known_to_the_byte(path: Path) -> None:
     assert "://" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if path.stem != "reason"], ids=name)
-def test_no_reason_is_empty(path: Path) -> None:
+def test_no_reason_is_empty() -> None:
     """`str(TimeoutError())` is empty: what was caught is put into words by `reason_of`."""
-    handlers = [it for it in ast.walk(ast.parse(path.read_text())) if isinstance(it, ast.ExceptHandler) and it.name]
-    bare = [ast.unparse(node) for handler in handlers for node in ast.walk(handler) if _says(node, handler.name)]
 
-    assert bare == [], "say reason_of(error)"
+    def bare(path: Path) -> list[str]:
+        handlers = [it for it in ast.walk(tree(path)) if isinstance(it, ast.ExceptHandler) and it.name]
+        return [ast.unparse(node) for handler in handlers for node in ast.walk(handler) if _says(node, handler.name)]
+
+    assert found(bare, besides="reason") == {}, "say reason_of(error)"
 
 
 def _says(node: ast.AST, caught: str | None) -> bool:
