@@ -10,16 +10,16 @@ CI = Path(__file__).parents[2] / ".ci"
 MINUTES = {
     "prepare": 12,
     "lint": 2,
-    "test": 8,
-    "unit-others": 8,
+    "test": 6,
+    "unit-others": 6,
     "demo": 2,
-    "crash": 20,
-    "hostile": 3,
-    "end-to-end": 4,
-    "chart": 5,
-    "image": 4,
+    "crash": 15,
+    "hostile": 4,
+    "end-to-end": 8,
+    "chart": 6,
+    "image": 6,
     "node": 18,
-    "bench": 2,
+    "bench": 3,
 }
 """What takes longer is shortened, or goes to `make soak`."""
 _STEP = re.compile(r"^\s*step (\S+) (\S+) (.+)$", re.MULTILINE)
