@@ -20,6 +20,7 @@ SHORT = (
     "README.md",
     "docs/words.md",
     "docs/features.md",
+    "docs/states.md",
     "docs/howto/*.md",
     "docs/runbooks/*.md",
     "deploy/helm/*/*.md",
