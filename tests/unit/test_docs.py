@@ -18,8 +18,10 @@ LONGEST_SENTENCE = 25
 PROSE = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *chart.CHART.glob("*.md")])
 SHORT = (
     "README.md",
+    "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/words.md",
+    "docs/benchmarks.md",
     "docs/features.md",
     "docs/states.md",
     "docs/howto/*.md",
