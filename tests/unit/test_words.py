@@ -43,8 +43,8 @@ WORDS = (
     Word(r"\bNDRs?\b", "DSN"),
     Word(r"\bguarded\b", "conditional; stored with an expected last sequence"),
 )
-RECORDS = ("CHANGELOG.md", "docs/decisions/")
-"""What was written at its time, and the list of renamed words."""
+RECORD = "CHANGELOG.md"
+"""The list of renamed words."""
 
 
 def files() -> Iterator[tuple[str, str]]:
@@ -52,7 +52,7 @@ def files() -> Iterator[tuple[str, str]]:
     here = Path(__file__)
     for path in [*ROOT.glob("*.md"), *(each for folder in FOLDERS for each in (ROOT / folder).rglob("*"))]:
         name = path.relative_to(ROOT).as_posix()
-        if path.suffix in SUFFIXES and path.is_file() and path != here and not name.startswith(RECORDS):
+        if path.suffix in SUFFIXES and path.is_file() and path != here and name != RECORD:
             yield name, path.read_text(encoding="utf-8")
 
 
