@@ -29,9 +29,9 @@ class Delivery(Section):
     """How often the watchdog looks for entries beyond their age, and for parked entries and retries that nobody
     takes up."""
     overdue_s: Annotated[float, Field(ge=0)] = 7200
-    """How long beyond its age a parked entry may be before the watchdog expires it in the queue itself: longer than an
-    attempt that began in time may take (`attempt.timeouts`: `attempt_s` and `final_dot_s`). What its content may take
-    comes on top."""
+    """How long a parked entry may be overdue before the watchdog expires it in the queue itself. It must be longer than
+    an attempt that began in time may take (`attempt.timeouts`: `attempt_s` and `final_dot_s`). The time for its content
+    is added."""
     retry_late_s: Annotated[float, Field(ge=1)] = 300
     """How long after a retry was due the watchdog begins it in the server's place. A server that comes back after an
     outage begins its own at once, so this is for what it has forgotten."""

@@ -43,8 +43,8 @@ WHO: dict[tuple[State, State], str] = {
     (State.READY, State.DONE): _CONTESTED,
     (State.PARKED, State.PARKED): "delivery, before an attempt: another process may have the entry as well",
     (State.PARKED, State.READY): "delivery: it is near quarantine after many NAKs and is stored again",
-    (State.PARKED, State.RETRY): "delivery: its lane took it back, and recipients are deferred",
-    (State.PARKED, State.BOUNCE): "delivery: its lane took it back, and recipients failed; the watchdog: long overdue",
+    (State.PARKED, State.RETRY): "delivery: its lane claimed it again, and recipients are deferred",
+    (State.PARKED, State.BOUNCE): "delivery: its lane claimed it again, and recipients failed; the watchdog: overdue",
     (State.PARKED, State.HELD): "delivery: as from `ready`",
     (State.PARKED, State.DONE): _CONTESTED,
     (
@@ -92,8 +92,8 @@ def metrics() -> str:
             if f'"{name}"' in source:
                 rows[name] = (f"`{name}`", described.type, described.documentation, f"`{module.__name__}`")
     intro = """\
-Each process serves its own at `/metrics`. A metric is declared beside the code that moves it; a process shows those of
-the rooms it uses. The `process_…` and `python_…` metrics of the Prometheus client stand beside them."""
+Each process serves its own at `/metrics`. A metric is declared in the file that changes it. A process serves those of
+the rooms that it uses, and the `process_…` and `python_…` metrics of the Prometheus client."""
     return _head("the metrics in the code", "Metrics", intro) + _table(
         ("metric", "type", "what it says", "moved in"), *(rows[name] for name in sorted(rows))
     )
@@ -103,9 +103,9 @@ def events() -> str:
     """Every kind of event, with its fields."""
     intro = f"""\
 What happens to a message is published to the stream {EVENTS_STREAM}, subject `events.<service>`: many events in one
-NATS message, a line of JSON each. `jetpost events` follows it. Events never slow mail: one may come twice (its
-publication was repeated), and one may be missing (its process was killed before it was published, or the stream could
-not keep up). New fields and new kinds may come: leave alone what you do not know."""
+NATS message, a line of JSON each. `jetpost events` follows it. Events never delay mail. So an event may be published
+twice, when its publication was repeated. An event may be missing, when its process was killed before the publication,
+or the stream could not keep up. New versions may add fields and kinds: ignore those that you do not know."""
     text = _head("`jetpost/events/record.py`", "Events", intro)
     for kind in get_args(Event):
         fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]
@@ -145,10 +145,10 @@ def subjects() -> str:
         ("`Nats-Msg-Id`", "of fresh entries: their subject"),
     ]
     intro = """\
-`<domain>` is the recipient domain as one token: lower case, dots as `_`, other characters than letters, digits and
-`-` as `=` and their number in hexadecimal. Durable consumers of a `MAIL` stream: `ready` and `bounce`, shared by all
-processes, and `parked-<domain>` while a domain is congested. What the states mean and who moves them:
-[states.md](../states.md)."""
+`<domain>` is the recipient domain as one token: lower case, with dots as `_`. Characters other than letters, digits and
+`-` are `=` and their number in hexadecimal. Durable consumers of a `MAIL` stream are `ready` and `bounce`, shared by
+all processes, and `parked-<domain>` while a domain is congested. [states.md](../states.md) describes the states and
+their moves."""
     head = _head("the constants of `jetpost/queue/` and `jetpost/events/`", "Streams, subjects and headers", intro)
     return head + _table(("stream", "subject", "is"), *rows) + "\n" + _table(("header of an entry", "says"), *headers)
 

@@ -17,9 +17,9 @@ class AttemptSettings(ConnectSettings):
     """`opportunistic`: TLS where the host offers it, plain otherwise and when TLS fails (RFC 7435); `required`: no mail
     without TLS; `none`: never."""
     eight_bit: EightBit = EightBit.SEND
-    """What becomes of content with bytes beyond ASCII at a host that does not offer 8BITMIME. `send`: it goes as it
-    is, and such hosts take it as a rule; `bounce`: the sender is told (5.6.3), as RFC 6152, 3 has it where nothing is
-    converted."""
+    """How content with bytes beyond ASCII is sent to a host that does not offer 8BITMIME. `send`: it is sent unchanged,
+    and such hosts usually accept it. `bounce`: the message bounces (5.6.3), as RFC 6152, 3 requires without a
+    conversion."""
     source_address: IPvAnyAddress | None = None
     """The local address connections come from; none: the system chooses."""
     recipients_per_transaction: Annotated[int, Field(ge=1)] = 100

@@ -22,9 +22,9 @@ class Routing(Section):
     """The port of every MX host. Anything but 25 is for tests and for a relay that takes everything."""
     own_addresses: tuple[IPvAnyAddress, ...] = ()
     """Addresses at which this system takes mail on that port, of whatever name: those of its load balancer, or of the
-    machine. An MX host at one of them is ourselves: it and what is not better is not tried, and where
-    nothing is left the mail loops and bounces with 5.4.6 (RFC 5321, 5.1). They cannot be found out from here: the hosts
-    that take mail are other pods."""
+    machine. An MX host at one of them is this system. It is not tried, and neither are hosts of equal or lower
+    preference. If no host is left, the mail would loop, and bounces with 5.4.6 (RFC 5321, 5.1). Delivery cannot detect
+    the addresses, because other pods accept mail."""
     prefer: Preference = "any"
     """The address family tried first: `ipv4`, `ipv6`, or `any` by chance. The other one follows."""
     hosts_max: Annotated[int, Field(ge=1)] = 10

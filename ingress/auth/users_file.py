@@ -33,8 +33,8 @@ class UsersFileSettings(Section):
     path: ReadableFile
     """The file. A changed file counts from the next AUTH on."""
     cache_s: Annotated[float, Field(ge=0)] = 60
-    """How long a password that was right is remembered (as a keyed hash, in memory), so that a client that connects
-    for every message does not cost an argon2 computation for every message. 0: not at all."""
+    """How long a correct password is remembered (as a keyed hash, in memory). So a client that connects for every
+    message does not need an argon2 computation each time. 0: not at all."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 2
     """Argon2 computations at the same time; each takes a thread and 64 MiB. Clients that wait take turns by address."""
 

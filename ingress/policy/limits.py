@@ -28,15 +28,15 @@ class Limits(Section):
     """Open connections of one process from one IP address (421 4.7.0, or closed, as above). A load balancer that names
     its clients is none itself."""
     memory_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = 128 * 1024 * 1024
-    """Bytes that all sessions of one process may hold in memory together: commands not answered yet, replies not read
-    yet, envelopes, contents up to `queue.inline_bytes` and chunks on their way. Beyond it, sessions that hold more than
+    """Bytes that all sessions of one process may hold in memory together. Commands without a reply, unread replies,
+    envelopes, contents up to `queue.inline_bytes` and chunks in flight count. Beyond it, sessions that hold more than
     half of an equal share (`memory_bytes / connections`) end, those first that have been silent longest (421 4.3.2).
-    The default fits a process that may have 512 MiB: the rest is for Python, TLS, and two passwords being checked."""
+    The default fits a process with 512 MiB: the rest is for Python, TLS, and two passwords being checked."""
     command_errors: Annotated[int, Field(ge=1)] = 20
     """Refused commands in one session (421 4.7.0)."""
     commands_without_message: Annotated[int, Field(ge=20)] = 100
-    """Commands of one session that bring no message nearer, since its last accepted one (421 4.7.0): EHLO, MAIL, RSET,
-    NOOP, VRFY, HELP, AUTH, and what is refused. Recipients count when more than `recipients` of them were refused."""
+    """Commands of one session since its last accepted message (421 4.7.0). EHLO, MAIL, RSET, NOOP, VRFY, HELP, AUTH and
+    refused commands count. Recipients count when more than `recipients` of them were refused."""
     auth_failures: Annotated[int, Field(ge=1)] = 5
     """Failed AUTH exchanges in one session (421 4.7.0)."""
     idle_s: Annotated[float, Field(gt=0)] = 300
@@ -44,5 +44,5 @@ class Limits(Section):
     session_s: Annotated[float, Field(gt=0)] = 3600
     """How long a session may last in all (421 4.4.2)."""
     handshake_s: Annotated[float, Field(gt=0)] = 30
-    """How long a TLS handshake may take, and the header of a load balancer; the connection is closed, as there is no
-    way to say anything."""
+    """How long a TLS handshake may take, and the header of a load balancer. Then the connection is closed without a
+    reply, because none is possible."""

@@ -36,8 +36,8 @@ class Http(Section):
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` or `::` in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port to listen on. 0 takes any free one (it is logged as `listening`), so that several processes can share a
-    file; give each a port of its own with `JETPOST_HTTP__PORT`."""
+    """Port to listen on. 0 takes any free port, which is logged as `listening`. So several processes can share a file.
+    To fix the ports, give each process its own with `JETPOST_HTTP__PORT`."""
     port_file: Path | None = None
     """A file to write the port to once it is bound."""
 

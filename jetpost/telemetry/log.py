@@ -49,9 +49,9 @@ class Log(Section):
     format: Literal["auto", "json", "console"] = "auto"
     """`json`: one object a line; `console`: for people; `auto`: `console` when stderr is a terminal, else `json`."""
     repeat_after_s: Annotated[float, Field(ge=0)] = 10
-    """A warning or an error of one cause and object, and a line that a client causes, is written once in this time; the
-    next one counts in `repeated` how many were left out. 0 writes all of them. What became of a message is always
-    written."""
+    """A warning or an error of one cause and object is written once in this time. The same holds for a line that a
+    client causes. The next line counts in `repeated` how many were left out. 0 writes all of them. The outcome of a
+    message is always written."""
 
 
 def logger(name: str) -> FilteringBoundLogger:

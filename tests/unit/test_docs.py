@@ -26,6 +26,7 @@ SHORT = (
     "docs/states.md",
     "docs/howto/*.md",
     "docs/runbooks/*.md",
+    "docs/reference/*.md",
     "deploy/helm/*/*.md",
 )
 """The pages in which every sentence is short."""

@@ -28,8 +28,8 @@ LOSS = Gauge(
 )
 UNACCOUNTED = Gauge(
     "jetpost_queue_unaccounted_messages",
-    "Messages by which the counts of a stream do not add up: the server's own, or, for an hour, those of before and "
-    "after its servers were away. Labels: `stream`.",
+    "Messages by which the counts of a stream differ: those of the server, or those before and after its servers were "
+    "unavailable (for an hour). Labels: `stream`.",
     ["stream"],
 )
 RUNBOOK = "docs/runbooks/store-has-lost.md"

@@ -21,8 +21,8 @@ OLDEST = Gauge(
 )
 WAITING = Gauge(
     "jetpost_queue_waiting_seconds",
-    "How long the entry at the head of a state has been in it; for ready and bounce, of those that no process has "
-    "claimed yet. 0: none. Labels: `state`.",
+    "How long the entry at the head of a state has been in it. For ready and bounce, claimed entries do not count. "
+    "0: none. Labels: `state`.",
     ["state"],
 )
 BYTES = Gauge("jetpost_queue_bytes", "Bytes that the queue's streams hold on each server.")

@@ -39,11 +39,11 @@ class QueueSettings(Section):
     """How far the clock of a process may be from the servers' time. Beyond that the process is not ready, accepts no
     mail, and gives none up for its age. One server is believed; of three, the one in the middle."""
     sweep_s: Annotated[float, Field(gt=0)] = 3600
-    """How often contents are looked through for those that no entry needs: what a crash left behind. It is removed when
-    two looks have found it unneeded."""
+    """How often the sweep looks for contents that no entry needs, which a crash left behind. A content is removed when
+    two sweeps have found it unneeded."""
     sweep_age_s: Annotated[float, Field(gt=0)] = 86400
-    """How long nothing was written to a content before it can be found unneeded: longer than a session may last
-    (`ingress.limits.session_s`), and than a restore takes from a content to its entry."""
+    """How long nothing was written to a content before the sweep may remove it. It must be longer than a session may
+    last (`ingress.limits.session_s`). It must also be longer than a restore takes from a content to its entry."""
     allow_unsafe_durability: bool = False
     """Start although the server is too old, may acknowledge before fsync, or cannot be asked. Loud: a warning in the
     log and `jetpost_queue_unsafe` 1. Never in production."""
