@@ -26,6 +26,8 @@ EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: starting again unchanged is pointless."""
 
 _LOOK_S = 0.5
+_LEAVE_S = 5.0
+"""How long tasks that nobody owned may take to end."""
 
 log = logger(__name__)
 T = TypeVar("T")
@@ -89,9 +91,14 @@ def _end_with(task: asyncio.Task[Any]) -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
     log.critical("crashed: a required task ended", task=task.get_name(), exc_info=error)
+    _exit(EXIT_CRASHED)
+
+
+def _exit(status: int) -> NoReturn:
+    """End the process now, whatever its threads are doing."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_CRASHED)
+    os._exit(status)
 
 
 Serve = Callable[[Settings, Lifecycle], Awaitable[None]]
@@ -115,8 +122,10 @@ def run(service: str, serve: Serve) -> NoReturn:
     configure(service, settings.of(Log))
     files.raise_limit()
     _calm_the_collector()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.exit(runner.run(_live(serve, settings)))
+    status = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_to_the_end(serve, settings))
+    # Not by way of closing the loop and `exit`: both wait for threads, and a thread that looks up a name waits for as
+    # long as DNS is silent, half a minute.
+    _exit(status)
 
 
 def _calm_the_collector() -> None:
@@ -146,6 +155,17 @@ async def _tell_readiness(lifecycle: Lifecycle) -> None:
             log.info("ready")
         is_ready = not obstacles
         await asyncio.sleep(_LOOK_S)
+
+
+async def _to_the_end(serve: Serve, settings: Settings) -> int:
+    """Serve until told to stop, and end what is left; the exit status."""
+    status = await _live(serve, settings)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_LEAVE_S)
+    return status
 
 
 async def _live(serve: Serve, settings: Settings) -> int:

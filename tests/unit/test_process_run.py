@@ -163,6 +163,39 @@ async def test_a_process_that_drains_is_not_ready_and_a_second_signal_ends_it_at
     assert [line["event"] for line in lines[-2:]] == ["stopping", "exiting immediately"]
 
 
+async def test_a_thread_that_is_still_at_work_delays_no_exit(tmp_path: Path) -> None:
+    """One that looks up a name is, while DNS is silent."""
+    (tmp_path / "gate").touch()
+    body = "asyncio.get_running_loop().run_in_executor(None, __import__('time').sleep, 300); await life.stopping.wait()"
+    async with process(tmp_path, body) as child:
+
+        async def is_open() -> bool:
+            return await readiness(tmp_path) == (200, {})
+
+        await until(is_open)
+        child.send_signal(signal.SIGTERM)
+        status, lines = await ended(child)
+
+    assert (status, lines[-1]["event"]) == (0, "stopped")
+
+
+async def test_a_task_that_nobody_owned_is_ended(tmp_path: Path) -> None:
+    body = """
+    async def left():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            logger("test").info("ended in peace")
+    life.left = asyncio.create_task(left())
+    await asyncio.sleep(0)
+    life.stopping.set()
+"""
+    async with process(tmp_path, body.strip()) as child:
+        status, lines = await ended(child)
+
+    assert (status, [line["event"] for line in lines[-2:]]) == (0, ["stopped", "ended in peace"])
+
+
 async def test_a_process_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None:
     body = 'import resource; logger("test").info("may", files=resource.getrlimit(resource.RLIMIT_NOFILE)); return'
     async with process(tmp_path, body, under=("sh", "-c", 'ulimit -Sn 300; ulimit -Hn 500; exec "$@"', "sh")) as child:
