@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 from typing import Any, Self
 
+from jetpost.client_tls import verifying
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.watched import Stamp, stamp
@@ -64,7 +65,7 @@ class FollowingContext(ssl.SSLContext):
 
     def _read(self) -> ssl.SSLContext:
         ca, certificate, key = self._files
-        context = ssl.create_default_context(cafile=ca)
+        context = verifying(ca)
         if self._first:
             context.load_verify_locations(cadata=self._first)
         if certificate is not None:

@@ -13,7 +13,6 @@ import argparse
 import base64
 import json
 import os
-import ssl
 import sys
 import time
 import urllib.error
@@ -21,6 +20,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from jetpost.client_tls import verifying
 from jetpost.provision.material import Data, authority_and_certificate, login, self_signed
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import Log, configure, logger
@@ -73,7 +73,7 @@ def _create(asked: argparse.Namespace, name: str, kind: str, data: Data) -> bool
         },
     )
     try:
-        trust = ssl.create_default_context(cafile=asked.account / "ca.crt") if asked.api.startswith("https") else None
+        trust = verifying(asked.account / "ca.crt") if asked.api.startswith("https") else None
         with urllib.request.urlopen(request, timeout=_PATIENCE_S, context=trust):  # noqa: S310 — the same
             log.info("Secret created", secret=name)
             return True

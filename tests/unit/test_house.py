@@ -177,6 +177,13 @@ def test_what_nats_py_does_not_document_is_used_in_one_file() -> None:
     assert found(lambda path: re.findall(r"\bnc\._\w+", text(path)), besides="nats_client") == {}
 
 
+def test_servers_are_verified_in_one_way() -> None:
+    """`jetpost.client_tls.verifying`; delivery has contexts of its own for TLS that verifies nothing."""
+    makers = [name(path) for path in CODE if "create_default_context(" in text(path)]
+
+    assert makers == ["delivery/connect/opening.py", "jetpost/client_tls.py"]
+
+
 def test_streams_are_made_in_one_file() -> None:
     makers = [name(path) for path in CODE if re.search(r"STREAM\.(CREATE|UPDATE)", path.read_text())]
 

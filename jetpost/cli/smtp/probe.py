@@ -13,6 +13,7 @@ import aiosmtplib
 import typer
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from jetpost.client_tls import verifying
 from jetpost.reason import reason_of
 
 _PATIENCE_S = 10
@@ -131,7 +132,7 @@ async def _submitted(server: _Server, domain: str, token: str, until: float) -> 
 
 def _trust(ca: Path | None) -> ssl.SSLContext:
     """What is in the file is trusted as it is, also a server's own certificate that somebody else has signed."""
-    context = ssl.create_default_context(cafile=ca)
+    context = verifying(ca)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import aiosmtplib
 import typer
 
+from jetpost.client_tls import verifying
 from jetpost.reason import reason_of
 
 _TIMEOUT_S = 60
@@ -90,7 +91,7 @@ def _password(user: str, *, from_stdin: bool) -> str:
 
 def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca)
+        context = verifying(ca)
     except OSError as error:  # ssl.SSLError is one
         raise typer.BadParameter(f"no certificates in {ca}: {reason_of(error)}", param_hint="--ca") from None
     if insecure:

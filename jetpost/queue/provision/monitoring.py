@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from jetpost import http_client
+from jetpost.client_tls import verifying
 from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 
@@ -62,7 +63,7 @@ async def ask_time(url: str, settings: Nats) -> datetime:
 
 def _tls(url: str, settings: Nats) -> ssl.SSLContext | None:
     # The files of a CA are renewed, too: they are read each time.
-    return (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
+    return (settings.tls_context() or verifying()) if url.startswith("https:") else None
 
 
 @contextmanager
@@ -84,8 +85,7 @@ async def write_error(url: str, settings: Nats) -> str | None:
     """
     try:
         async with asyncio.timeout(PATIENCE_S):
-            tls = (settings.tls_context() or ssl.create_default_context()) if url.startswith("https:") else None
-            health, _ = await _get(f"{url}/healthz", tls, besides="503")
+            health, _ = await _get(f"{url}/healthz", _tls(url, settings), besides="503")
     except (OSError, ValueError, EOFError, RecursionError):  # TimeoutError is an OSError
         return None
     said = health.get("error")
