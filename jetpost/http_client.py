@@ -24,18 +24,23 @@ class Answer(NamedTuple):
 async def get(url: str, *, tls: ssl.SSLContext | None = None, most_bytes: int) -> Answer:
     """GET `url`, with `tls` when it is https. Follows no redirect.
 
-    OSError: nobody answers. ValueError: what answers does not speak HTTP, or says more than `most_bytes`.
+    OSError: nobody answers. ValueError: it is no such URL, or what answers does not speak HTTP, or says more than
+    `most_bytes`.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it is no URL like http://host:8222")
     port = parts.port or (80 if tls is None else 443)
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    headers = [("Host", parts.netloc.rpartition("@")[2]), ("Connection", "close")]
+    try:
+        request = h11.Request(method="GET", target=target, headers=headers)
+    except h11.LocalProtocolError:
+        raise ValueError("a URL has no spaces and no control characters") from None
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
     try:
         certificate = writer.get_extra_info("peercert") or {}
         connection = h11.Connection(h11.CLIENT)
-        request = h11.Request(method="GET", target=target, headers=[("Host", parts.netloc), ("Connection", "close")])
         for part in (request, h11.EndOfMessage()):
             writer.write(connection.send(part) or b"")
         status, body = await _response(connection, reader, most_bytes)

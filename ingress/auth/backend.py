@@ -37,7 +37,7 @@ class Auth(Section):
     """How users are known."""
 
     backends: tuple[BackendSettings, ...] = ()
-    """PolicyRequest in order; the first that knows the user and the password decides."""
+    """Asked in this order. The first that knows the user and the password decides."""
 
 
 def mechanisms_of(backends: Sequence[Backend]) -> tuple[str, ...]:

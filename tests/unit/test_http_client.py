@@ -56,9 +56,24 @@ async def test_what_is_no_answer_is_an_error_that_says_why(answer: bytes, why: s
         await asked(answer)
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://127.0.0.1/", "http://", "http:///x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:80",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http:///x",
+        "http://127.0.0.1:port/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/\x7f",
+        "http://127.0.0.1/é",
+        "http://[::1/",
+    ],
+)
 async def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no URL"):
+    with pytest.raises(ValueError):
         await get(url, most_bytes=MOST_BYTES)
 
 
