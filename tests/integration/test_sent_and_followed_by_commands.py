@@ -91,7 +91,9 @@ async def test_an_internationalized_address_is_sent_to(system: System, mx: MakeM
     [
         ([], "bob@sent.test", "wrong", "refused the user or the password: 535"),
         ([], "bob@[127.0.0.1]", PASSWORD, "bob@[127.0.0.1] was refused: 550"),
-        (["--file", "README.md"], "bob@sent.test>\nRSET", PASSWORD, "cannot submit"),
+        (["--file", "README.md"], "bob@sent.test>\nRSET", PASSWORD, "is no address"),
+        (["--file", "README.md"], "bob@sent.test, eve@sent.test", PASSWORD, "is no address"),
+        (["--file", "README.md"], "Bob <bob@sent.test>", PASSWORD, "is no address"),
         (["--file", "/no/such/file"], "bob@sent.test", PASSWORD, "/no/such/file"),
         (["--subject", "two\nlines"], "bob@sent.test", PASSWORD, "there is no message to send"),
         (["--ca", "/etc/hostname"], "bob@sent.test", PASSWORD, "--ca"),

@@ -14,6 +14,7 @@ import aiosmtplib
 import typer
 
 from jetpost.client_tls import verifying
+from jetpost.mail.address import path
 from jetpost.reason import reason_of
 
 _TIMEOUT_S = 60
@@ -66,6 +67,10 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
 
 
 async def _submit(client: aiosmtplib.SMTP, sender: str, to: list[str], content: bytes, user: str, password: str) -> str:
+    # aiosmtplib leaves it to the version of Python: some send to the part of a text that looks like an address.
+    for address in (sender, *to):
+        if (found := path(f"<{address}>")) is None or found[1]:
+            raise ValueError(f"{address!r} is no address")
     async with client:
         if user:
             await client.login(user, password)
