@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from jetpost.config.refused import Unsafe
-from jetpost.queue.queue import Committed
+from jetpost.jetstream.errors import Unreachable
+from jetpost.queue.queue import Committed, Queue
 from jetpost.up.nats import nats_server
-from tests.fixtures.eventually import eventually_asked
+from tests.fixtures.eventually import PATIENCE_S, eventually_asked
 from tests.fixtures.nats import NatsCluster, NatsServer, executable
 from tests.fixtures.one_machine import RELAY, OneMachine
 from tests.fixtures.one_queue import queued
@@ -123,15 +124,24 @@ async def test_three_servers_have_every_message_after_a_fault_on_one_and_on_all(
             await cluster.servers[0].healthy()
             await eventually_asked(cluster.has_leader, "there is a leader")
             async with opened(cluster.servers[-1], replicas=3) as queue:
-                assert await queued(queue) == expected
+                assert await answered(queue) == expected
         async with broken(cluster.servers, fault):
             # Refused, or nobody can say: never an empty queue.
             with contextlib.suppress(Unsafe, TimeoutError):
                 async with asyncio.timeout(15), opened(cluster.servers[-1], replicas=3) as queue:
-                    assert await queued(queue) == expected
+                    assert await answered(queue) == expected
         await eventually_asked(cluster.has_leader, "there is a leader")
         async with opened(cluster.servers[-1], replicas=3) as queue:
-            assert await queued(queue) == expected
+            assert await answered(queue) == expected
+
+
+async def answered(queue: Queue) -> set[str]:
+    """The queue ids of all entries, as soon as a replica listens."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Unreachable):
+                return await queued(queue)
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager

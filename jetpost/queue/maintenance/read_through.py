@@ -9,7 +9,6 @@ One process at a time reads a little; how far it came is a note in WATCH. Killed
 """
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.jetstream.pages import page
 from jetpost.jetstream.streams import about
 from jetpost.queue.integrity.board import Board
 from jetpost.queue.provision.stream import CONTENT_STREAM
@@ -120,11 +120,11 @@ class Reading:
         left = max(_LEAST_BYTES, int(2 * int(state["bytes"]) * len(self._streams) * look_s / self._every_s))
         following, found = progress.following, progress.found
         while left > 0 and following <= progress.upto:
-            page = await self._page(stream, following)
-            READ.inc(page.size)
-            left -= page.size
-            end = page.last or progress.upto
-            damaged = await self._damaged(stream, following, page, replicas)
+            read = await self._page(stream, following)
+            READ.inc(read.size)
+            left -= read.size
+            end = read.last or progress.upto
+            damaged = await self._damaged(stream, following, read, replicas)
             found += damaged
             if damaged:
                 log.error("cannot read messages from disk", stream=stream, number=damaged, first=following, last=end)
@@ -143,13 +143,13 @@ class Reading:
         state = (await about(self._jetstream, stream))["state"]
         return Progress(stream, upto=int(state["last_seq"]), damaged=damaged)
 
-    async def _damaged(self, stream: str, start: int, page: Page, replicas: int) -> int:
-        """How many messages from `start` to the end of `page` cannot be read; of an empty page, all that are counted.
+    async def _damaged(self, stream: str, start: int, read: Page, replicas: int) -> int:
+        """How many messages from `start` to the end of `read` cannot be read; of an empty page, all that are counted.
 
         Counts of different moments are compared, and of different replicas. So what differs is read and counted again
         until it was the same several times while the stream stood still; of one that never does nothing is said.
         """
-        number = page.counted - page.messages - await self._behind(stream, page)
+        number = read.counted - read.messages - await self._behind(stream, read)
         if number <= 0:
             return 0
         needed, rounds = (_SURE_OF_REPLICAS, _ROUNDS) if replicas > 1 else (1, 1)
@@ -158,45 +158,33 @@ class Reading:
             if replicas > 1:  # one that lags behind has caught up by the end
                 await asyncio.sleep(_PAUSE_S)
             again = await self._page(stream, start)
-            if again.counted != page.counted:
+            if again.counted != read.counted:
                 return 0
             same += again.counted - again.messages - await self._behind(stream, again) == number
         return number if same >= needed else 0
 
-    async def _behind(self, stream: str, page: Page) -> int:
-        """How many messages are counted behind the last one of `page`."""
-        if not page.messages:
+    async def _behind(self, stream: str, read: Page) -> int:
+        """How many messages are counted behind the last one of `read`."""
+        if not read.messages:
             return 0
-        last = await self._page(stream, page.last, most=1)
-        return last.counted - int(last.first == page.last)
+        last = await self._page(stream, read.last, most=1)
+        return last.counted - int(last.first == read.last)
 
     async def _page(self, stream: str, start: int, most: int = _BATCH) -> Page:
         """Read from `start` on. When nothing can be read what is counted is what the stream has from there on."""
-        nc = self._jetstream.nc
-        inbox = nc.new_inbox()
-        subscription = await nc.subscribe(inbox)
-        page = Page()
-        try:
-            question = {"seq": start, "batch": most, "max_bytes": _PAGE_BYTES, "next_by_subj": ">"}
-            await nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
-            while True:
-                message = await subscription.next_msg(self._jetstream.settings.request_timeout_s)
-                headers = message.headers or {}
-                if "Status" in headers:
-                    break
-                sequence = int(headers["Nats-Sequence"])
-                page = Page(
-                    page.first or sequence,
-                    sequence,
-                    page.messages + 1,
-                    page.size + len(message.data),
-                    page.counted or int(headers["Nats-Num-Pending"]) + 1,
-                )
-        except TimeoutError as error:
-            raise Unreachable(f"{stream} stopped answering") from error
-        finally:
-            await subscription.unsubscribe()
-        return page if page.messages else Page(counted=await self._left(stream, start))
+        question = {"seq": start, "batch": most, "max_bytes": _PAGE_BYTES, "next_by_subj": ">"}
+        read = Page()
+        for message in await page(self._jetstream, stream, question):
+            headers = message.headers or {}
+            sequence = int(headers["Nats-Sequence"])
+            read = Page(
+                read.first or sequence,
+                sequence,
+                read.messages + 1,
+                read.size + len(message.data),
+                read.counted or int(headers["Nats-Num-Pending"]) + 1,
+            )
+        return read if read.messages else Page(counted=await self._left(stream, start))
 
     async def _left(self, stream: str, start: int) -> int:
         """How many messages are counted from `start` on, of which none can be read; 0 when nobody knows."""

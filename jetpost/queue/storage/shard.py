@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from jetpost.jetstream.connection import JetStream
-from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
+from jetpost.jetstream.errors import ApiError, ErrorNumber
 from jetpost.jetstream.kv import last_message, last_sequence, time_of
+from jetpost.jetstream.nats_client import headers_of
+from jetpost.jetstream.pages import page
 from jetpost.queue.model.entry import NO_ENTRY, Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.reason import reason_of
 
-_BATCH = 256
 _SEQUENCE = "Nats-Sequence"
 DEPOSED_S = 15.0
 """After so long a leader that is cut off from its cluster has stepped down (10 s without a quorum)."""
@@ -85,8 +86,9 @@ class Shard(NamedTuple):
         return found is not None and found.sequence > sequence and found.subject.split(".")[1] != State.DONE.value
 
     async def latest(self, key: str) -> Found | None:
-        """The latest entry under `key`; None when there is none, or a tombstone. Unreachable when nobody answers."""
-        return stored(await self.direct({"last_by_subj": self.subject(key)}))
+        """The latest entry under `key`, as the leader knows it; None when there is none, or a tombstone."""
+        last = await self._leaders({"last_by_subj": self.subject(key)})
+        return None if last is None else last.found
 
     async def direct(self, question: dict[str, Any]) -> Msg:
         """One direct get, served by any replica. Unreachable when nobody answers."""
@@ -104,9 +106,7 @@ class Shard(NamedTuple):
             if error.err_code not in _NOT_THERE:
                 raise
             return None
-        message = answer["message"]
-        hdrs, data = (base64.b64decode(message.get(part, "")) for part in ("hdrs", "data"))
-        return Raw(message["subject"], hdrs, data)
+        return _raw(answer["message"])
 
     async def oldest(self, state: State, *, beyond: int = 0) -> Found | None:
         """The entry that has been longest in `state`, of those after the sequence `beyond`; or None."""
@@ -140,31 +140,47 @@ class Shard(NamedTuple):
         await self.jetstream.api(f"STREAM.PURGE.{self.stream}", {"filter": self.subject(key), "seq": sequence})
 
     async def walk(self, subjects: str, start: int = 1) -> AsyncIterator[Found]:
-        """Every entry under `subjects` in the order of the queue, read in pages beside its consumers."""
-        nc = self.jetstream.nc
+        """Every entry under `subjects` in the order of the queue, read in pages beside its consumers.
+
+        A replica that lags behind ends too early, so the leader is asked whether that was the end. Unreachable or
+        ApiError: it may not have been.
+        """
         while True:
-            inbox = nc.new_inbox()
-            subscription = await nc.subscribe(inbox)
-            page: list[Found] = []
-            begun = start
-            try:
-                question = {"seq": start, "batch": _BATCH, "next_by_subj": subjects}
-                await nc.publish(f"$JS.API.DIRECT.GET.{self.stream}", json.dumps(question).encode(), reply=inbox)
-                while True:
-                    message = await subscription.next_msg(self.jetstream.settings.request_timeout_s)
-                    if _SEQUENCE not in (message.headers or {}):
-                        break
-                    start = int((message.headers or {})[_SEQUENCE]) + 1
-                    if (found := stored(message)) is not None:
-                        page.append(found)
-            except TimeoutError as error:
-                raise Unreachable(f"{self.stream} stopped answering") from error
-            finally:
-                await subscription.unsubscribe()
-            for found in page:
-                yield found
-            if start == begun:
+            messages = await page(self.jetstream, self.stream, {"seq": start, "next_by_subj": subjects})
+            for message in messages:
+                start = int((message.headers or {})[_SEQUENCE]) + 1
+                if (found := stored(message)) is not None:
+                    yield found
+            if messages:
+                continue
+            if (following := await self._leaders({"seq": start, "next_by_subj": subjects})) is None:
                 return
+            start = following.sequence + 1
+            if following.found is not None:
+                yield following.found
+
+    async def _leaders(self, question: dict[str, Any]) -> "_Leaders | None":
+        """The message that the leader finds; None when it has none. Unreachable or ApiError when it does not answer."""
+        try:
+            message = (await self.jetstream.api(f"STREAM.MSG.GET.{self.stream}", question))["message"]
+        except ApiError as error:
+            if error.err_code not in _NOT_THERE:
+                raise
+            return None
+        raw, subject, sequence = _raw(message), message["subject"], int(message["seq"])
+        if _is_tombstone(subject):
+            return _Leaders(sequence, None)
+        return _Leaders(
+            sequence, read(subject, headers_of(raw.headers), raw.payload, sequence, time_of(message["time"]))
+        )
+
+
+class _Leaders(NamedTuple):
+    """What a leader has at a sequence."""
+
+    sequence: int
+    found: Found | None
+    """None: a tombstone."""
 
 
 def stored(message: Msg) -> Found | None:
@@ -173,9 +189,19 @@ def stored(message: Msg) -> Found | None:
     if _SEQUENCE not in headers:  # a status of the server; a stored message may have any other header
         return None
     subject = headers.get("Nats-Subject", "")
-    if subject.split(".")[1:2] == [State.DONE.value]:
+    if _is_tombstone(subject):
         return None
     return read(subject, headers, message.data, int(headers[_SEQUENCE]), time_of(headers["Nats-Time-Stamp"]))
+
+
+def _is_tombstone(subject: str) -> bool:
+    return subject.split(".")[1:2] == [State.DONE.value]
+
+
+def _raw(message: dict[str, Any]) -> Raw:
+    """From the answer of STREAM.MSG.GET."""
+    headers, payload = (base64.b64decode(message.get(part, "")) for part in ("hdrs", "data"))
+    return Raw(message["subject"], headers, payload)
 
 
 def read(subject: str, headers: Mapping[str, str], payload: bytes, sequence: int, since: datetime) -> Found:
