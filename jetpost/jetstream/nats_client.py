@@ -9,7 +9,7 @@ import contextlib
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from urllib.parse import ParseResult
 
@@ -79,6 +79,24 @@ class _Transport(TcpTransport):
             self.abort()
             raise
 
+    def writelines(self, payload: list[bytes]) -> None:
+        with self._open():
+            super().writelines(payload)  # type: ignore[no-untyped-call]
+
+    def write(self, payload: bytes) -> None:
+        with self._open():
+            super().write(payload)  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """A write to a closed transport raises OSError, after which nats-py connects again; uvloop's RuntimeError."""
+        if self._io_writer is None:
+            raise ConnectionResetError("the connection is closed")
+        try:
+            yield
+        except RuntimeError as error:
+            raise ConnectionResetError(f"the connection is closed: {reason_of(error)}") from error
+
     def abort(self) -> None:
         """Close it without waiting. Of TLS, too, this is the transport below."""
         if self._bare_io_writer is not None:
@@ -127,13 +145,7 @@ class NatsClient(Client):
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         """The same as nats-py's, which looks at each character of each name in Python."""
-        headers: dict[str, str] = {}
-        for line in raw.split(b"\r\n"):
-            name, colon, value = line.partition(b":")
-            name = name.strip()
-            if colon and name.isascii() and not _SPACE.search(name.decode()):
-                headers[name.decode()] = value.strip().decode(errors="replace")
-        return headers
+        return headers_of(raw)
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:
@@ -152,10 +164,29 @@ class NatsClient(Client):
         Where this cannot be done the task still does it.
         """
         if self._pending and self._transport is not None and self.is_connected:
-            with contextlib.suppress(OSError, RuntimeError):
+            with contextlib.suppress(OSError):
                 self._transport.writelines(self._pending)
                 self._pending, self._pending_data_size = [], 0
+
+    async def close(self) -> None:
+        """Close the connection; what is not written by now is dropped.
+
+        nats-py would write it, also to a connection that is closed already, and then close nothing.
+        """
+        self._pending, self._pending_data_size = [], 0
+        await super().close()
 
     async def hear(self, subject: str, heard: Callable[[Msg], None]) -> None:
         """Call `heard` with each message under `subject`, where it arrives. It must neither raise nor block."""
         await self.subscribe(subject, future=cast("asyncio.Future[Msg]", _Listener(heard)))
+
+
+def headers_of(raw: bytes) -> dict[str, str]:
+    """The headers of a message, from its lines; what is none is left out, as is the line `NATS/1.0` above them."""
+    headers: dict[str, str] = {}
+    for line in raw.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        name = name.strip()
+        if colon and name.isascii() and not _SPACE.search(name.decode()):
+            headers[name.decode()] = value.strip().decode(errors="replace")
+    return headers

@@ -28,10 +28,13 @@ KNOWN: dict[str, tuple[Callable[..., Any], str]] = {
     "Client._send_command": (Client._send_command, "96280d77d786"),
     "Client._flush_pending": (Client._flush_pending, "75a3c7a6b24a"),
     "Client._flusher": (Client._flusher, "bf0588cd9df0"),
+    "Client.close": (Client.close, "d929913227bb"),
+    "Client._close": (Client._close, "e2d01167a2e2"),
     "Client.subscribe": (Client.subscribe, "7e1cfeec96a5"),
     "TcpTransport.__init__": (TcpTransport.__init__, "a1bf37931ce5"),
     "TcpTransport.connect": (TcpTransport.connect, "5e24524720b3"),
     "TcpTransport.connect_tls": (TcpTransport.connect_tls, "918f1479dcb0"),
+    "TcpTransport.write": (TcpTransport.write, "ae683ae9704e"),
     "TcpTransport.writelines": (TcpTransport.writelines, "10981be45872"),
     "Parser.parse": (parser.Parser.parse, "aedb7ae887ce"),
 }
