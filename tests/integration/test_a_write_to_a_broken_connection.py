@@ -33,7 +33,8 @@ def break_under(jetstream: JetStream) -> None:
 
 def writer(jetstream: JetStream) -> asyncio.StreamWriter:
     transport = jetstream.nc._transport
-    assert isinstance(transport, TcpTransport) and transport._io_writer is not None
+    assert isinstance(transport, TcpTransport)
+    assert transport._io_writer is not None
     return transport._io_writer
 
 
