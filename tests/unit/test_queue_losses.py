@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.queue.integrity.losses import Known, Seen, acknowledged, loss, ranges, seen, unaccounted
+from jetpost.queue.integrity.losses import Known, Ranges, Seen, acknowledged, common, loss, ranges, seen, unaccounted
 
 KNOWN = Known(last=200, messages=200)
 AS_IT_WAS = Seen(first=1, last=200, messages=200, deleted=0, subjects=200)
@@ -70,3 +70,16 @@ def test_a_state_without_details_is_read() -> None:
     state = {"messages": 155, "bytes": 1, "first_seq": 1, "last_seq": 200, "num_subjects": 155, "num_deleted": 45}
     assert seen(state) == Seen(first=1, last=200, messages=155, deleted=45, subjects=155)
     assert seen({**state, "lost": {"msgs": None, "bytes": 18}}).lost_bytes == 18
+
+
+@given(st.lists(st.sets(st.integers(1, 40)), min_size=1, max_size=4))
+def test_what_all_copies_lost_is_what_each_of_them_lost(copies: list[set[int]]) -> None:
+    told = common([ranges(sorted(lost)) for lost in copies])
+
+    assert {number for start, end in told for number in range(start, end + 1)} == set.intersection(*copies)
+
+
+def test_of_no_copy_nothing_is_lost() -> None:
+    nothing: Ranges = ()
+    assert common([]) == nothing
+    assert common([((1, 1 << 63),), ((5, 9),)]) == ((5, 9),)

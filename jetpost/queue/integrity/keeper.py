@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from prometheus_client import Gauge
@@ -17,6 +18,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.kv import Note, time_of
 from jetpost.jetstream.streams import about
 from jetpost.queue.integrity.board import Board
+from jetpost.queue.integrity.copies import EVERYTHING, RUNBOOK, Copies, Doubt, leader_of
 from jetpost.queue.integrity.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
@@ -32,7 +34,6 @@ UNACCOUNTED = Gauge(
     "unavailable (for an hour). Labels: `stream`.",
     ["stream"],
 )
-RUNBOOK = "docs/runbooks/store-has-lost.md"
 _EVERY_S = 5.0
 _NOTE_S = 10.0
 _TOLD_S = 3600.0
@@ -52,7 +53,7 @@ class Keeper:
     def __init__(self, jetstream: JetStream, streams: Sequence[str]) -> None:
         self._jetstream = jetstream
         self._board = Board(jetstream)
-        self._streams = [_Watched(name) for name in streams]
+        self._streams = [_Watched(name, Copies(jetstream, name)) for name in streams]
         self._generation = -1
         self._detailed_at = 0.0
         self.trouble: str | None = None
@@ -92,33 +93,70 @@ class Keeper:
         note = await self._board.read(f"stream.{stream.name}")
         known = _known(note)
         answer = await about(self._jetstream, stream.name)
-        now = seen(answer["state"])
-        if detailed and now.deleted <= _MOST_DELETED:
-            now = seen((await about(self._jetstream, stream.name, details=True))["state"])
+        clustered = answer["config"]["num_replicas"] > 1
+        if clustered and not known.loss:
+            detailed = detailed or stream.copies.is_new(leader_of(answer))
+        now = await self._seen(stream, answer, detailed=detailed)
         gap = stream.settled(unaccounted(now), missing(known, now), asyncio.get_running_loop().time())
         UNACCOUNTED.labels(stream.name).set(gap)
-        what = loss(known, now) if not known.loss else None
-        if what is not None and (now.lost or stream.is_sure(clustered=answer["config"]["num_replicas"] > 1)):
+        if known.loss:
+            LOSS.labels(stream.name).set(1)
+            return f"{stream.name} has lost messages: {known.loss}"
+        what = loss(known, now)
+        if clustered:
+            what, is_settled = await self._of_all_copies(stream, answer, known, now, what)
+            if not is_settled:
+                return ""
+        if what is not None and stream.is_sure(clustered=clustered):
             known = msgspec.structs.replace(known, loss=what)
             await self._board.write(f"stream.{stream.name}", msgspec.to_builtins(known), note)
             log.error("stream lost messages", stream=stream.name, loss=what, runbook=RUNBOOK)
         elif what is None:
             stream.doubts = 0
-            if not known.loss:
-                age_s = (time_of(answer["ts"]) - note.at).total_seconds() if note is not None else math.inf
-                await self._remember(stream, known, note, now, pressing=last or age_s >= _NOTE_S)
+            age_s = (time_of(answer["ts"]) - note.at).total_seconds() if note is not None else math.inf
+            leader = leader_of(answer) if clustered else ""
+            await self._remember(stream, known, note, now, leader, pressing=last or age_s >= _NOTE_S)
         LOSS.labels(stream.name).set(1 if known.loss else 0)
         return f"{stream.name} has lost messages: {known.loss}" if known.loss else ""
 
+    async def _seen(self, stream: "_Watched", answer: dict[str, Any], *, detailed: bool) -> Seen:
+        now = seen(answer["state"])
+        if not detailed or now.deleted > _MOST_DELETED:
+            return now
+        now = seen((await about(self._jetstream, stream.name, details=True))["state"])
+        if now.lost and answer["config"]["num_replicas"] > 1:  # the others may have given it back
+            now = msgspec.structs.replace(now, lost=await stream.copies.absent(now.lost))
+        return now
+
+    async def _of_all_copies(
+        self, stream: "_Watched", answer: dict[str, Any], known: Known, now: Seen, what: str | None
+    ) -> tuple[str | None, bool]:
+        """What all copies have lost of what one has; False: another server is to lead first, and nothing is noted."""
+        copies, leader, at = stream.copies, leader_of(answer), asyncio.get_running_loop().time()
+        if what is None and not (copies.follows_another(leader, known.leader) and missing(stream.known(known), now)):
+            copies.trust(leader)
+            return None, True
+        if await copies.another_leads(answer, Doubt(at, now.lost or EVERYTHING, what)):
+            return None, False
+        if (what := copies.lost_by_all(answer, at)) is None:
+            copies.trust(leader)
+        return what, True
+
     async def _remember(
-        self, stream: "_Watched", known: Known, note: Note | None, now: Seen, *, pressing: bool
+        self, stream: "_Watched", known: Known, note: Note | None, now: Seen, leader: str, *, pressing: bool
     ) -> None:
         """Note what a stream has, as it was at the look before: that is on disk by now."""
         before = stream.looked(now)
-        if before is None or not pressing or (before.last <= known.last and now.messages == known.messages):
+        if before is None or not pressing:
+            return
+        if before.last <= known.last and now.messages == known.messages and leader == known.leader:
             return
         value = msgspec.structs.replace(
-            known, last=max(known.last, before.last), messages=min(before.messages, now.messages), churn=stream.churn
+            known,
+            last=max(known.last, before.last),
+            messages=min(before.messages, now.messages),
+            churn=stream.churn,
+            leader=leader,
         )
         await self._board.write(f"stream.{stream.name}", msgspec.to_builtins(value), note)
 
@@ -126,8 +164,9 @@ class Keeper:
 class _Watched:
     """A stream, and what this process saw of it lately."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, copies: Copies) -> None:
         self.name = name
+        self.copies = copies
         self.doubts = 0
         self.churn = 0
         self._before: Seen | None = None
@@ -142,6 +181,11 @@ class _Watched:
             # Slowly forgotten: a queue that was busy a minute ago may have been until its servers went.
             self.churn = max(int(self.churn * 0.9), before.messages - now.messages, 0)
         return before
+
+    def known(self, noted: Known) -> Known:
+        """What the stream is known to have, when the look before counts as well as what is noted."""
+        before = self._before.messages if self._before is not None else 0
+        return msgspec.structs.replace(noted, messages=max(noted.messages, before), churn=max(noted.churn, self.churn))
 
     def is_sure(self, *, clustered: bool) -> bool:
         """Whether a loss that was seen again is one; a server that is alone is believed at once."""

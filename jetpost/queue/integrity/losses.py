@@ -29,6 +29,8 @@ class Known(msgspec.Struct, frozen=True):
     acknowledged: Ranges = ()
     """Lost sequences that an operator knows of."""
     acknowledged_octets: int = 0
+    leader: str = ""
+    """In a cluster: the server that led."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -93,12 +95,24 @@ def acknowledged(known: Known, now: Seen) -> Known:
         churn=known.churn,
         acknowledged=_merged([*known.acknowledged, *now.lost]),
         acknowledged_octets=now.lost_bytes,
+        leader=known.leader,
     )
 
 
 def ranges(sequences: Sequence[int]) -> Ranges:
     """Sequences as ranges; of too many, the gaps at the end are counted in."""
     return _merged([(number, number) for number in sequences])
+
+
+def common(many: Sequence[Ranges]) -> Ranges:
+    """The sequences that are in each of `many`; of none, none."""
+    if not many:
+        return ()
+    found = list(many[0])
+    for other in many[1:]:
+        pairs = [(max(a, c), min(b, d)) for a, b in found for c, d in other]
+        found = [(start, end) for start, end in pairs if start <= end]
+    return _merged(found)
 
 
 def _merged(pairs: Sequence[tuple[int, int]]) -> Ranges:
