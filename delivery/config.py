@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from delivery.attempt.config import AttemptSettings
 from delivery.retry import RetryPolicy
 from delivery.route.plan import Routing
+from delivery.route.rules import Rule, checked
 from delivery.shaping.limits import LaneSettings
 from jetpost.config.section import Section
 
@@ -20,6 +21,9 @@ class Delivery(Section):
     """What one process keeps in memory, in all and for each domain."""
     route: Routing = Routing()
     """How a domain becomes a list of hosts."""
+    routes: Annotated[tuple[Rule, ...], AfterValidator(checked)] = ()
+    """Which messages do not simply go to the MX hosts of their domain. The first route that matches counts. Mail that
+    no route matches goes to its MX hosts."""
     attempt: AttemptSettings = AttemptSettings()
     """How one attempt is made: time-outs, TLS, connection reuse."""
     drain_s: Annotated[float, Field(ge=0)] = 60

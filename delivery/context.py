@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from delivery.attempt.routed import Router
 from delivery.config import Delivery
 from delivery.connect.pool import Pool
 from jetpost.dns.resolver import Resolver
@@ -26,3 +27,5 @@ class DeliveryContext:
     """Whether `now` can be trusted so far that mail may be given up for its age."""
     monotonic: Callable[[], float]
     draw: Callable[[], float]
+    router: Router | None = None
+    """None: no routes are configured."""

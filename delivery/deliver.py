@@ -4,11 +4,14 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter
 
-from delivery.attempt.attempt import attempt
+from delivery.attempt.attempt import Attempt, attempt
+from delivery.attempt.routed import Router, why_of
 from delivery.context import DeliveryContext
 from delivery.record import record
+from delivery.route.actions import ToMx
 from delivery.route.mx import Route
 from delivery.route.plan import plan
+from delivery.route.rules import Rule
 from delivery.settle import settle
 from delivery.shaping.adapt import DomainHealth, Missed, Observation, Reached
 from jetpost.mail.envelope import Recipient
@@ -37,6 +40,8 @@ async def deliver(claim: Claim, health: DomainHealth, context: DeliveryContext) 
         await _quarantine(claim, context)
     elif claim.is_shared:
         await context.queue.store_again(claim)
+    elif (router := context.router) is not None and (rule := router.routes.rule(entry)) and not rule.is_mx_alone:
+        return await _attempt_by(rule, claim, router, context)
     elif health.is_suspended(context.monotonic()):
         why = f"not tried: no host of {entry.domain} answers ({health.why})"
         await _record(claim, Deferred(_NO_ANSWER, why), context)
@@ -46,10 +51,13 @@ async def deliver(claim: Claim, health: DomainHealth, context: DeliveryContext) 
 
 
 async def _attempt(claim: Claim, context: DeliveryContext) -> Observation | None:
+    """To the MX hosts of the domain."""
     entry, settings, began = claim.entry, context.config.attempt, context.monotonic()
-    route = await plan(
-        entry.domain, context.resolver, context.config.route, settings.terms, own=context.hostname, draw=context.draw
-    )
+    routing, terms = context.config.route, settings.terms
+    if (router := context.router) is not None and (rule := router.routes.rule(entry)) is not None:
+        assert isinstance(rule.action, ToMx)
+        routing, terms = router.mx_terms(rule.action)
+    route = await plan(entry.domain, context.resolver, routing, terms, own=context.hostname, draw=context.draw)
     if not isinstance(route, Route):
         await _record(claim, route, context)
         return None
@@ -57,10 +65,19 @@ async def _attempt(claim: Claim, context: DeliveryContext) -> Observation | None
     await conclude(claim, made.outcomes, _follow(entry, made.outcomes, context), context)
     if not made.unreachable:
         return Reached()
-    if made.starved:
-        return None
-    why = next((outcome.why for outcome in made.outcomes.values() if isinstance(outcome, Deferred)), "")
-    return Missed(began, why)
+    return None if made.starved else Missed(began, why_of(made))
+
+
+async def _attempt_by(rule: Rule, claim: Claim, router: Router, context: DeliveryContext) -> Observation | None:
+    """By a route whose hosts are not those of the domain. That they do not answer says nothing about the domain."""
+    entry = claim.entry
+    routed = await router.attempt(entry, rule, lambda: context.queue.content.chunks(entry.content))
+    if isinstance(routed.result, Attempt):
+        outcomes = routed.result.outcomes
+        await conclude(claim, outcomes, _follow(entry, outcomes, context), context)
+    else:
+        await _record(claim, routed.result, context)
+    return Reached() if routed.reached else None
 
 
 async def _record(claim: Claim, outcome: Outcome, context: DeliveryContext) -> None:

@@ -5,11 +5,13 @@ import random
 import time
 from contextlib import AsyncExitStack
 
+from delivery.attempt.routed import Router
 from delivery.config import Delivery
 from delivery.connect.pool import Pool
 from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lane import Lanes
+from delivery.route.routes import Routes
 from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import affordable
 from delivery.watch.expiry import watch
@@ -49,6 +51,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
             may_expire=queue.clock.may_expire,
             monotonic=time.monotonic,
             draw=random.random,
+            router=_router(config, resolver, pool, settings.hostname),
         )
         lifecycle.ready_when("queue", queue.trouble)
         keeping = [
@@ -57,6 +60,22 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
         ]
         opened.push_async_callback(end, keeping)
         await _deliver_until_stopped(context, lifecycle)
+
+
+def _router(config: Delivery, resolver: Resolver, pool: Pool, hostname: str) -> Router | None:
+    """What takes mail by the configured routes; None when there are none."""
+    if not config.routes:
+        return None
+    return Router(
+        routes=Routes(config.routes, config.lanes),
+        resolver=resolver,
+        pool=pool,
+        routing=config.route,
+        settings=config.attempt,
+        hostname=hostname,
+        monotonic=time.monotonic,
+        draw=random.random,
+    )
 
 
 def _within_files(config: Delivery, files: int) -> Delivery:

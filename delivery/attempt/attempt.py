@@ -10,7 +10,7 @@ from prometheus_client import Counter, Histogram
 from delivery.attempt.config import AttemptSettings
 from delivery.attempt.scan import Chunks
 from delivery.attempt.transaction import Result, transact
-from delivery.classify.phases import outcome
+from delivery.classify.phases import Phase, outcome
 from delivery.connect.connection import Connection
 from delivery.connect.opening import OutOfFiles, Refusal
 from delivery.connect.pool import Pool
@@ -54,6 +54,8 @@ class Attempt:
     """Whether no host of the domain could be used at all."""
     starved: bool = False
     """Whether there was no file descriptor for a connection: what was not tried says nothing about the domain."""
+    refused_in: set[Phase] = field(default_factory=set)
+    """How far the connections had come that no message could be sent over."""
     left: list[Recipient] = field(default_factory=list)
     """Recipients that still need a host."""
     last: dict[Recipient, Deferred] = field(default_factory=dict)
@@ -75,13 +77,17 @@ class Tried(NamedTuple):
     settings: AttemptSettings
 
 
-async def attempt(entry: Entry, route: Route, chunks: Chunks, pool: Pool, settings: AttemptSettings) -> Attempt:
+async def attempt(
+    entry: Entry, route: Route, chunks: Chunks, pool: Pool, settings: AttemptSettings, *, until: float | None = None
+) -> Attempt:
     """Try the hosts of `route` in order (RFC 5321, 5.1). Once a recipient is settled it raises no error.
 
-    A bug in the middle takes the outcomes before it not along: who has the message must not get it again.
+    A bug in the middle takes the outcomes before it not along: who has the message must not get it again. `until` is
+    when an attempt that has begun elsewhere has had its time, on the loop's clock.
     """
     begun = time.perf_counter()
-    until = asyncio.get_running_loop().time() + settings.timeouts.attempt_s
+    if until is None:
+        until = asyncio.get_running_loop().time() + settings.timeouts.attempt_s
     made = Attempt(until, left=list(entry.envelope.recipients))
     try:
         for endpoint in route.endpoints():
@@ -113,6 +119,7 @@ async def _try(made: Attempt, tried: Tried) -> None:
             made.last |= dict.fromkeys(waiting, _OUT_OF_FILES)
             break
         except Refusal as refusal:
+            made.refused_in.add(refusal.phase)
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)

@@ -14,6 +14,7 @@ class Phase(StrEnum):
     GREETING = "greeting"
     EHLO = "ehlo"
     STARTTLS = "starttls"
+    AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
@@ -59,6 +60,8 @@ RULES = {  #                   whom it concerns  4yz             5yz            
     Phase.GREETING: Rule(Scope.HOST, Step.NEXT_HOST, Step.NEXT_HOST, Step.NEXT_HOST),
     Phase.EHLO: Rule(Scope.HOST, Step.NEXT_HOST, Step.NEXT_HOST, Step.NEXT_HOST),
     Phase.STARTTLS: Rule(Scope.HOST, Step.NEXT_HOST, Step.NEXT_HOST, Step.NEXT_HOST),
+    # Credentials are an operator's business: they never bounce mail (RFC 4954, 6).
+    Phase.AUTH: Rule(Scope.HOST, Step.NEXT_HOST, Step.NEXT_HOST, Step.NEXT_HOST),
     Phase.MAIL: Rule(Scope.MESSAGE, Step.NEXT_HOST, Step.BOUNCE, Step.NEXT_HOST),
     Phase.RCPT: Rule(Scope.RECIPIENT, Step.DEFER, Step.BOUNCE, Step.NEXT_HOST),
     Phase.DATA: Rule(Scope.MESSAGE, Step.DEFER, Step.BOUNCE, Step.NEXT_HOST),
@@ -67,8 +70,14 @@ RULES = {  #                   whom it concerns  4yz             5yz            
 }
 
 _BROKE = EnhancedStatus(4, 4, 2)
-_BROKE_IN = {Phase.CONNECT: EnhancedStatus(4, 4, 1), Phase.STARTTLS: EnhancedStatus(4, 7, 5)}
-"""Phases with a status of their own: no answer from the host; no cryptography."""
+_BROKE_IN = {
+    Phase.CONNECT: EnhancedStatus(4, 4, 1),
+    Phase.STARTTLS: EnhancedStatus(4, 7, 5),
+    Phase.AUTH: EnhancedStatus(4, 7, 0),
+}
+"""Phases with a status of their own: no answer from the host; no cryptography; no credentials."""
+_BAD_CREDENTIALS = EnhancedStatus(4, 7, 8)
+"""X.7.8 (RFC 4954, 6), as a deferral."""
 
 
 def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step]:
@@ -95,5 +104,6 @@ def outcome(phase: Phase, answer: Reply | ConnectionBroke, host: str) -> Deferre
     said = f"{host} said at {phase.value}: {answer}"
     if step is Step.BOUNCE:
         return Bounced(answer.status or EnhancedStatus(5, 0, 0), said, answer, host)
-    status = answer.status if answer.status and answer.status.klass == 4 else EnhancedStatus(4, 0, 0)
+    usual = _BAD_CREDENTIALS if phase is Phase.AUTH and answer.is_permanent else EnhancedStatus(4, 0, 0)
+    status = answer.status if answer.status and answer.status.klass == 4 else usual
     return Deferred(status, said, answer, host)

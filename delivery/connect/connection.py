@@ -151,6 +151,8 @@ class Connection(Wire):
             self._break(f"TLS failed: {step}")
             self.abort()
             return f"TLS failed: {step}"
+        if self._owed:
+            self._work()  # the greeting may have come with the end of the handshake
         return None
 
     def give(self, seconds: float) -> None:

@@ -1,8 +1,7 @@
-"""From an address to a connection that is ready for mail: connect, greeting, EHLO, TLS as the settings want it."""
+"""From an address to a connection: connect, greeting, EHLO, TLS as its terms want it."""
 
 import asyncio
 import errno
-import ssl
 from typing import Literal
 
 from prometheus_client import Counter
@@ -11,8 +10,9 @@ from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
 from delivery.connect.extensions import offered
 from delivery.connect.settings import ConnectSettings
-from delivery.route.endpoint import Endpoint
-from delivery.security.requirement import Hop, TlsMode, judge
+from delivery.route.endpoint import ConnectionTerms, Endpoint
+from delivery.security.contexts import context_for
+from delivery.security.requirement import Hop, judge
 from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
 
@@ -21,9 +21,6 @@ OPENED = Counter(
 )
 
 _OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-_opportunistic = ssl.create_default_context()
-_opportunistic.check_hostname = False
-_opportunistic.verify_mode = ssl.CERT_NONE
 
 
 class Refusal(Exception):  # noqa: N818 — carries a value to the one place that turns it into an outcome
@@ -50,17 +47,21 @@ class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothi
 async def opened(
     endpoint: Endpoint, hostname: str, settings: ConnectSettings, *, until: float, plain: bool = False
 ) -> Connection:
-    """A new connection to `endpoint`, ready for MAIL: dial, greet, secure.
+    """A new connection to `endpoint`, ready for MAIL or AUTH: dial, greet, secure.
 
     Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
     `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host lately.
     """
     connection = await _dial(endpoint, settings, until)
     connection.until = until
+    terms = endpoint.terms
     try:
+        if terms.implicit:
+            await _shake_hands(connection, terms, settings)
         await _expect(connection, Phase.GREETING, settings.timeouts.greeting_s)
         await _greet(connection, hostname, settings)
-        await _secure(connection, hostname, endpoint.terms.tls, settings, plain=plain)
+        if not terms.implicit:
+            await _secure(connection, hostname, terms, settings, plain=plain)
     except BaseException:
         connection.abort()
         raise
@@ -115,10 +116,10 @@ async def _greet(connection: Connection, hostname: str, settings: ConnectSetting
 
 
 async def _secure(
-    connection: Connection, hostname: str, mode: TlsMode, settings: ConnectSettings, *, plain: bool
+    connection: Connection, hostname: str, terms: ConnectionTerms, settings: ConnectSettings, *, plain: bool
 ) -> None:
-    """STARTTLS as `mode` asks, and EHLO again inside (RFC 3207, 4.2)."""
-    match judge(mode, offered="STARTTLS" in connection.extensions, failed_before=plain):
+    """STARTTLS as `terms` ask, and EHLO again inside (RFC 3207, 4.2)."""
+    match judge(terms.tls, offered="STARTTLS" in connection.extensions, failed_before=plain):
         case Hop.PLAIN:
             return
         case Hop.REFUSE:
@@ -128,9 +129,17 @@ async def _secure(
     answer = await connection.command("STARTTLS", settings.timeouts.tls_s)
     if isinstance(answer, ConnectionBroke) or not answer.is_completion:
         raise TlsFailure("starttls", answer)
-    if (why := await connection.secure(_opportunistic, settings.timeouts.tls_s)) is not None:
-        raise TlsFailure("handshake", ConnectionBroke(why))
+    await _shake_hands(connection, terms, settings)
     try:
         await _greet(connection, hostname, settings)
     except Refusal as refusal:  # TLS 1.3 hosts refuse us only now, and others close
         raise TlsFailure("ehlo", refusal.answer) from refusal
+
+
+async def _shake_hands(connection: Connection, terms: ConnectionTerms, settings: ConnectSettings) -> None:
+    try:
+        context = context_for(terms.verified)
+    except OSError as error:  # ssl.SSLError is one
+        raise TlsFailure("handshake", ConnectionBroke(f"cannot use {terms.verified}: {reason_of(error)}")) from error
+    if (why := await connection.secure(context, settings.timeouts.tls_s)) is not None:
+        raise TlsFailure("handshake", ConnectionBroke(why))

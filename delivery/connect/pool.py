@@ -7,6 +7,7 @@ from functools import partial
 
 from prometheus_client import Counter
 
+from delivery.connect.auth.logins import Logins
 from delivery.connect.connection import Connection
 from delivery.connect.opening import OutOfFiles, TlsFailure, opened
 from delivery.connect.settings import ConnectSettings
@@ -51,6 +52,7 @@ class Pool:
         self._most_closing = max(most // 10, 10)
         self._distrusted: dict[Endpoint, None] = {}
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
+        self._logins = Logins(settings.auth_retry_s)
 
     @property
     def idle(self) -> int:
@@ -100,6 +102,19 @@ class Pool:
             await asyncio.sleep(_PAUSE_S)
 
     async def _open(self, endpoint: Endpoint, until: float) -> Connection:
+        login = endpoint.terms.login
+        if login is None:
+            return await self._dial(endpoint, until)
+        self._logins.insist(login)
+        connection = await self._dial(endpoint, until)
+        try:
+            await self._logins.authenticate(connection, login, self.settings.timeouts.auth_s)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def _dial(self, endpoint: Endpoint, until: float) -> Connection:
         opportunistic = endpoint.terms.tls is TlsMode.OPPORTUNISTIC
         loop = asyncio.get_running_loop()
         plain = opportunistic and self._without_tls.has(endpoint, loop.time())

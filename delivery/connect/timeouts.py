@@ -25,6 +25,8 @@ class Timeouts(Section):
     """Waiting for the reply to EHLO or HELO."""
     tls_s: Annotated[float, Field(gt=0)] = 60
     """Waiting for the reply to STARTTLS, and then for the handshake."""
+    auth_s: Annotated[float, Field(gt=0)] = 60
+    """Waiting for each reply of an authentication."""
     mail_s: Annotated[float, Field(gt=0)] = 300
     """Waiting for the reply to MAIL (4.5.3.2.2)."""
     rcpt_s: Annotated[float, Field(gt=0)] = 300

@@ -1,16 +1,20 @@
-"""The way to a domain: ask DNS, let `mx` judge."""
+"""The way to a domain, or to the hosts of a route: ask DNS, let `mx` and `hosts` judge."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from math import inf
 from typing import Annotated
 
 from pydantic import Field, IPvAnyAddress
 
 from delivery.route import mx
+from delivery.route.actions import Host, ToHosts
 from delivery.route.endpoint import ConnectionTerms
+from delivery.route.hosts import Located, ordered, route_to
 from delivery.route.mx import HostAnswers, Preference, Route
 from jetpost.config.section import Section
-from jetpost.dns.answer import MxRecord, NoData
+from jetpost.dns.answer import Answer, Found, MxRecord, NoData
 from jetpost.dns.resolver import Resolver
 from jetpost.mail.outcome import Bounced, Deferred
 
@@ -69,3 +73,38 @@ async def plan(
 async def _locate(exchange: MxRecord, resolver: Resolver) -> HostAnswers:
     ipv4, ipv6 = await resolver.addresses(exchange.exchange)
     return HostAnswers(exchange.exchange, exchange.preference, ipv4, ipv6)
+
+
+async def plan_hosts(
+    name: str, action: ToHosts, resolver: Resolver, routing: Routing, *, source: str, draw: Callable[[], float]
+) -> Route | Deferred:
+    """The hosts of the route called `name` in the order to try, or why none can be. Takes one look-up at most.
+
+    `source` is the usual local address of connections.
+    """
+    return route_to(
+        name,
+        await locate(ordered(action.hosts, draw), resolver),
+        action.terms(name, source),
+        usual_port=action.usual_port,
+        prefer=routing.prefer,
+        addresses_max=routing.addresses_max,
+        draw=draw,
+    )
+
+
+async def locate(hosts: Sequence[Host], resolver: Resolver) -> list[Located]:
+    """The addresses of each of `hosts`: its own when it is an address, else those in DNS."""
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(_located(host, resolver)) for host in hosts]
+    return [asked.result() for asked in asking]
+
+
+async def _located(host: Host, resolver: Resolver) -> Located:
+    try:
+        version = ip_address(host.host).version
+    except ValueError:
+        return Located(host, *await resolver.addresses(host.host))
+    own: Answer[str] = Found((host.host,), inf)
+    none: Answer[str] = NoData(inf)
+    return Located(host, own, none) if version == 4 else Located(host, none, own)

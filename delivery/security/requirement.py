@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+PUBLIC_CAS = "public CAs"
+"""What verifies a host's certificate when no file is named: the CAs of the system."""
+
 
 class TlsMode(StrEnum):
     """What the operator asks of outgoing connections."""

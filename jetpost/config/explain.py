@@ -30,7 +30,13 @@ def path_of(error: ErrorDetails, data: Any) -> Path:
     """Where in `data` the mistake is: the error's location without the union tags that pydantic puts into it."""
     path: list[str | int] = []
     last = len(error["loc"]) - 1
+    has_tag = True
     for number, element in enumerate(error["loc"]):
+        # A tag may be the name of a key inside as well; it stands once, in front of those.
+        if has_tag and isinstance(data, dict) and data.get("kind") == element:
+            has_tag = False
+            continue
+        has_tag = True
         known = element in data if isinstance(data, dict) else isinstance(data, list) and isinstance(element, int)
         if known:
             path.append(element)

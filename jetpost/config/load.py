@@ -111,7 +111,7 @@ def check(text: str, environ: Mapping[str, str], model: type[Configuration], *, 
 
     def told(path: document.Path, sentence: str) -> tuple[int, str]:
         """The line in the file (0: elsewhere), and the whole sentence."""
-        dotted = ".".join(str(element) for element in path)
+        dotted = ".".join(_named(path, data))
         variable = next((variables[key][0] for key in variables if key == path[: len(key)]), None)
         line = 0 if variable else found.line(path) or 0
         place = f"{variable}: " if variable else f"{name}:{line}: " if line else ""
@@ -136,6 +136,17 @@ def check(text: str, environ: Mapping[str, str], model: type[Configuration], *, 
     if problems:
         raise ConfigurationError([sentence for _, sentence in sorted(dict.fromkeys(problems))])
     return checked
+
+
+def _named(path: document.Path, data: Any) -> Iterable[str]:
+    """The elements of `path`; an item of a list that has a name has it behind its number: `0 (submission)`."""
+    for element in path:
+        try:
+            data = data[element]
+        except (KeyError, IndexError, TypeError):
+            data = None
+        name = data.get("name") if isinstance(element, int) and isinstance(data, dict) else None
+        yield f"{element} ({name[:64]})" if isinstance(name, str) and name.isprintable() else str(element)
 
 
 def _select(data: dict[str, Any], variables: dict[document.Path, tuple[str, str]], model: type[BaseModel]) -> None:

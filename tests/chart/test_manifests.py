@@ -232,6 +232,21 @@ def test_the_test_comes_to_the_port_that_mail_is_delivered_to() -> None:
     assert named(manifests, "Service", "jetpost-test")["spec"]["ports"][0]["port"] == 2500
 
 
+def test_routes_find_their_passwords_and_leave_the_test_alone() -> None:
+    routes = '[{"name": "a", "action": {"kind": "hosts", "hosts": [{"host": "a.test"}]}}]'
+    settings = (f"config.delivery.routes={routes}", 'delivery.credentialsSecret="upstream"')
+
+    manifests = render(CHART / "ci/minimal.yaml", *settings)
+
+    assert [it["name"] for it in configuration(manifests)["delivery"]["routes"]] == ["helm-test", "a"]
+    pod = named(manifests, "Deployment", "jetpost-delivery")["spec"]["template"]["spec"]
+    assert {"name": "credentials", "mountPath": "/etc/jetpost/credentials", "readOnly": True} in pod["containers"][0][
+        "volumeMounts"
+    ]
+    secrets = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    assert {"secretName": "upstream", "defaultMode": 0o440} in secrets
+
+
 def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates: Certificates, tmp_path: Path) -> None:
     """All but the files is as the pods find it."""
     users = tmp_path / "users"

@@ -1,6 +1,7 @@
 """Who reaches whom, as a network plugin would judge the policies: what is needed is open, the rest is closed."""
 
 import ipaddress
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -117,6 +118,19 @@ def test_clients_and_destinations_are_the_networks_that_are_named() -> None:
     assert not reaches(policies, OUTSIDE, ours("ingress"), 2587)
     assert reaches(policies, ours("delivery"), End(address="198.51.100.1"), 25)
     assert not reaches(policies, ours("delivery"), OUTSIDE, 25)
+
+
+def test_the_hosts_of_routes_are_reached_on_their_ports() -> None:
+    smart = {"kind": "hosts", "hosts": [{"host": "a.test", "port": 2500}, {"host": "b.test"}]}
+    spare = {"kind": "hosts", "tls": "implicit", "hosts": [{"host": "c.test"}]}
+    other = {"name": "b", "match": {"senders": ["x.test"]}, "action": {"kind": "mx", "port": 26}}
+    routes = [other, {"name": "a", "action": smart, "fallback": spare}]
+    policies = of_kind(render(MINIMAL, f"config.delivery.routes={json.dumps(routes)}"), "NetworkPolicy")
+
+    for port in (2500, 25, 465, 26):
+        assert reaches(policies, ours("delivery"), OUTSIDE, port)
+        assert not reaches(policies, ours("ingress"), OUTSIDE, port)
+    assert not reaches(policies, ours("delivery"), OUTSIDE, 587)
 
 
 def test_name_servers_are_reached_on_every_port_that_is_named() -> None:

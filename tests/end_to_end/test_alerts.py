@@ -90,6 +90,12 @@ CASES: dict[str, Case] = {
         "In mail 2 replicas of the queue's streams are offline or not current.",
         of_pod("queue_replicas_behind", "0"),
     ),
+    "credentials-are-refused": Case(
+        of_pod("delivery_credentials_refused", "1", 'credentials="upstream", '),
+        "In mail a host refuses the credentials upstream. The mail of their route is deferred.",
+        of_pod("delivery_credentials_refused", "0", 'credentials="upstream", '),
+        {"namespace": "mail", "credentials": "upstream"},
+    ),
     "deferrals-are-high": Case(
         recipients(deferred="0+60", delivered="0+20"),
         "In mail 75% of the attempted recipients were deferred.",

@@ -178,10 +178,10 @@ def test_what_nats_py_does_not_document_is_used_in_one_file() -> None:
 
 
 def test_servers_are_verified_in_one_way() -> None:
-    """`jetpost.client_tls.verifying`; delivery has contexts of its own for TLS that verifies nothing."""
+    """`jetpost.client_tls.verifying`; delivery has a context of its own for TLS that verifies nothing."""
     makers = [name(path) for path in CODE if "create_default_context(" in text(path)]
 
-    assert makers == ["delivery/connect/opening.py", "jetpost/client_tls.py"]
+    assert makers == ["delivery/security/contexts.py", "jetpost/client_tls.py"]
 
 
 def test_streams_are_made_in_one_file() -> None:

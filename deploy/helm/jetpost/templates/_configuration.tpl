@@ -41,6 +41,22 @@
 {{- dig "delivery" "route" "port" 25 .Values.config | int -}}
 {{- end }}
 
+{{/* The ports that routes deliver to, as a JSON list; those that are not given follow from the action, as in delivery. */}}
+{{- define "jetpost.routePorts" -}}
+{{- $ports := list -}}
+{{- range (dig "delivery" "routes" list .Values.config | default list) -}}
+{{- range list .action .fallback -}}
+{{- $action := . | default dict -}}
+{{- $usual := ternary 465 (ternary 587 25 (not (empty $action.auth))) (eq ($action.tls | default "") "implicit") -}}
+{{- with $action.port }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- range $action.hosts -}}
+{{- $ports = append $ports (int (.port | default $usual)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end }}
+
 {{/* The configuration file: the chart's own values over those of `config`. */}}
 {{- define "jetpost.config" -}}
 {{- $replicas := include "jetpost.nats.replicas" . | int -}}
@@ -56,12 +72,20 @@
   "listeners" (include "jetpost.listeners" . | fromJsonArray)
   "tls" (dict "certificate" "/etc/jetpost/tls/tls.crt" "key" "/etc/jetpost/tls/tls.key")
 -}}
+{{- $delivery := dict "drain_s" .Values.delivery.drainSeconds -}}
+{{- with dig "delivery" "routes" list .Values.config -}}
+{{- if $.Values.test.enabled -}}
+{{- /* The message of `helm test` goes to its own pod, whatever the routes say. */ -}}
+{{- $test := dict "name" "helm-test" "match" (dict "listeners" (list "helm-test")) "action" (dict "kind" "mx") -}}
+{{- $_ := set $delivery "routes" (prepend . $test) -}}
+{{- end -}}
+{{- end -}}
 {{- $own := dict
   "hostname" (required "hostname: the public name of this system is required" .Values.hostname)
   "nats" (include "jetpost.nats.section" . | fromJson)
   "http" (dict "host" "0.0.0.0" "port" 8080)
   "ingress" $ingress
-  "delivery" (dict "drain_s" .Values.delivery.drainSeconds)
+  "delivery" $delivery
   "bouncer" (dict "drain_s" .Values.bouncer.drainSeconds)
 -}}
 {{- mergeOverwrite $usual (deepCopy .Values.config) $own | toYaml -}}

@@ -88,6 +88,9 @@ spec:
         - {name: tls, mountPath: /etc/jetpost/tls, readOnly: true}
         - {name: users, mountPath: /etc/jetpost/users, readOnly: true}
         {{- end }}
+        {{- if and (eq .service "delivery") $values.credentialsSecret }}
+        - {name: credentials, mountPath: /etc/jetpost/credentials, readOnly: true}
+        {{- end }}
         {{- with $values.volumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -109,6 +112,10 @@ spec:
       secret: {secretName: {{ include "jetpost.tlsSecret" .root }}, defaultMode: 0440}
     - name: users
       secret: {secretName: {{ include "jetpost.usersSecret" .root }}, defaultMode: 0440}
+    {{- end }}
+    {{- if and (eq .service "delivery") $values.credentialsSecret }}
+    - name: credentials
+      secret: {secretName: {{ $values.credentialsSecret }}, defaultMode: 0440}
     {{- end }}
     {{- if $resolver }}
     - name: unbound

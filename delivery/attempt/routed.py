@@ -1,0 +1,128 @@
+"""One attempt by a route: its hosts, and those of its fallback while none of them can be reached."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from prometheus_client import Counter
+
+from delivery.attempt.attempt import Attempt, attempt
+from delivery.attempt.config import AttemptSettings
+from delivery.attempt.scan import Chunks
+from delivery.classify.phases import Phase
+from delivery.connect.pool import Pool
+from delivery.route.actions import Discard, Fail, ToMx
+from delivery.route.endpoint import ConnectionTerms
+from delivery.route.mx import Route
+from delivery.route.plan import Routing, plan, plan_hosts
+from delivery.route.routes import Routes
+from delivery.route.rules import Fallback, Rule
+from delivery.shaping.adapt import Missed, Reached
+from jetpost.dns.resolver import Resolver
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
+from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.queue.model.entry import Entry
+from jetpost.telemetry.log import logger
+
+ROUTED = Counter(
+    "jetpost_delivery_routed_total",
+    "Entries attempted by a configured route. Labels: `route` is its name, or the name and `/fallback`; `result` is "
+    "reached, unreachable, suspended, planless (no address), discarded or failed.",
+    ["route", "result"],
+)
+_NO_ANSWER = EnhancedStatus(4, 4, 1)
+_NOT_REACHED = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO})
+"""What leads to the fallback. TLS or credentials that fail do not: mail would take a way with other protection."""
+
+log = logger(__name__)
+
+
+class Routed(NamedTuple):
+    """What came of an attempt by a route."""
+
+    result: Attempt | Outcome
+    """An outcome is the same for all recipients."""
+    reached: bool
+    """Whether a host answered."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """What attempts by a route need."""
+
+    routes: Routes
+    resolver: Resolver
+    pool: Pool
+    routing: Routing
+    settings: AttemptSettings
+    hostname: str
+    monotonic: Callable[[], float]
+    draw: Callable[[], float]
+
+    def mx_terms(self, action: ToMx) -> tuple[Routing, ConnectionTerms]:
+        """How MX hosts are looked up and connected to under this action."""
+        port = action.port or self.routing.port
+        routing = self.routing if port == self.routing.port else self.routing.model_copy(update={"port": port})
+        return routing, action.terms(self.settings.terms)
+
+    async def attempt(self, entry: Entry, rule: Rule, chunks: Chunks) -> Routed:
+        """Try `entry` once by its route."""
+        match rule.action:
+            case Discard():
+                ROUTED.labels(rule.name, "discarded").inc()
+                reply = Reply(250, EnhancedStatus(2, 0, 0), (f"discarded by route {rule.name}",))
+                return Routed(Delivered(reply, ""), reached=False)
+            case Fail(status=status, text=text):
+                ROUTED.labels(rule.name, "failed").inc()
+                bounced = EnhancedStatus.parse(status) or EnhancedStatus(5, 7, 1)
+                return Routed(Bounced(bounced, text), reached=False)
+            case action:
+                pass
+        until = asyncio.get_running_loop().time() + self.settings.timeouts.attempt_s
+        tried = await self._by(entry, rule.name, action, chunks, until)
+        if rule.fallback is None or not leaves_room_for_fallback(tried.result):
+            return tried
+        return await self._by(entry, f"{rule.name}/fallback", rule.fallback, chunks, until)
+
+    async def _by(self, entry: Entry, name: str, action: Fallback, chunks: Chunks, until: float) -> Routed:
+        hosts = (name, entry.domain if isinstance(action, ToMx) else "")
+        began = self.monotonic()
+        if (why := self.routes.suspended(hosts, began)) is not None:
+            ROUTED.labels(name, "suspended").inc()
+            return Routed(Deferred(_NO_ANSWER, f"not tried: no host of route {name} answers ({why})"), reached=False)
+        route = await self._planned(entry, name, action)
+        if not isinstance(route, Route):
+            ROUTED.labels(name, "planless").inc()
+            return Routed(route, reached=False)
+        made = await attempt(entry, route, chunks, self.pool, self.settings, until=until)
+        ROUTED.labels(name, "unreachable" if made.unreachable else "reached").inc()
+        if not made.unreachable:
+            self.routes.learn(hosts, Reached(), self.monotonic())
+        elif could_not_be_reached(made):
+            self.routes.learn(hosts, Missed(began, why_of(made)), self.monotonic())
+        return Routed(made, reached=not made.unreachable)
+
+    async def _planned(self, entry: Entry, name: str, action: Fallback) -> Route | Deferred | Bounced:
+        if isinstance(action, ToMx):
+            routing, terms = self.mx_terms(action)
+            return await plan(entry.domain, self.resolver, routing, terms, own=self.hostname, draw=self.draw)
+        source = self.settings.terms.source
+        return await plan_hosts(name, action, self.resolver, self.routing, source=source, draw=self.draw)
+
+
+def leaves_room_for_fallback(result: Attempt | Outcome) -> bool:
+    """Whether no host could be reached, so that another way may be tried at once."""
+    if isinstance(result, Attempt):
+        return could_not_be_reached(result) and result.has_time
+    return isinstance(result, Deferred)
+
+
+def could_not_be_reached(made: Attempt) -> bool:
+    """Whether no host answered, and neither TLS, credentials nor a want of files was the reason."""
+    return made.unreachable and not made.starved and made.refused_in <= _NOT_REACHED
+
+
+def why_of(made: Attempt) -> str:
+    """What the last attempt that reached no host met, in words."""
+    return next((outcome.why for outcome in made.outcomes.values() if isinstance(outcome, Deferred)), "")

@@ -1,0 +1,181 @@
+"""What a route does with its mail: the actions, as the configuration names them. Pure."""
+
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, IPvAnyAddress, model_validator
+
+from delivery.route.endpoint import ConnectionTerms, Dialect, Login
+from delivery.route.mx import is_host_name
+from delivery.security.requirement import PUBLIC_CAS, TlsMode
+from jetpost.config.section import ReadableFile, Section
+
+SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, LMTP_PORT = 25, 587, 465, 24
+
+
+def _host(name: str) -> str:
+    name = name.strip().removesuffix(".").lower()
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        if not is_host_name(name):
+            raise ValueError(f"must be the name of a host or an IP address, got `{name}`") from None
+    return name
+
+
+class HopTls(StrEnum):
+    """What TLS a route asks of its hosts."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    OPPORTUNISTIC = "opportunistic"
+    NONE = "none"
+
+
+class Host(Section):
+    """A host that takes a route's mail."""
+
+    host: Annotated[str, AfterValidator(_host)]
+    """Its name, which DNS resolves to addresses, or its IP address. MX records are not looked up."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """By default 465 with `tls: implicit`, else 587 with `auth` and 25 without. LMTP: 24."""
+    preference: Annotated[int, Field(ge=0, le=65535)] = 10
+    """Hosts with a lower number are tried first; the next number is tried when they cannot take the message."""
+    weight: Annotated[int, Field(ge=0, le=65535)] = 1
+    """The share of messages for which this host is the first of those with equal preference (RFC 2782). 0: it comes
+    after the others."""
+
+
+class Auth(Section):
+    """The credentials with which delivery authenticates to the hosts of a route."""
+
+    user: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
+    """The user name."""
+    password_file: ReadableFile
+    """The file with the password: its text, without the line end. It is read again when it has changed."""
+    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5"], ...] = ()
+    """The mechanisms that may be used, in this order. Empty: the first of PLAIN, LOGIN and CRAM-MD5 that the host
+    offers."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{0,63}$")] = ""
+    """The name of the credentials in metrics, alerts and logs. Empty: the name of the route."""
+
+
+class ToMx(Section):
+    """To the MX hosts of the recipient domain, on other terms than `delivery.attempt` and `delivery.route`."""
+
+    kind: Literal["mx"]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The port of the MX hosts. Not set: `delivery.route.port`."""
+    tls: TlsMode | None = None
+    """`opportunistic`, `required` or `none`, as for `delivery.attempt.tls`, which counts when this is not set."""
+    source_address: IPvAnyAddress | None = None
+    """The local address of connections. Not set: `delivery.attempt.source_address`."""
+
+    def terms(self, usual: ConnectionTerms) -> ConnectionTerms:
+        """Of connections; `usual` are those of mail without a route."""
+        source = usual.source if self.source_address is None else str(self.source_address)
+        return usual._replace(source=source, tls=self.tls or usual.tls)
+
+
+class _Named(Section):
+    """What hosts that the configuration names have in common."""
+
+    tls: HopTls = HopTls.STARTTLS
+    """`implicit`: TLS from the first byte; `starttls`: STARTTLS, and no mail without it; `opportunistic`: STARTTLS
+    where the host offers it; `none`: never."""
+    verify: bool = True
+    """With `implicit` and `starttls`: verify that the host's certificate is valid and has its name. The others verify
+    nothing."""
+    ca_file: ReadableFile | None = None
+    """The CAs that may have issued the certificate (PEM). It is read again when it has changed. Not set: the public CAs
+    of the system."""
+    auth: Auth | None = None
+    """The credentials. Not set: delivery does not authenticate."""
+    insecure_auth: bool = False
+    """With `tls: none`: send the credentials all the same, for anybody on the way to read."""
+    source_address: IPvAnyAddress | None = None
+    """The local address of connections. Not set: `delivery.attempt.source_address`."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether certificates are verified."""
+        return self.verify and self.tls in {HopTls.IMPLICIT, HopTls.STARTTLS}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.ca_file is not None and not self.verifies:
+            raise ValueError("ca_file: nothing is verified; it needs `verify: true`, and `tls: starttls` or `implicit`")
+        if self.insecure_auth and (self.auth is None or self.tls is not HopTls.NONE):
+            raise ValueError("insecure_auth: it is for `auth` with `tls: none`; leave it out")
+        if self.auth is not None and self.tls is HopTls.OPPORTUNISTIC:
+            raise ValueError("auth: `tls: opportunistic` may go on without TLS; set `tls: starttls` or `tls: implicit`")
+        if self.auth is not None and self.tls is HopTls.NONE and not self.insecure_auth:
+            raise ValueError(
+                "auth: credentials are not sent without TLS; set `tls: starttls` or `tls: implicit`, "
+                "or `insecure_auth: true`"
+            )
+        return self
+
+    def _terms(self, route: str, source: str, dialect: Dialect) -> ConnectionTerms:
+        modes = {HopTls.OPPORTUNISTIC: TlsMode.OPPORTUNISTIC, HopTls.NONE: TlsMode.NONE}
+        verified = "" if not self.verifies else str(self.ca_file) if self.ca_file else PUBLIC_CAS
+        login = None
+        if self.auth is not None:
+            auth = self.auth
+            login = Login(auth.name or route, auth.user, str(auth.password_file), auth.mechanisms, self.insecure_auth)
+        return ConnectionTerms(
+            source=source if self.source_address is None else str(self.source_address),
+            tls=modes.get(self.tls, TlsMode.REQUIRED),
+            implicit=self.tls is HopTls.IMPLICIT,
+            verified=verified,
+            login=login,
+            dialect=dialect,
+        )
+
+
+class ToHosts(_Named):
+    """To hosts that the configuration names: a smart host."""
+
+    kind: Literal["hosts"]
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=32)]
+    """The hosts."""
+
+    @model_validator(mode="after")
+    def _are_different(self) -> Self:
+        _refuse_twice(self.hosts, self.usual_port)
+        return self
+
+    @property
+    def usual_port(self) -> int:
+        """The port of a host that has none of its own."""
+        if self.tls is HopTls.IMPLICIT:
+            return SUBMISSIONS_PORT
+        return SMTP_PORT if self.auth is None else SUBMISSION_PORT
+
+    def terms(self, route: str, source: str) -> ConnectionTerms:
+        """Of connections of the route called so; from `source`, unless the action has an address of its own."""
+        return self._terms(route, source, Dialect.SMTP)
+
+
+class Discard(Section):
+    """Nowhere: the message counts as delivered, and nobody gets it."""
+
+    kind: Literal["discard"]
+
+
+class Fail(Section):
+    """Nowhere: the recipients bounce, and the sender gets a DSN."""
+
+    kind: Literal["fail"]
+    status: Annotated[str, Field(pattern=r"^5\.[0-9]{1,3}\.[0-9]{1,3}$")] = "5.7.1"
+    """The enhanced status code (RFC 3463)."""
+    text: Annotated[str, Field(pattern=r"^[ -~]{1,400}$")] = "mail to this recipient is not delivered"
+    """The reason, for the sender."""
+
+
+def _refuse_twice(hosts: tuple[Host, ...], usual_port: int) -> None:
+    places = [(host.host, host.port or usual_port) for host in hosts]
+    for host, port in places:
+        if places.count((host, port)) > 1:
+            raise ValueError(f"hosts: {host} port {port} is there twice")
