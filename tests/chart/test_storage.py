@@ -1,18 +1,15 @@
-"""The volume of a nats-server: what JetStream may fill of it, what is looked at before, and what a full one leaves.
+"""The volume of a nats-server: what JetStream may fill of it, and what is looked at before.
 
-The servers are real, with the rendered configuration and the rendered commands; a volume is a small file system in
-memory.
+The servers are real, with the rendered configuration and the rendered commands.
 """
 
 import asyncio
 import contextlib
-import os
 import re
 import shutil
 import signal
 import ssl
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
@@ -69,24 +66,6 @@ async def test_a_limit_that_fits_is_taken() -> None:
     assert limit('nats.bundled.storage.size="1Ti"', 'nats.bundled.storage.maxFileStore="900MB"') == 900 * MIB
 
 
-@contextlib.contextmanager
-def small_volume(node: Node, mib: int) -> Iterator[Path]:
-    """A volume of so many MiB in the place of the node's data; needs root."""
-    folder = node.folder / "data"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "jetpost-test", folder], check=True)  # noqa: S603, S607
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S603, S607
-
-
-def occupy(volume: Path, left_mib: int) -> None:
-    """Let somebody else take the volume, but for so many MiB."""
-    room = os.statvfs(volume)
-    with (volume / "other").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_mib * MIB)
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def lone(tmp_path: Path) -> AsyncIterator[Node]:
     """A server alone, not started."""
@@ -115,7 +94,7 @@ async def written(connection: NatsClient, replicas: int, messages: int) -> int:
     lacks them needs as much room, and once more for its Raft log.
     """
     stream = connection.jetstream(timeout=3)
-    await eventually_asked(lambda: _made(stream, replicas), "there is a stream")
+    await eventually_asked(lambda: made(stream, replicas), "there is a stream")
     answered = 0
     for _ in range(messages):
         with contextlib.suppress(nats.errors.Error):
@@ -124,7 +103,7 @@ async def written(connection: NatsClient, replicas: int, messages: int) -> int:
     return answered
 
 
-async def _made(stream: JetStreamContext, replicas: int) -> bool:
+async def made(stream: JetStreamContext, replicas: int) -> bool:
     try:
         await stream.add_stream(StreamConfig("MAIL", subjects=["mail.>"], num_replicas=replicas))
     except nats.errors.Error:
@@ -136,90 +115,6 @@ async def says(node: Node, text: str) -> bool:
     """Whether its health does."""
     told = await node.told("/healthz?details=true")
     return told is not None and text in told
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a small volume")
-
-
-@needs_root
-async def test_a_lone_server_takes_mail_again_when_its_disk_has_room(lone: Node) -> None:
-    with small_volume(lone, 200) as volume:
-        lone.launch()
-        await lone.ready()
-        assert await lone.is_well("livenessProbe")
-        occupy(volume, left_mib=10)
-        assert await lone.is_well("livenessProbe"), "nobody wrote yet"
-        connection = await connected(lone)
-        stored = await written(connection, replicas=1, messages=12)
-        await eventually_asked(lambda: says(lone, "no space left on device"), "it is full")
-
-        # Full: it is up, and reads.
-        for _ in range(3):
-            assert await lone.is_well("livenessProbe")
-        assert await lone.is_well("startupProbe")
-        assert len((await connection.jetstream().get_msg("MAIL", 1)).data or b"") == MIB
-        (volume / "other").write_bytes(b"")
-        occupy(volume, left_mib=15)
-        assert await lone.is_well("livenessProbe"), "this is no room: it would be full again at once"
-        (volume / "other").unlink()
-
-        # Room: it still takes nothing, and is ended in peace.
-        with pytest.raises(nats.errors.Error):
-            await connection.jetstream(timeout=1).publish("mail.x", b"small")
-        await connection.close()
-        assert not await lone.is_well("livenessProbe")
-        assert "there is room on its disk again" in (lone.folder / "probe").read_text()
-        assert await lone.gone() == 0
-        assert "there is room on its disk again" in lone.log_file.read_text()
-
-        lone.launch()
-        await lone.ready()
-        assert await lone.is_well("livenessProbe")
-        connection = await connected(lone)
-        assert (await connection.jetstream().publish("mail.x", b"small")).seq >= stored + 1
-        await connection.close()
-        await lone.stop()
-
-
-@needs_root
-async def test_one_of_three_comes_back_when_its_disk_has_room(tmp_path: Path) -> None:
-    rendered = Rendered(render(MINIMAL), tmp_path)
-    full, *others = rendered.nodes
-    with small_volume(full, 300) as volume:
-        try:
-            for node in rendered.nodes:
-                node.launch()
-            for node in rendered.nodes:
-                await node.ready()
-            occupy(volume, left_mib=60)
-            connection = await connected(others[0])
-            # More than it has left; less than it has when it is to take them once more.
-            writing = asyncio.create_task(written(connection, replicas=3, messages=100))
-            await eventually_asked(lambda: says(full, "JetStream not enabled"), "its JetStream is off")
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-            for node in rendered.nodes:
-                assert await node.is_well("livenessProbe"), node.pod
-            await eventually_asked(lambda: _takes(connection), "the other two take mail")
-
-            (volume / "other").unlink()
-            assert not await full.is_well("livenessProbe")
-            assert await full.gone() == 0
-            full.launch()
-            await full.ready()
-            assert await full.is_well("livenessProbe")
-            await connection.close()
-        finally:
-            for node in rendered.nodes:
-                await node.stop()
-
-
-async def _takes(connection: NatsClient) -> bool:
-    try:
-        await connection.jetstream(timeout=3).publish("mail.x", b"small")
-    except nats.errors.Error:
-        return False
-    return True
 
 
 async def test_a_server_without_a_quorum_is_alive(cluster: Rendered) -> None:

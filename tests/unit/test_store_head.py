@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetpost.store.full_disk import Volume, has_room, kept_error
+from jetpost.store.full_disk import Volume, has_room, is_off, kept_error, says_off
 from jetpost.store.head import HEAD_BYTES, Head, damage, is_whole, seal
 from jetpost.store.highwayhash import sum64
 
@@ -148,6 +148,38 @@ def test_one_state_is_that_of_a_disk_that_was_full(errors: list[str], kept: bool
     assert (kept_error(health) is not None) is kept
 
 
+@pytest.mark.parametrize(
+    ("kept", "off"),
+    [
+        ("JetStream not enabled (10076)", True),
+        (NO_ROOM, False),
+        ("JetStream meta layer write error: write x: no space left on device", False),
+    ],
+)
+def test_a_server_of_a_cluster_switches_jetstream_off(kept: str, off: bool) -> None:
+    assert says_off(kept) is off
+
+
+@pytest.mark.parametrize(
+    ("enabled", "raft", "off"),
+    [
+        (True, {"$SYS": {"_meta_": {"state": "FOLLOWER"}, "S-R3F-AN7vMt5z": {}}}, False),
+        # The metadata group has ended, and the stream is being reset.
+        (True, {}, False),
+        (False, {"$SYS": {"S-R3F-AN7vMt5z": {}}}, False),
+        (False, {"$SYS": {"S-R3F-AN7vMt5z": {}}, "MAIL": {}}, False),
+        (False, {"$SYS": {}}, True),
+        (False, {}, True),
+        (None, {}, False),
+        (False, None, False),
+    ],
+)
+def test_jetstream_is_off_when_the_account_has_none_and_no_raft_group_is_left(
+    enabled: bool | None, raft: object, off: bool
+) -> None:
+    assert is_off({"account_detail": {"account_name": "$G", "jetstream_enabled": enabled}}, raft) is off
+
+
 @given(
     st.recursive(
         st.none() | st.text() | st.integers(),
@@ -159,6 +191,8 @@ def test_whatever_a_server_says_is_read(health: object) -> None:
     assert kept_error(health) is None
     assert kept_error({"errors": health}) is None
     assert kept_error({"errors": [health]}) is None
+    assert not is_off(health, health)
+    assert not is_off({"account_detail": health}, health)
 
 
 @pytest.mark.parametrize(

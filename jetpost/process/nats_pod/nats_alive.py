@@ -6,6 +6,9 @@ Exit status 1 when it does not answer, or when it keeps the error of a disk that
 (`jetpost/store/full_disk.py`). In the second case the server is told to end at once (SIGTERM), so that the kubelet
 starts it again: the pod's preStop hook is for a server that serves. While the disk is full the server is alive: it
 reads, and a restart would not help. So is one that is slow, behind, or without a quorum.
+
+While a server switches JetStream off, free space is no reason to end it: it may fill the disk again. The probe then
+fails, and ends nothing. If that state remains, the kubelet restarts the container after `failureThreshold` failures.
 """
 
 import argparse
@@ -21,12 +24,14 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from jetpost.reason import reason_of
-from jetpost.store.full_disk import Volume, has_room, kept_error
+from jetpost.store.full_disk import Volume, has_room, is_off, kept_error, says_off
 
 _PATIENCE_S = 4.0
 _MOST_BYTES = 4 * 1024 * 1024
 _ANSWERS = "/healthz?js-server-only=true"
 _TELLS = "/healthz?details=true"
+_ACCOUNT = "/accountz?acc=$G"
+_RAFT = "/raftz"
 
 
 class _Asked(argparse.Namespace):
@@ -45,8 +50,15 @@ def main(words: list[str]) -> int:
         # That one looks at each stream and waits for those that are busy; this one waits for nothing.
         return _answers(asked.monitoring)
     kept = kept_error(health)
-    if kept is None or not has_room(_volume(asked.store)):
+    if kept is None:
         return 0
+    # First this, then the volume: what it has while the server still writes and deletes says nothing.
+    is_settled = not says_off(kept) or _is_off(asked.monitoring)
+    if not has_room(_volume(asked.store)):
+        return 0
+    if not is_settled:
+        _tell("nats-server is switching JetStream off, after a write that found no room", None)
+        return 1
     _tell(f"nats-server is restarted: there is room on its disk again, and it keeps an error: {kept[:500]}", asked.log)
     with contextlib.suppress(OSError, ValueError):
         os.kill(int(asked.pid_file.read_text()), signal.SIGTERM)
@@ -60,6 +72,13 @@ def _answers(monitoring: SplitResult) -> int:
         _tell(f"nats-server does not answer: {reason_of(error)}", None)
         return 1
     return 0
+
+
+def _is_off(monitoring: SplitResult) -> bool:
+    try:
+        return is_off(_get(monitoring, _ACCOUNT), _get(monitoring, _RAFT))
+    except (OSError, ValueError):
+        return False
 
 
 def _volume(store: Path) -> Volume:
