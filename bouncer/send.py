@@ -8,12 +8,22 @@ from bouncer.dsn.build import ReportingMta, build, header_block
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.mail.header import MOST_HEADER_BYTES
+from jetpost.process.signing import Signer
 from jetpost.queue.model.accepted import entries_of
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.queue import Queue
+from jetpost.sign.dkim import signable_of
 
 
-async def compose(entry: Entry, dsn: Dsn, queue: Queue, config: Bouncer, hostname: str, now: datetime) -> Entry:
+async def compose(
+    entry: Entry,
+    dsn: Dsn,
+    queue: Queue,
+    config: Bouncer,
+    hostname: str,
+    now: datetime,
+    signer: Signer | None = None,
+) -> Entry:
     """The entry of the DSN about `entry`. Its queue id follows from the entry's: made twice, it is queued once.
 
     ContentMissing and Unreachable come from reading what is returned to the sender.
@@ -32,7 +42,8 @@ async def compose(entry: Entry, dsn: Dsn, queue: Queue, config: Bouncer, hostnam
         smtputf8=not dsn.to.isascii(),
     )
     lifetime = timedelta(seconds=queue.settings.lifetime_s)
-    (made,) = entries_of(entry.dsn_id(), envelope, Inline(data), (), now=now, lifetime=lifetime)
+    header = () if signer is None else signer.sign(signable_of(data), (), now)
+    (made,) = entries_of(entry.dsn_id(), envelope, Inline(data), header, now=now, lifetime=lifetime)
     return made
 
 

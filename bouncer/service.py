@@ -13,6 +13,7 @@ from jetpost.events.record import received
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.process.context import service_context
 from jetpost.process.run import Lifecycle
+from jetpost.process.signing import Dkim, Signer, signing
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.content.large import ContentMissing
@@ -39,8 +40,11 @@ log = logger(__name__)
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Send DSNs until told to stop; then finish what has begun."""
     config = settings.of(Bouncer)
-    async with service_context(settings, lifecycle, "bouncer") as (_, queue, events):
-        worker = BounceWorker(queue, events, config, settings.hostname)
+    async with (
+        service_context(settings, lifecycle, "bouncer") as (_, queue, events),
+        signing(settings.of(Dkim)) as signer,
+    ):
+        worker = BounceWorker(queue, events, config, settings.hostname, signer)
         lifecycle.ready_when("queue", queue.trouble)
         watching = asyncio.create_task(watch(queue, lifecycle.stopping), name="gauge")
         try:
@@ -70,11 +74,14 @@ async def _take(consumer: Consumer, worker: "BounceWorker", tasks: asyncio.TaskG
 class BounceWorker:
     """Where one bounce after the other is dealt with."""
 
-    def __init__(self, queue: Queue, events: Events, config: Bouncer, hostname: str) -> None:
+    def __init__(
+        self, queue: Queue, events: Events, config: Bouncer, hostname: str, signer: Signer | None = None
+    ) -> None:
         self.queue = queue
         self.config = config
         self._events = events
         self._hostname = hostname
+        self._signer = signer
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, claim: Claim, tasks: asyncio.TaskGroup) -> None:
@@ -123,7 +130,8 @@ class BounceWorker:
             log.info("no DSN sent", queue_id=entry.queue_id, reason=decision.reason)
             return
         try:
-            dsn = await compose(entry, decision, self.queue, self.config, self._hostname, self.queue.clock.now())
+            now = self.queue.clock.now()
+            dsn = await compose(entry, decision, self.queue, self.config, self._hostname, now, self._signer)
         except ContentMissing as error:
             await self._hold(claim, reason_of(error))
             return

@@ -21,10 +21,12 @@ from jetpost.mail.envelope import Envelope
 from jetpost.mail.header import HeaderLine
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.mail.trace import fix_ups, received
+from jetpost.process.signing import Signer
 from jetpost.queue.model.accepted import entries_of
 from jetpost.queue.model.entry import Entry, QueueId, fresh_queue_id
 from jetpost.queue.queue import Queue
 from jetpost.queue.storage.answer import Unavailable
+from jetpost.sign.dkim import Signable
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
 
@@ -57,6 +59,8 @@ class Acceptance(NamedTuple):
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     entropy: Callable[[], int]
+    signer: Signer | None = None
+    """None when nothing is signed."""
 
     def fresh_id(self) -> QueueId:
         """A queue id for a message that is announced."""
@@ -82,6 +86,8 @@ class Submission(NamedTuple):
     """About the content."""
     completes_header: bool
     """Whether a missing Date and Message-ID are added (RFC 6409, 8): the client is a mail program."""
+    signable: Signable | None = None
+    """None when the message is not to be signed."""
 
 
 async def accept(submission: Submission, intake: Intake, acceptance: Acceptance) -> Reply | Refuse:
@@ -123,6 +129,10 @@ async def _entries(submission: Submission, content: Content, acceptance: Accepta
     """The message's entries. A thousand take some ten milliseconds: others have their turns meanwhile."""
     now = acceptance.now()
     lines = _header_lines(submission, now, acceptance.hostname)
+    if acceptance.signer is not None and submission.signable is not None:
+        # Last, when all is there that is signed; below Received, which is not.
+        received_field, *others = lines
+        lines = (received_field, *acceptance.signer.sign(submission.signable, lines, now), *others)
     lifetime = timedelta(seconds=acceptance.queue.settings.lifetime_s)
     entries: list[Entry] = []
     for entry in entries_of(submission.queue_id, submission.envelope, content, lines, now=now, lifetime=lifetime):

@@ -20,6 +20,7 @@ from ingress.stages import STAGES
 from jetpost.config.load import Settings
 from jetpost.process.context import service_context
 from jetpost.process.run import Lifecycle
+from jetpost.process.signing import Dkim, signing
 from jetpost.process.tls import Reloading
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -32,7 +33,10 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     config = settings.of(Ingress)
     for remark in config.remarks():
         log.warning("configuration", remark=remark)
-    async with service_context(settings, lifecycle, "ingress") as (_, queue, events):
+    async with (
+        service_context(settings, lifecycle, "ingress") as (_, queue, events),
+        signing(settings.of(Dkim)) as signer,
+    ):
         acceptance = Acceptance(
             queue=queue,
             events=events,
@@ -42,6 +46,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
             now=queue.clock.now,
             monotonic=time.monotonic,
             entropy=lambda: random.getrandbits(42),
+            signer=signer,
         )
         connections = Connections(config.limits)
         async with _open_doors(config, acceptance, connections):

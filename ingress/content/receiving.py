@@ -5,18 +5,25 @@ from ingress.content.framing import DotStuffed
 from ingress.content.intake import Intake
 from jetpost.mail.header import Header
 from jetpost.queue.model.entry import QueueId
+from jetpost.sign.body_hash import BodyHash
+from jetpost.sign.dkim import Signable, signable
 
 
 class Receiving:
     """Takes one message, piece by piece, until it has `ended`."""
 
-    def __init__(self, queue_id: QueueId, intake: Intake, most_line_bytes: int) -> None:
+    def __init__(
+        self, queue_id: QueueId, intake: Intake, most_line_bytes: int, body_hash: BodyHash | None = None
+    ) -> None:
+        """`body_hash` is there when the message is to be signed."""
         self.queue_id = queue_id
         self.intake = intake
         self._framing = DotStuffed()
         self._measured = Measure(most_line_bytes)
         self._header = HeaderReader()
-        self._observers: tuple[Observer, ...] = (self._measured, self._header)
+        self._body_hash = body_hash
+        observers = (self._measured, self._header)
+        self._observers: tuple[Observer, ...] = observers if body_hash is None else (*observers, body_hash)
 
     @property
     def ended(self) -> bool:
@@ -45,6 +52,10 @@ class Receiving:
     def header(self) -> Header:
         """The header of the content that has ended."""
         return self._header.header()
+
+    def signable(self) -> Signable | None:
+        """What there is to sign of the content that has ended, once; None when it is not to be signed."""
+        return None if self._body_hash is None else signable(self.header(), self._body_hash)
 
     def facts(self) -> Facts:
         """What there is to say about the content that has ended."""

@@ -3,8 +3,9 @@
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from ingress.policy.request import PolicyRequest
+from ingress.policy.request import ListenerPolicy, PolicyRequest
 from ingress.policy.verdict import Refuse, Verdict
+from ingress.session.session import Session
 from jetpost.mail.reply import EnhancedStatus, Reply
 
 Network = IPv4Network | IPv6Network
@@ -24,7 +25,12 @@ def permitted(asked: PolicyRequest) -> Verdict:
     assert asked.destination is not None
     if asked.session.identity or asked.destination.is_local or asked.destination.domain in asked.policy.domains:
         return None
-    return None if is_in(asked.session.client_address, asked.policy.relay_networks) else _DENIED
+    return None if may_relay(asked.session, asked.policy) else _DENIED
+
+
+def may_relay(session: Session, policy: ListenerPolicy) -> bool:
+    """Whether the client may send anywhere: it is one of ours."""
+    return bool(session.identity) or is_in(session.client_address, policy.relay_networks)
 
 
 @lru_cache(maxsize=4096)

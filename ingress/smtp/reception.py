@@ -3,9 +3,11 @@
 from ingress.accept import Submission, accept
 from ingress.content.intake import Intake
 from ingress.content.receiving import Receiving
+from ingress.policy.relay import may_relay
 from ingress.session.session import Session, envelope_of, origin_of
 from ingress.smtp.context import Answer, SessionContext
 from jetpost.mail.reply import Reply
+from jetpost.sign.body_hash import BodyHash
 
 
 class Reception:
@@ -42,7 +44,10 @@ class Reception:
         assert transaction is not None
         self.queue_id = queue_id = acceptance.fresh_id()
         intake = acceptance.intake(queue_id, (it.domain for it in transaction.destinations))
-        self._receiving = Receiving(queue_id, intake, self._context.limits.text_line_bytes)
+        # Mail that anybody may hand in is not ours, whatever its From says.
+        signs = acceptance.signer is not None and may_relay(self._session, self._context.listener)
+        body_hash = BodyHash() if signs else None
+        self._receiving = Receiving(queue_id, intake, self._context.limits.text_line_bytes, body_hash)
 
     def take(self, data: bytes) -> Receiving:
         """Take a piece of the message; once it has ended, `submit` it."""
@@ -77,7 +82,8 @@ class Reception:
         try:
             smtputf8 = transaction.sender.parameters.smtputf8
             envelope = envelope_of(transaction, origin_of(self._session, listener.name, smtputf8=smtputf8))
-            return Submission(receiving.queue_id, envelope, receiving.facts(), listener.submission)
+            facts, signable = receiving.facts(), receiving.signable()
+            return Submission(receiving.queue_id, envelope, facts, listener.submission, signable)
         except Exception:
             await receiving.intake.abandon()
             raise

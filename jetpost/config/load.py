@@ -21,6 +21,7 @@ SECTIONS: dict[str, str] = {
     "events": "jetpost.events.publish:EventsSettings",
     "dns": "jetpost.dns.resolver:Dns",
     "http": "jetpost.process.http:Http",
+    "dkim": "jetpost.process.signing:Dkim",
     "log": "jetpost.telemetry.log:Log",
     "ingress": "ingress.config:Ingress",
     "delivery": "delivery.config:Delivery",
@@ -31,6 +32,9 @@ SECTIONS: dict[str, str] = {
 
 SHARED = ("nats", "queue", "events", "dns", "http", "log")
 """The sections that every process reads."""
+
+_ALSO = {"ingress": ("dkim",), "bouncer": ("dkim",)}
+"""The sections that come with another one: of the processes that make messages."""
 
 S = TypeVar("S", bound=Section)
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
@@ -91,7 +95,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, sections: Iterable[st
     Only `sections` are looked at: a delivery pod need not have the ingress's certificate. ConfigurationError names
     every mistake at once.
     """
-    sections = tuple(sections)
+    sections = tuple(dict.fromkeys(it for section in sections for it in (*_ALSO.get(section, ()), section)))
     try:
         text = "" if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -96,6 +96,12 @@ CASES: dict[str, Case] = {
         of_pod("delivery_credentials_refused", "0", 'credentials="upstream", '),
         {"namespace": "mail", "credentials": "upstream"},
     ),
+    "dkim-key-is-unusable": Case(
+        of_pod("dkim_key_unusable", "1", 'file="/dkim/key.pem", '),
+        "In mail /dkim/key.pem has no key that can sign. The previous key signs.",
+        of_pod("dkim_key_unusable", "0", 'file="/dkim/key.pem", '),
+        {"namespace": "mail", "file": "/dkim/key.pem"},
+    ),
     "deferrals-are-high": Case(
         recipients(deferred="0+60", delivered="0+20"),
         "In mail 75% of the attempted recipients were deferred.",

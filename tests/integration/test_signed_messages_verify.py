@@ -1,0 +1,175 @@
+"""What is signed at acceptance verifies at the far end, whatever the message and however it got there."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.conftest import MakeMx, MakeSystem
+from tests.fixtures.client import stuffed
+from tests.fixtures.configuration import Surroundings
+from tests.fixtures.dkim import ed25519_pem, records, rsa_pem, signing_keys, verdicts
+from tests.fixtures.eventually import eventually_asked
+from tests.fixtures.letters import AWKWARD, LETTER
+from tests.fixtures.message import Message
+from tests.fixtures.mx_script import EXTENSIONS, greylist
+from tests.fixtures.nats import NatsServer
+from tests.fixtures.system import System
+
+SEVEN_BIT = tuple(word for word in EXTENSIONS if word != "8BITMIME")
+PUBLISHED = records(*signing_keys("home.test"), *signing_keys("jetpost.test"))
+HEADER = b"From: Ann <ann@home.test>\r\nSubject: x\r\n\r\n"
+CONTENTS = {
+    "awkward": AWKWARD,
+    "eight-bit": LETTER + b"\xff\x80\xe9\r\n",
+    "utf-8 header": "From: Änn <ann@home.test>\r\nSubject: Grüße  an\r\n\talle\r\n\r\nÄ\r\n".encode(),
+    "long lines": HEADER + (b"x" * 7000 + b"\r\n") * 3,
+    "trailing empty lines": LETTER + b"\r\n" * 100,
+    "empty lines only": HEADER + b"\r\n" * 3,
+    "no body": b"From: ann@home.test\r\nSubject: x\r\n",
+    "empty body": HEADER,
+    "lone dots": HEADER + b".\r\n..\r\n.\r\n",
+    "a subdomain": b"From: ann@www.home.test\r\n\r\nx\r\n",
+    "by reference": HEADER + (b"a \t b" * 15 + b" \r\n\r\n") * 30_000,
+}
+
+
+def signing(folder: Path) -> dict[str, Any]:
+    """The configuration of a system with keys, in files `r` and `e` of a folder."""
+    (folder / "r").write_bytes(rsa_pem())
+    (folder / "e").write_bytes(ed25519_pem())
+    keys = [
+        {"domain": domain, "selector": name, "file": str(folder / name)}
+        for domain in ("home.test", "jetpost.test")
+        for name in ("r", "e")
+    ]
+    return {"dkim.keys": keys, "dkim.reload_s": 0.1}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def signer(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """One system that signs, for all tests that change no key."""
+    folder = tmp_path_factory.mktemp("signer")
+    system = System(folder, surroundings, [NatsServer(folder)], signing(folder))
+    try:
+        yield await system.start()
+    finally:
+        await system.stop()
+
+
+def verified(message: Message) -> list[bool]:
+    return verdicts(message.content, PUBLISHED)
+
+
+async def test_every_kind_of_message_verifies(signer: System, mx: MakeMx) -> None:
+    dest, old = await mx("verifying.test"), await mx("seven-bit.test", extensions=SEVEN_BIT)
+    found = {}
+    before = await signer.ingress[0].metric("jetpost_dkim_signed_total")
+
+    for number, (name, content) in enumerate(CONTENTS.items()):
+        to = [f"{number}@verifying.test", f"{number}@seven-bit.test"]
+        assert (await signer.submit("ann@home.test", to, content, " BODY=8BITMIME")).code == 250
+        messages = [await dest.received(to[0]), await old.received(to[1])]
+        found[name] = [verified(message) for message in messages]
+        assert [len(message.fields("Received")) for message in messages] == [1, 1]
+        assert messages[0].content.startswith(b"Received: ")
+        # One signature of the message, whatever its way: the same for both.
+        assert messages[0].fields("DKIM-Signature") == messages[1].fields("DKIM-Signature")
+
+    assert found == dict.fromkeys(CONTENTS, [[True, True]] * 2)
+    assert await signer.ingress[0].metric("jetpost_dkim_signed_total") == before + len(CONTENTS)
+
+
+async def test_a_message_is_signed_once_however_many_attempts_follow(signer: System, mx: MakeMx) -> None:
+    dest = await mx("greylisting.test", replies={"bob": greylist(2)})
+    before = await signer.ingress[0].metric("jetpost_dkim_signed_total")
+
+    await signer.submit("ann@home.test", ["bob@greylisting.test"], LETTER)
+
+    message = await dest.received("bob@greylisting.test")
+    assert verified(message) == [True, True]
+    assert await signer.ingress[0].metric("jetpost_dkim_signed_total") == before + 1
+
+
+async def test_what_a_submission_lacked_is_signed(signer: System, mx: MakeMx) -> None:
+    dest = await mx("fixed-and-signed.test")
+
+    await signer.submit("ann@home.test", ["bob@fixed-and-signed.test"], b"From: ann@home.test\r\n\r\nx\r\n")
+
+    message = await dest.received("bob@fixed-and-signed.test")
+    assert verified(message) == [True, True]
+    changed = message.content.replace(b"\r\nDate: ", b"\r\nX-Date: ")
+    assert changed != message.content
+    assert verdicts(changed, PUBLISHED) == [False, False]
+
+
+async def test_a_dsn_verifies(signer: System, mx: MakeMx) -> None:
+    await mx("refusing-signed.test", replies={"bob": "550 5.1.1 no such user"})
+    home = await mx("home.test")
+    contents = [AWKWARD, CONTENTS["by reference"], CONTENTS["utf-8 header"]]
+
+    for number, content in enumerate(contents):
+        await signer.submit(f"ann{number}@home.test", ["bob@refusing-signed.test"], content, " BODY=8BITMIME")
+        dsn = await home.received(f"ann{number}@home.test")
+        assert dsn.delivery_status("bob@refusing-signed.test")["Status"] == "5.1.1"
+        assert verified(dsn) == [True, True]
+        assert all("d=jetpost.test" in field for field in dsn.fields("DKIM-Signature"))
+
+
+async def test_mail_that_anybody_may_hand_in_is_not_signed(signer: System, mx: MakeMx) -> None:
+    """Whoever writes to a domain of ours with our name in From would get it signed by us."""
+    ours = await mx("ours.test")
+
+    for source, expected in (("127.0.0.77", []), ("127.0.0.1", [True, True])):
+        async with signer.relaying(source=source) as client:
+            to = f"from{source}@ours.test"
+            assert (await client.transact("ann@home.test", [to], stuffed(LETTER))).code == 250
+        assert verified(await ours.received(to)) == expected
+
+
+async def test_a_message_of_another_domain_is_not_signed(signer: System, mx: MakeMx) -> None:
+    dest = await mx("unsigned.test")
+    before = await signer.ingress[0].metric("jetpost_dkim_unsigned_total", reason="key")
+
+    await signer.submit("ann@home.test", ["bob@unsigned.test"], b"From: ann@elsewhere.test\r\n\r\nx\r\n")
+
+    assert verified(await dest.received("bob@unsigned.test")) == []
+    assert await signer.ingress[0].metric("jetpost_dkim_unsigned_total", reason="key") == before + 1
+
+
+async def test_a_changed_key_signs_without_a_restart_and_a_broken_one_never(
+    make_system: MakeSystem, mx: MakeMx, tmp_path: Path
+) -> None:
+    system = await make_system(signing(tmp_path))
+    dest, ingress, file = await mx("renewing.test"), system.ingress[0], tmp_path / "e"
+
+    async def verdicts_of(to: str) -> list[bool]:
+        await system.submit("ann@home.test", [f"{to}@renewing.test"], LETTER)
+        return verified(await dest.received(f"{to}@renewing.test"))
+
+    async def unusable(expected: float) -> bool:
+        return await ingress.metric("jetpost_dkim_key_unusable", file=str(file)) == expected
+
+    file.write_bytes(ed25519_pem()[:40])
+    await eventually_asked(lambda: unusable(1), "the broken key is noticed")
+    assert (await system.told(ingress, "cannot use DKIM key, keeping previous"))["file"] == str(file)
+    assert await verdicts_of("broken") == [True, True]
+
+    file.unlink()
+    assert await verdicts_of("gone") == [True, True]
+    assert await unusable(1)
+
+    file.write_bytes(ed25519_pem(1))
+    await eventually_asked(lambda: unusable(0), "the new key is read")
+    assert await verdicts_of("another") == [True, False]
+
+    file.write_bytes(ed25519_pem())
+    await eventually_asked(lambda: read_twice(system), "the first key is read again")
+    assert await verdicts_of("first") == [True, True]
+
+
+async def read_twice(system: System) -> bool:
+    lines = system.ingress[0].log_lines()
+    return len([line for line in lines if line["event"] == "DKIM key read"]) == 2
