@@ -54,11 +54,11 @@ def clustered(surroundings: Surroundings, tmp_path: Path) -> Clustered:
                 "queue.ack_wait_s": ack_wait_s,
             }
             system = System(tmp_path, surroundings, cluster.servers, changes, ingress=ingress, delivery=delivery)
-            for service in system.services:
-                service.launch()
-            for service in system.services:
-                await service.ready()
             try:
+                for service in system.services:
+                    service.launch()
+                for service in system.services:
+                    await service.ready()
                 yield system, cluster
             finally:
                 await system.stop_services()

@@ -39,11 +39,13 @@ class Load:
         self._accepted = 0
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._began = self._ended = 0.0
+        self._began = self._ended = self._emptied = self._swept = 0.0
+        self._longest_pause = 0.0
 
     async def __aenter__(self) -> Self:
         self._began = _clock()
         self._tasks = [asyncio.create_task(self._session()) for _ in range(_SESSIONS)]
+        self._tasks.append(asyncio.create_task(self._watch_the_machine()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,7 +91,9 @@ class Load:
             await self._system.empty(within_s=_CALM_S)
         except AssertionError as error:
             raise AssertionError(f"still queued: {await self._system.depth()}\n{self.result()}") from error
+        self._emptied = _clock()
         await self._system.swept(within_s=_CALM_S)
+        self._swept = _clock()
         self.parked += await _parked(self._system.delivery)
         return self.result()
 
@@ -103,10 +107,20 @@ class Load:
             tuple(self.outages),
             began=self._began,
             ended=self._ended,
+            emptied=self._emptied,
+            swept=self._swept,
+            longest_pause_s=self._longest_pause,
             by_reference=sum(Letter.of(number).size == LARGE for number in accepted),
             parked=int(self.parked),
             evidence=self._system.logged_about(queue_ids),
         )
+
+    async def _watch_the_machine(self) -> None:
+        """Note for how long this process had no turn: what the others had then is hardly more."""
+        while not self._stopping.is_set():
+            asleep = _clock()
+            await asyncio.sleep(_PACE_S)
+            self._longest_pause = max(self._longest_pause, _clock() - asleep - _PACE_S)
 
     async def _session(self) -> None:
         """A client that keeps each message until it has heard a 250, as clients must (RFC 5321, 4.5.4.1)."""

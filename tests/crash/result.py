@@ -16,6 +16,11 @@ class Result(NamedTuple):
     began: float
     """When the load began and ended, on the clock of all times in the account."""
     ended: float
+    emptied: float
+    """When the queue was empty, and when every content was swept; 0: it was not."""
+    swept: float
+    longest_pause_s: float
+    """The longest time under load in which the tests' own process had no turn: a slow machine is seen here."""
     by_reference: int
     """Accepted messages whose content was kept beside the queue."""
     parked: int
@@ -29,6 +34,8 @@ class Result(NamedTuple):
         lines = [
             f"  {', '.join(f'{kind} × {count}' for kind, count in kinds.items()) or 'nothing killed'};"
             f" {self.ended - self.began:.0f} s of load, {self.covered:.0%} of it in a window",
+            f"  afterwards  queue empty after {self.emptied - self.ended:.0f} s, contents swept after"
+            f" {self.swept - self.ended:.0f} s; the longest pause of this process was {self.longest_pause_s:.1f} s",
             f"  accepted    {account.accepted} messages for {account.delivered + account.bounced} recipients;"
             f" {self.by_reference} by reference, {self.parked} times parked, {account.in_doubt} transactions in doubt",
             f"  delivered   {account.delivered}",

@@ -17,6 +17,8 @@ from tests.fixtures.process import Service
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
 MOST = 5
+TIMES, TIMES_KILLED = share_of(2), share_of(5)
+"""How often delivery is scaled up and down."""
 LONG_S = 600
 """An `ack_wait_s` that nobody waits for: an entry that a leaving process did not return would stay until then."""
 
@@ -34,7 +36,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
     """Nothing is lost, nothing comes twice, and nobody waits for an entry that a leaving process had."""
     async with clustered(ack_wait_s=LONG_S, ingress=2) as (system, _):
         async with Load(system, hosts) as load:
-            for _ in range(share_of(2)):
+            for _ in range(TIMES):
                 await load.progress(200)
                 await system.scale_delivery(MOST)
                 for service in system.delivery:
@@ -43,7 +45,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
                 await system.scale_delivery(1)
             await load.progress(200)
         result = await load.settled()
-    told(f"delivery 1 → {MOST} → 1 twice, SIGTERM", result)
+    told(f"delivery 1 → {MOST} → 1, {TIMES} times, SIGTERM", result)
     assert not result.account.faults, str(result)
     assert not result.account.duplicates
 
@@ -51,7 +53,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
 async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts: Hosts, told: Told) -> None:
     async with clustered(ingress=2) as (system, _):
         async with Load(system, hosts) as load:
-            for _ in range(share_of(5)):
+            for _ in range(TIMES_KILLED):
                 await system.scale_delivery(MOST)
                 for service in system.delivery:
                     await takes_part(service)
@@ -59,7 +61,7 @@ async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts
                     await system.scale_delivery(1, kill=True)
                 await load.progress(100)
         result = await load.settled()
-    told(f"delivery 1 → {MOST} → 1 five times, SIGKILL", result)
+    told(f"delivery 1 → {MOST} → 1, {TIMES_KILLED} times, SIGKILL", result)
     assert not result.account.faults, str(result)
 
 
