@@ -1,6 +1,6 @@
 """Whether each message that got a 250 was delivered or bounced exactly once. Pure: what was seen, and what it proves.
 
-A copy too many is a fault unless the death of a certain process at a certain moment explains it. There are three ways
+A copy too many is a fault unless the death of a certain process at a certain moment explains it. There are four ways
 in which the design allows one (`docs/states.md`), and each leaves its own trace:
 
 - a delivery process was killed between the host's 250 and the settlement: the first copy came from that very process,
@@ -9,7 +9,9 @@ in which the design allows one (`docs/states.md`), and each leaves its own trace
   handed in before the server was back, and its first copy came while the server was away, at most LAG_S before, or
   before the claims it had forgotten were settled or lost, at most ACK_WAIT_S after;
 - the client never heard the 250: the copies belong to two transactions of its, the first of which had sent its final
-  dot and was waiting when ingress or a nats-server was away.
+  dot and was waiting when ingress or a nats-server was away;
+- the whole machine stood still for longer than claims are confirmed: the tests' own process had no turn either. It
+  counts as a nats-server that was away.
 """
 
 from collections import defaultdict
@@ -28,6 +30,12 @@ ACK_WAIT_S = 8.0
 """`queue.ack_wait_s` of these runs. So long after a nats-server is back an entry may be delivered to two processes: who
 had claimed it is still at it, and the server may have forgotten that, or not heard of it, and have given it to
 another."""
+STILL_S = ACK_WAIT_S / 3
+"""So often a process tells the server that it is at an entry. A machine that stands still for longer ends claims."""
+MACHINE = "machine"
+"""The kind of an outage in which everything stood still."""
+_FORGETFUL = frozenset({"nats-server", MACHINE})
+"""Who may give an entry to two processes."""
 
 
 class Fate(StrEnum):
@@ -77,9 +85,9 @@ class Outage(NamedTuple):
     """A process that was away."""
 
     kind: str
-    """ingress, delivery, bouncer or nats-server."""
+    """ingress, delivery, bouncer, nats-server or machine."""
     how: str
-    """killed, cut off, replaced."""
+    """killed, cut off, replaced, paused."""
     source: str
     """The address a delivery process sent from until then."""
     began: float
@@ -206,7 +214,7 @@ def _redelivered(
         killed = is_unsettled and outage.kind == "delivery" and outage.source == first.source != second.source
         if killed and outage.covers(first.begun, first.at, early_s=UNSETTLED_S):
             return f"its {what}"
-        away = outage.kind == "nats-server" and transaction.dot <= outage.ended
+        away = outage.kind in _FORGETFUL and transaction.dot <= outage.ended
         if away and outage.covers(first.begun, first.at, late_s=ACK_WAIT_S):
             return what
     return ""
@@ -237,6 +245,6 @@ def _left_in_doubt(transaction: Transaction, outages: Sequence[Outage]) -> str:
     if transaction.accepted:
         return ""
     for outage in outages:
-        if outage.kind in {"ingress", "nats-server"} and outage.covers(transaction.dot, transaction.ended):
+        if outage.kind in _FORGETFUL | {"ingress"} and outage.covers(transaction.dot, transaction.ended):
             return f"its client had no 250 and sent it again: {outage.kind} was {outage.how}"
     return ""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from jetpost.mail.reply import Reply
-from tests.crash.account import Outage, Transaction, balance
+from tests.crash.account import MACHINE, STILL_S, Outage, Transaction, balance
 from tests.crash.mix import LARGE, Hosts, Letter
 from tests.crash.result import Result
 from tests.fixtures.client import RawClient
@@ -40,18 +40,24 @@ class Load:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._began = self._ended = self._emptied = self._swept = 0.0
-        self._longest_pause = 0.0
+        self._longest_pause_s = 0.0
 
     async def __aenter__(self) -> Self:
         self._began = _clock()
         self._tasks = [asyncio.create_task(self._session()) for _ in range(_SESSIONS)]
-        self._tasks.append(asyncio.create_task(self._watch_the_machine()))
+        self._watching = asyncio.create_task(self._watch_the_machine())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._stopping.set()
-        async with asyncio.timeout(_CALM_S):
-            await asyncio.gather(*self._tasks)
+        try:
+            async with asyncio.timeout(_CALM_S):
+                await asyncio.gather(*self._tasks)
+        except BaseException:
+            self._watching.cancel()
+            raise
+        if error is not None:
+            self._watching.cancel()
         self._ended = _clock()
 
     async def progress(self, messages: int, within_s: float = _CALM_S) -> None:
@@ -89,11 +95,13 @@ class Load:
         """Wait until the queue is empty and swept, then count. AssertionError with the count if it stays full."""
         try:
             await self._system.empty(within_s=_CALM_S)
+            self._emptied = _clock()
+            await self._system.swept(within_s=_CALM_S)
+            self._swept = _clock()
         except AssertionError as error:
-            raise AssertionError(f"still queued: {await self._system.depth()}\n{self.result()}") from error
-        self._emptied = _clock()
-        await self._system.swept(within_s=_CALM_S)
-        self._swept = _clock()
+            raise AssertionError(f"{error}; still queued: {await self._system.depth()}\n{self.result()}") from error
+        finally:
+            self._watching.cancel()
         self.parked += await _parked(self._system.delivery)
         return self.result()
 
@@ -109,18 +117,21 @@ class Load:
             ended=self._ended,
             emptied=self._emptied,
             swept=self._swept,
-            longest_pause_s=self._longest_pause,
+            longest_pause_s=self._longest_pause_s,
             by_reference=sum(Letter.of(number).size == LARGE for number in accepted),
             parked=int(self.parked),
             evidence=self._system.logged_about(queue_ids),
         )
 
     async def _watch_the_machine(self) -> None:
-        """Note for how long this process had no turn: what the others had then is hardly more."""
-        while not self._stopping.is_set():
+        """Note for how long this process had no turn: the others had none then, or hardly any."""
+        while True:
             asleep = _clock()
             await asyncio.sleep(_PACE_S)
-            self._longest_pause = max(self._longest_pause, _clock() - asleep - _PACE_S)
+            pause_s = _clock() - asleep - _PACE_S
+            self._longest_pause_s = max(self._longest_pause_s, pause_s)
+            if pause_s > STILL_S:
+                self.outages.append(Outage(MACHINE, "paused", "", asleep, _clock()))
 
     async def _session(self) -> None:
         """A client that keeps each message until it has heard a 250, as clients must (RFC 5321, 4.5.4.1)."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
-from tests.crash.account import LAG_S, Account, Duplicate, Outage
+from tests.crash.account import LAG_S, MACHINE, Account, Duplicate, Outage
 
 _MOST_LINES = 40
 
@@ -20,7 +20,7 @@ class Result(NamedTuple):
     """When the queue was empty, and when every content was swept; 0: it was not."""
     swept: float
     longest_pause_s: float
-    """The longest time under load in which the tests' own process had no turn: a slow machine is seen here."""
+    """The longest time in which the tests' own process had no turn: a slow machine is seen here."""
     by_reference: int
     """Accepted messages whose content was kept beside the queue."""
     parked: int
@@ -34,8 +34,8 @@ class Result(NamedTuple):
         lines = [
             f"  {', '.join(f'{kind} × {count}' for kind, count in kinds.items()) or 'nothing killed'};"
             f" {self.ended - self.began:.0f} s of load, {self.covered:.0%} of it in a window",
-            f"  afterwards  queue empty after {self.emptied - self.ended:.0f} s, contents swept after"
-            f" {self.swept - self.ended:.0f} s; the longest pause of this process was {self.longest_pause_s:.1f} s",
+            f"  afterwards  queue empty {self._after(self.emptied)}, contents swept {self._after(self.swept)};"
+            f" the longest pause of this process was {self.longest_pause_s:.1f} s",
             f"  accepted    {account.accepted} messages for {account.delivered + account.bounced} recipients;"
             f" {self.by_reference} by reference, {self.parked} times parked, {account.in_doubt} transactions in doubt",
             f"  delivered   {account.delivered}",
@@ -49,6 +49,11 @@ class Result(NamedTuple):
         return "\n".join(lines)
 
     @property
+    def duplicates(self) -> list[Duplicate]:
+        """The copies too many for which the processes answer: a machine that stood still makes some as well."""
+        return [duplicate for duplicate in self.account.duplicates if not duplicate.why.startswith(MACHINE)]
+
+    @property
     def covered(self) -> float:
         """The part of the run in which something was away, or within LAG_S."""
         covered, until = 0.0, self.began
@@ -57,6 +62,9 @@ class Result(NamedTuple):
             covered += max(end - max(outage.began - LAG_S, until), 0)
             until = max(until, end)
         return covered / max(self.ended - self.began, 1e-9)
+
+    def _after(self, time: float) -> str:
+        return f"after {time - self.ended:.0f} s" if time else "never"
 
     def _told(self, duplicate: Duplicate) -> str:
         first, second = (

@@ -47,7 +47,7 @@ async def test_delivery_scales_up_and_down_without_a_trace(clustered: Clustered,
         result = await load.settled()
     told(f"delivery 1 → {MOST} → 1, {TIMES} times, SIGTERM", result)
     assert not result.account.faults, str(result)
-    assert not result.account.duplicates
+    assert not result.duplicates
 
 
 async def test_delivery_may_be_scaled_down_with_kill(clustered: Clustered, hosts: Hosts, told: Told) -> None:
@@ -76,7 +76,7 @@ async def test_everything_is_replaced_under_load(clustered: Clustered, hosts: Ho
         result = await load.settled()
     told("Jetpost replaced, process by process", result)
     assert not result.account.faults, str(result)
-    assert not result.account.duplicates
+    assert not result.duplicates
 
 
 async def test_the_nats_servers_are_replaced_under_load(clustered: Clustered, hosts: Hosts, told: Told) -> None:

@@ -80,6 +80,8 @@ def test_what_must_not_be_is_a_fault(copies: list[Copy], fault: str) -> None:
         ("delivery", delivered(KILL + 0.01, OLD), delivered(KILL + 2, NEW)),  # it was on its way to the host
         ("nats-server", delivered(KILL - LAG_S, OLD), delivered(READY + 1, NEW)),
         ("nats-server", delivered(READY + ACK_WAIT_S, OLD), delivered(READY + 9, NEW)),
+        ("machine", delivered(KILL - LAG_S, OLD), delivered(READY + 1, NEW)),
+        ("machine", delivered(READY + ACK_WAIT_S, OLD), delivered(READY + 9, NEW)),
         ("nats-server", delivered(READY, OLD), delivered(READY + 1, OLD)),  # another process parked it meanwhile
     ],
 )
@@ -100,6 +102,8 @@ def test_a_duplicate_in_the_window_is_explained(kind: str, first: Copy, second: 
         ("nats-server", delivered(KILL - LAG_S - 0.001, OLD), delivered(READY + 1, NEW)),
         ("nats-server", delivered(READY + ACK_WAIT_S + ATTEMPT_S + 0.001, OLD), delivered(READY + 9, NEW)),
         ("nats-server", delivered(KILL - 0.003, OLD), delivered(KILL - 0.001, NEW)),
+        ("machine", delivered(KILL - LAG_S - 0.001, OLD), delivered(READY + 1, NEW)),
+        ("machine", delivered(READY + ACK_WAIT_S + ATTEMPT_S + 0.001, OLD), delivered(READY + 9, NEW)),
         ("ingress", delivered(KILL - 0.003, OLD), delivered(KILL + 2, NEW)),  # has nothing to do with it
         ("bouncer", delivered(KILL - 0.003, OLD), delivered(KILL + 2, NEW)),
     ],
@@ -133,7 +137,7 @@ def test_each_copy_too_many_needs_an_explanation() -> None:
     assert len(balance([transaction()], copies, [outage("delivery")]).faults) == 1
 
 
-@pytest.mark.parametrize("kind", ["ingress", "nats-server"])
+@pytest.mark.parametrize("kind", ["ingress", "nats-server", "machine"])
 @pytest.mark.parametrize("waiting", [(KILL - 1, KILL), (KILL + 1, READY + 5), (KILL - 1, READY + 9), (KILL, READY)])
 def test_a_client_without_a_250_sends_again(kind: str, waiting: tuple[float, float]) -> None:
     dot, ended = waiting
