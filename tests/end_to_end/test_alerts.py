@@ -209,6 +209,12 @@ CASES: dict[str, Case] = {
         of_pod("queue_damaged_messages", "0", 'stream="MAIL", '),
         {"namespace": "mail", "stream": "MAIL"},
     ),
+    "replica-may-be-incomplete": Case(
+        of_pod("queue_replica_doubted", "1", 'stream="MAIL", server="n2", '),
+        "In mail the replica of MAIL on n2 may lack messages. Another one leads.",
+        of_pod("queue_replica_doubted", "0", 'stream="MAIL", server="n2", '),
+        {"namespace": "mail", "stream": "MAIL", "server": "n2"},
+    ),
     "store-does-not-add-up": Case(
         of_pod("queue_unaccounted_messages", "45", 'stream="MAIL", '),
         "In mail the counts of MAIL differ by 45 messages.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.queue.integrity.board import Board
@@ -113,6 +114,8 @@ async def test_a_copy_that_lost_messages_does_not_lead(tmp_path: Path, damage: D
                 await eventually_asked(lambda: another_leads(queue, third), "another leads")
             await eventually_asked(lambda: all_are_back(queue), "the leader has all")
             assert await queue.enqueue([fresh()]) == Committed()
+            doubted = {"stream": "MAIL", "server": third.name}
+            assert REGISTRY.get_sample_value("jetpost_queue_replica_doubted", doubted) == 1
 
 
 async def another_leads(queue: Queue, server: NatsServer) -> bool:

@@ -9,6 +9,8 @@ what no copy has.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from prometheus_client import Gauge
+
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
 from jetpost.jetstream.streams import about
@@ -16,10 +18,16 @@ from jetpost.queue.integrity.losses import Ranges, common
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
+REPLICA_DOUBTED = Gauge(
+    "jetpost_queue_replica_doubted",
+    "1 for an hour after a server's replica of a stream seemed to lack messages, else 0. Labels: `stream`, `server`.",
+    ["stream", "server"],
+)
+_TOLD_S = 3600.0
 _FORGOTTEN_S = 120.0
 """A server that has started again since may not have to be doubted any more."""
 _MOST_ASKED = 1000
-RUNBOOK = "docs/runbooks/store-has-lost.md"
+RUNBOOK = "docs/runbooks/replica-may-be-incomplete.md"
 EVERYTHING: Ranges = ((1, 1 << 63),)
 
 log = logger(__name__)
@@ -49,13 +57,15 @@ class Copies:
         return leader != self._trusted
 
     def follows_another(self, leader: str, noted: str) -> bool:
-        """Whether another one led when the stream was `noted`, and this one is not trusted yet."""
-        return noted not in {"", leader} and self.is_new(leader)
+        """Whether another led at the look before, or when the stream was `noted`, and this one is not trusted yet."""
+        return self.is_new(leader) and bool({noted, self._trusted} - {"", None, leader})
 
-    def trust(self, leader: str) -> None:
+    def trust(self, leader: str, now: float) -> None:
         """This leader's copy is as good as any."""
         self._trusted = leader
-        self._doubts.pop(leader, None)
+        for server in [name for name, doubt in self._doubts.items() if name == leader or now - doubt.at > _TOLD_S]:
+            del self._doubts[server]
+            REPLICA_DOUBTED.labels(self._stream, server).set(0)
 
     async def absent(self, lost: Ranges) -> Ranges:
         """What of `lost` the leader does not have. Unreachable or ApiError: nobody can say."""
@@ -77,6 +87,7 @@ class Copies:
         """Doubt the leader's copy: whether a copy is left that is not doubted. As soon as it is current it leads."""
         leader = leader_of(answer)
         self._doubts[leader] = doubt
+        REPLICA_DOUBTED.labels(self._stream, leader).set(1)
         others = [
             replica
             for replica in answer["cluster"].get("replicas") or ()

@@ -18,7 +18,7 @@ from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.kv import Note, time_of
 from jetpost.jetstream.streams import about
 from jetpost.queue.integrity.board import Board
-from jetpost.queue.integrity.copies import EVERYTHING, RUNBOOK, Copies, Doubt, leader_of
+from jetpost.queue.integrity.copies import EVERYTHING, Copies, Doubt, leader_of
 from jetpost.queue.integrity.losses import Known, Seen, acknowledged, loss, missing, seen, unaccounted
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
@@ -34,6 +34,7 @@ UNACCOUNTED = Gauge(
     "unavailable (for an hour). Labels: `stream`.",
     ["stream"],
 )
+RUNBOOK = "docs/runbooks/store-has-lost.md"
 _EVERY_S = 5.0
 _NOTE_S = 10.0
 _TOLD_S = 3600.0
@@ -134,12 +135,13 @@ class Keeper:
         """What all copies have lost of what one has; False: another server is to lead first, and nothing is noted."""
         copies, leader, at = stream.copies, leader_of(answer), asyncio.get_running_loop().time()
         if what is None and not (copies.follows_another(leader, known.leader) and missing(stream.known(known), now)):
-            copies.trust(leader)
+            copies.trust(leader, at)
             return None, True
         if await copies.another_leads(answer, Doubt(at, now.lost or EVERYTHING, what)):
+            stream.came_back(at)  # what is missing is counted with the next leader
             return None, False
         if (what := copies.lost_by_all(answer, at)) is None:
-            copies.trust(leader)
+            copies.trust(leader, at)
         return what, True
 
     async def _remember(
@@ -147,9 +149,10 @@ class Keeper:
     ) -> None:
         """Note what a stream has, as it was at the look before: that is on disk by now."""
         before = stream.looked(now)
-        if before is None or not pressing:
+        is_noted = leader == known.leader
+        if before is None or (is_noted and not pressing):
             return
-        if before.last <= known.last and now.messages == known.messages and leader == known.leader:
+        if is_noted and before.last <= known.last and now.messages == known.messages:
             return
         value = msgspec.structs.replace(
             known,
