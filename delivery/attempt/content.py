@@ -20,12 +20,16 @@ _PIECE = 64 * 1024
 """Bytes written together: as many as wait in memory for a host that does not read."""
 
 
+Answer = Reply | ConnectionBroke
+
+
 class Heard(NamedTuple):
     """What the host said, and how far the content had come."""
 
     phase: Phase
     """DATA before the final dot was sent, else FINAL_DOT."""
-    answer: Reply | ConnectionBroke
+    answers: tuple[Answer, ...]
+    """One about all recipients; or after the final dot as many as were asked for, in the order of recipients."""
 
 
 class Unavailable(NamedTuple):
@@ -34,8 +38,13 @@ class Unavailable(NamedTuple):
     why: str
 
 
-async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeouts: Timeouts) -> Heard | Unavailable:
-    """Send trace, content and final dot. A host that refuses before the dot is not sent the rest."""
+async def hand_over(
+    connection: Connection, entry: Entry, chunks: Chunks, timeouts: Timeouts, *, replies: int = 1
+) -> Heard | Unavailable:
+    """Send trace, content and final dot. A host that refuses before the dot is not sent the rest.
+
+    `replies` is how many follow the dot: over LMTP one for each accepted recipient (RFC 2033, 4.2).
+    """
     stuffer = DotStuffer()
     connection.give(timeouts.content_s(size(entry)))
     connection.begin_content()
@@ -50,17 +59,22 @@ async def hand_over(connection: Connection, entry: Entry, chunks: Chunks, timeou
                     connection.write(last)
                 if (said := await connection.sent(timeouts.block_s)) is not None:
                     connection.abort()
-                    return Heard(Phase.DATA, _too_early(said))
+                    return Heard(Phase.DATA, (_too_early(said),))
                 last = stuffer.feed(piece)
     except (ContentMissing, Unreachable, ApiError) as error:
         connection.abort()  # without the final dot the host has no message (RFC 5321, 4.1.1.4)
         return Unavailable(f"content unavailable: {reason_of(error)}")
     if (said := await connection.sent(timeouts.block_s)) is not None:
         connection.abort()
-        return Heard(Phase.DATA, _too_early(said))
+        return Heard(Phase.DATA, (_too_early(said),))
     connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
-    connection.end_content(last + stuffer.end())
-    return Heard(Phase.FINAL_DOT, await connection.reply(timeouts.final_dot_s))
+    connection.end_content(last + stuffer.end(), replies=replies)
+    first = await connection.reply(timeouts.final_dot_s)
+    if replies == 1:
+        return Heard(Phase.FINAL_DOT, (first,))
+    # Each has its time, and all of them have a bound: a host that is slow with every recipient is not waited for.
+    connection.give(timeouts.final_dot_s)
+    return Heard(Phase.FINAL_DOT, (first, *[await connection.reply(timeouts.final_dot_s) for _ in range(replies - 1)]))
 
 
 async def _pieces(entry: Entry, chunks: Chunks) -> AsyncIterator[bytes]:

@@ -108,7 +108,11 @@ class _Transaction:
             return True
         self._unwelcome(Phase.DATA, data)
         if _goes_ahead(data):
-            # Nobody is left, but the host waits for content: an empty message for nobody (RFC 2920, 3.1).
+            # Nobody is left, but the host waits for content: an empty message for nobody (RFC 2920, 3.1). Over LMTP it
+            # would have no reply, and 354 is wrong (RFC 2033, 4.2).
+            if self._connection.is_lmtp:
+                self._connection.abort()
+                return False
             self._connection.send(b".\r\n")
             await self._reply(self._timeouts.final_dot_s)
         await self._reset()
@@ -137,15 +141,28 @@ class _Transaction:
 
     async def content(self, chunks: Chunks) -> None:
         """The trace, the content and the final dot; then what the host says to them."""
-        match await hand_over(self._connection, self._entry, chunks, self._timeouts):
+        replies = len(self._accepted) if self._connection.is_lmtp else 1
+        match await hand_over(self._connection, self._entry, chunks, self._timeouts, replies=replies):
             case Unavailable(why=why):
                 self._all_accepted(Deferred(_CONTENT_AWAY, why))
-            case Heard(Phase.FINAL_DOT, Reply(is_completion=True) as answer):
+            case Heard(Phase.FINAL_DOT, answers) if self._connection.is_lmtp:
+                self._one_for_each(answers)
+            case Heard(Phase.FINAL_DOT, (Reply(is_completion=True) as answer,)):
                 self.result.heard = True
                 self._all_accepted(Delivered(answer, self._connection.name))
-            case Heard(phase, answer):
-                self.result.heard = self.result.heard or isinstance(answer, Reply)
-                self._unwelcome(phase, answer)
+            case Heard(phase, answers):
+                self.result.heard = self.result.heard or isinstance(answers[0], Reply)
+                self._unwelcome(phase, answers[0])
+
+    def _one_for_each(self, answers: tuple[Reply | ConnectionBroke, ...]) -> None:
+        """LMTP: each recipient has a reply of its own, also when the connection broke in the middle of them."""
+        for recipient, answer in zip(self._accepted, answers, strict=True):
+            self.result.heard = self.result.heard or isinstance(answer, Reply)
+            if isinstance(answer, Reply) and answer.is_completion:
+                self.result.outcomes[recipient] = Delivered(answer, self._connection.name)
+            else:
+                self._judge(Phase.FINAL_DOT, recipient, answer)
+        self._accepted = []
 
     async def _reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         answer = await self._connection.reply(timeout_s)

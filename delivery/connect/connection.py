@@ -28,6 +28,8 @@ class Connection(Wire):
         super().__init__(name)
         self.extensions: dict[str, str] = {}
         """EHLO keyword → parameters, of those that are used."""
+        self.is_lmtp = False
+        """Whether the host speaks LMTP: it replies to content once for each recipient that it accepted (RFC 2033)."""
         self.transactions = 0
         self.until = math.inf
         """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""
@@ -113,10 +115,10 @@ class Connection(Wire):
                 self._end(_in_vain("took no content", allowed_s, timeout_s))
                 self.abort()
 
-    def end_content(self, data: bytes) -> None:
-        """Write the end of the content, which asks for a reply."""
+    def end_content(self, data: bytes, *, replies: int = 1) -> None:
+        """Write the end of the content, which asks for so many replies."""
         self._is_listening, self._awaits_dot = False, True
-        self._owed += 1
+        self._owed += replies
         self.write(data)
 
     def abort(self) -> None:
@@ -217,8 +219,8 @@ class Connection(Wire):
         else:
             # Of a group's replies only the text worth keeping waits in memory; EHLO, whose list counts, comes alone.
             self._answers.append(_brief(reply) if self._answers or self._owed > 1 else reply)
-            self._awaits_dot = False
             self._owed -= 1
+            self._awaits_dot = self._awaits_dot and self._owed > 0
         self._wake()
 
     def _hear_unasked(self) -> int:

@@ -10,7 +10,7 @@ from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
 from delivery.connect.extensions import offered
 from delivery.connect.settings import ConnectSettings
-from delivery.route.endpoint import ConnectionTerms, Endpoint
+from delivery.route.endpoint import ConnectionTerms, Dialect, Endpoint
 from delivery.security.contexts import context_for
 from delivery.security.requirement import Hop, judge
 from jetpost.mail.reply import Reply
@@ -75,9 +75,12 @@ async def _dial(endpoint: Endpoint, settings: ConnectSettings, until: float) -> 
     timeout_s = max(min(settings.timeouts.connect_s, until - loop.time()), 0)
     try:
         async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(
-                lambda: Connection(endpoint.host), endpoint.address, endpoint.port, local_addr=source
-            )
+            if endpoint.address.startswith("/"):
+                _, connection = await loop.create_unix_connection(lambda: Connection(endpoint.host), endpoint.address)
+            else:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(endpoint.host), endpoint.address, endpoint.port, local_addr=source
+                )
     except TimeoutError:
         raise Refusal(
             Phase.CONNECT, ConnectionBroke(f"{endpoint.address} did not answer within {timeout_s:.3g} s")
@@ -86,6 +89,7 @@ async def _dial(endpoint: Endpoint, settings: ConnectSettings, until: float) -> 
         if error.errno in _OUT_OF_FILES:
             raise OutOfFiles(error.strerror or reason_of(error)) from error
         raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or reason_of(error))) from error
+    connection.is_lmtp = endpoint.terms.dialect is Dialect.LMTP
     return connection
 
 
@@ -97,15 +101,15 @@ async def _expect(connection: Connection, phase: Phase, timeout_s: float) -> Rep
 
 
 async def _greet(connection: Connection, hostname: str, settings: ConnectSettings) -> None:
-    """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2)."""
-    connection.send(f"EHLO {hostname}\r\n".encode())
+    """EHLO, or HELO with a host that does not know it (RFC 5321, 3.2). LMTP has LHLO alone (RFC 2033, 4.1)."""
+    connection.send(f"{'LHLO' if connection.is_lmtp else 'EHLO'} {hostname}\r\n".encode())
     answer = await connection.whole_reply(settings.timeouts.ehlo_s)
     if isinstance(answer, ConnectionBroke):
         raise Refusal(Phase.EHLO, answer)
     if answer.is_completion:
         connection.extensions = offered(answer.text)
         return
-    if not answer.is_permanent:
+    if connection.is_lmtp or not answer.is_permanent:
         raise Refusal(Phase.EHLO, answer.brief())
     connection.extensions = {}
     helo = await connection.command(f"HELO {hostname}", settings.timeouts.ehlo_s)

@@ -36,7 +36,8 @@ class Timeouts(Section):
     block_s: Annotated[float, Field(gt=0)] = 180
     """Waiting until a block of the content has gone out (4.5.3.2.5)."""
     final_dot_s: Annotated[float, Field(ge=600)] = 600
-    """Waiting for the reply to the final dot (4.5.3.2.6). Shorter makes duplicates, so less is refused."""
+    """Waiting for the reply to the final dot (4.5.3.2.6). Shorter makes duplicates, so less is refused. Over LMTP: for
+    the first reply, and again for the others together."""
     quit_s: Annotated[float, Field(gt=0)] = 2
     """Waiting for the reply to QUIT: nothing depends on it."""
 

@@ -158,6 +158,36 @@ class ToHosts(_Named):
         return self._terms(route, source, Dialect.SMTP)
 
 
+class ToLmtp(_Named):
+    """To a mailbox server over LMTP (RFC 2033), which replies for each recipient."""
+
+    kind: Literal["lmtp"]
+    hosts: Annotated[tuple[Host, ...], Field(max_length=32)] = ()
+    """The servers. The port is 24 by default."""
+    socket: Annotated[str, Field(pattern=r"^(/[^\x00]{1,100})?$")] = ""
+    """The path of a unix socket, in place of `hosts`."""
+    tls: HopTls = HopTls.NONE
+    """As for `kind: hosts`. By default `none`."""
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if bool(self.hosts) == bool(self.socket):
+            raise ValueError("hosts: set either `hosts` or `socket`")
+        if self.socket and self.tls is not HopTls.NONE:
+            raise ValueError("tls: a unix socket has none; leave it out")
+        _refuse_twice(self.hosts, self.usual_port)
+        return self
+
+    @property
+    def usual_port(self) -> int:
+        """The port of a host that has none of its own."""
+        return LMTP_PORT
+
+    def terms(self, route: str, source: str) -> ConnectionTerms:
+        """Of connections of the route called so; from `source`, unless the action has an address of its own."""
+        return self._terms(route, source, Dialect.LMTP)
+
+
 class Discard(Section):
     """Nowhere: the message counts as delivered, and nobody gets it."""
 

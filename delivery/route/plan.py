@@ -9,14 +9,17 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress
 
 from delivery.route import mx
-from delivery.route.actions import Host, ToHosts
+from delivery.route.actions import Host, ToHosts, ToLmtp
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.hosts import Located, ordered, route_to
-from delivery.route.mx import HostAnswers, Preference, Route
+from delivery.route.mx import HostAnswers, MxHost, Preference, Route
 from jetpost.config.section import Section
 from jetpost.dns.answer import Answer, Found, MxRecord, NoData
 from jetpost.dns.resolver import Resolver
 from jetpost.mail.outcome import Bounced, Deferred
+
+_HERE = "localhost"
+"""The name of a host behind a unix socket, in logs and DSNs: a path is nothing for senders."""
 
 
 class Routing(Section):
@@ -76,12 +79,14 @@ async def _locate(exchange: MxRecord, resolver: Resolver) -> HostAnswers:
 
 
 async def plan_hosts(
-    name: str, action: ToHosts, resolver: Resolver, routing: Routing, *, source: str, draw: Callable[[], float]
+    name: str, action: ToHosts | ToLmtp, resolver: Resolver, routing: Routing, *, source: str, draw: Callable[[], float]
 ) -> Route | Deferred:
     """The hosts of the route called `name` in the order to try, or why none can be. Takes one look-up at most.
 
     `source` is the usual local address of connections.
     """
+    if isinstance(action, ToLmtp) and action.socket:
+        return Route((MxHost(_HERE, (action.socket,), 0),), action.terms(name, source))
     return route_to(
         name,
         await locate(ordered(action.hosts, draw), resolver),

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from delivery.route.actions import Discard, Fail, ToHosts, ToMx
+from delivery.route.actions import Discard, Fail, ToHosts, ToLmtp, ToMx
 from jetpost.config.section import Section
 from jetpost.mail.address import a_labels, domain_of
 from jetpost.queue.model.entry import Entry
@@ -50,8 +50,8 @@ class Match(Section):
         return self
 
 
-Action = Annotated[ToMx | ToHosts | Discard | Fail, Field(discriminator="kind")]
-Fallback = Annotated[ToMx | ToHosts, Field(discriminator="kind")]
+Action = Annotated[ToMx | ToHosts | ToLmtp | Discard | Fail, Field(discriminator="kind")]
+Fallback = Annotated[ToMx | ToHosts | ToLmtp, Field(discriminator="kind")]
 EVERYTHING = Match()
 
 

@@ -123,11 +123,16 @@ def test_clients_and_destinations_are_the_networks_that_are_named() -> None:
 def test_the_hosts_of_routes_are_reached_on_their_ports() -> None:
     smart = {"kind": "hosts", "hosts": [{"host": "a.test", "port": 2500}, {"host": "b.test"}]}
     spare = {"kind": "hosts", "tls": "implicit", "hosts": [{"host": "c.test"}]}
+    boxes = {
+        "name": "c",
+        "match": {"senders": ["y.test"]},
+        "action": {"kind": "lmtp", "hosts": [{"host": "d.test"}]},
+    }
     other = {"name": "b", "match": {"senders": ["x.test"]}, "action": {"kind": "mx", "port": 26}}
-    routes = [other, {"name": "a", "action": smart, "fallback": spare}]
+    routes = [other, boxes, {"name": "a", "action": smart, "fallback": spare}]
     policies = of_kind(render(MINIMAL, f"config.delivery.routes={json.dumps(routes)}"), "NetworkPolicy")
 
-    for port in (2500, 25, 465, 26):
+    for port in (2500, 25, 465, 26, 24):
         assert reaches(policies, ours("delivery"), OUTSIDE, port)
         assert not reaches(policies, ours("ingress"), OUTSIDE, port)
     assert not reaches(policies, ours("delivery"), OUTSIDE, 587)

@@ -48,6 +48,7 @@
 {{- range list .action .fallback -}}
 {{- $action := . | default dict -}}
 {{- $usual := ternary 465 (ternary 587 25 (not (empty $action.auth))) (eq ($action.tls | default "") "implicit") -}}
+{{- if eq ($action.kind | default "") "lmtp" }}{{ $usual = 24 }}{{ end -}}
 {{- with $action.port }}{{ $ports = append $ports (int .) }}{{ end -}}
 {{- range $action.hosts -}}
 {{- $ports = append $ports (int (.port | default $usual)) -}}
