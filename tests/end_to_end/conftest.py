@@ -6,7 +6,8 @@ import pwd
 import shutil
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def needs(program: str) -> str:
 class Mailboxes:
     """A Postfix that keeps mail for some users of some domains, and refuses everybody else. It insists on TLS."""
 
-    def __init__(self, folder: Path, surroundings: Surroundings, *users: str) -> None:
+    def __init__(
+        self, folder: Path, surroundings: Surroundings, *users: str, more: Mapping[str, str] | None = None
+    ) -> None:
+        """`more` are parameters of Postfix."""
         keeper = pwd.getpwnam("nobody")
         self.address = loopback_address()
         self._folder = folder / "mail"
@@ -62,6 +66,7 @@ class Mailboxes:
             "smtpd_tls_cert_file": str(surroundings.certificates.certificate_file),
             "smtpd_tls_key_file": str(surroundings.certificates.key_file),
             "smtpd_tls_received_header": "yes",
+            **(more or {}),
         }
         self.postfix = Postfix(folder, parameters, host=self.address, port=surroundings.mx_port)
 
@@ -73,6 +78,15 @@ class Mailboxes:
 @pytest.fixture(scope="session")
 def mailboxes(surroundings: Surroundings, names: ServedZone) -> Iterator[Mailboxes]:
     """A real Postfix with mailboxes for bob@postfix.test and ann@author.test, published in the zone as their MX."""
+    with kept_mail(surroundings, names, "bob@postfix.test", "ann@author.test") as mailboxes:
+        yield mailboxes
+
+
+@contextmanager
+def kept_mail(
+    surroundings: Surroundings, names: ServedZone, *users: str, more: Mapping[str, str] | None = None
+) -> Iterator[Mailboxes]:
+    """A running Postfix with mailboxes for `users`, published in the zone as MX of their domains."""
     needs("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix must be started by root")
@@ -80,10 +94,10 @@ def mailboxes(surroundings: Surroundings, names: ServedZone) -> Iterator[Mailbox
     folder = Path(tempfile.mkdtemp(prefix="jetpost-postfix-"))
     folder.chmod(0o755)
     try:
-        mailboxes = Mailboxes(folder, surroundings, "bob@postfix.test", "ann@author.test")
-        names.add("mx.postfix.test", a=[mailboxes.address])
-        for domain in ("postfix.test", "author.test"):
-            names.add(domain, mx=[(10, "mx.postfix.test")])
+        mailboxes = Mailboxes(folder, surroundings, *users, more=more)
+        for domain in {user.partition("@")[2] for user in users}:
+            names.add(f"mx.{domain}", a=[mailboxes.address])
+            names.add(domain, mx=[(10, f"mx.{domain}")])
         with mailboxes.postfix:
             yield mailboxes
     finally:

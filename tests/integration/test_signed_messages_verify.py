@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,7 +9,7 @@ import pytest_asyncio
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.client import stuffed
 from tests.fixtures.configuration import Surroundings
-from tests.fixtures.dkim import ed25519_pem, records, rsa_pem, signing_keys, verdicts
+from tests.fixtures.dkim import CONTENTS, ed25519_pem, records, signing, signing_keys, verdicts
 from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import AWKWARD, LETTER
 from tests.fixtures.message import Message
@@ -20,39 +19,19 @@ from tests.fixtures.system import System
 
 SEVEN_BIT = tuple(word for word in EXTENSIONS if word != "8BITMIME")
 PUBLISHED = records(*signing_keys("home.test"), *signing_keys("jetpost.test"))
-HEADER = b"From: Ann <ann@home.test>\r\nSubject: x\r\n\r\n"
-CONTENTS = {
-    "awkward": AWKWARD,
-    "eight-bit": LETTER + b"\xff\x80\xe9\r\n",
-    "utf-8 header": "From: Änn <ann@home.test>\r\nSubject: Grüße  an\r\n\talle\r\n\r\nÄ\r\n".encode(),
-    "long lines": HEADER + (b"x" * 7000 + b"\r\n") * 3,
-    "trailing empty lines": LETTER + b"\r\n" * 100,
-    "empty lines only": HEADER + b"\r\n" * 3,
-    "no body": b"From: ann@home.test\r\nSubject: x\r\n",
-    "empty body": HEADER,
-    "lone dots": HEADER + b".\r\n..\r\n.\r\n",
-    "a subdomain": b"From: ann@www.home.test\r\n\r\nx\r\n",
-    "by reference": HEADER + (b"a \t b" * 15 + b" \r\n\r\n") * 30_000,
-}
-
-
-def signing(folder: Path) -> dict[str, Any]:
-    """The configuration of a system with keys, in files `r` and `e` of a folder."""
-    (folder / "r").write_bytes(rsa_pem())
-    (folder / "e").write_bytes(ed25519_pem())
-    keys = [
-        {"domain": domain, "selector": name, "file": str(folder / name)}
-        for domain in ("home.test", "jetpost.test")
-        for name in ("r", "e")
-    ]
-    return {"dkim.keys": keys, "dkim.reload_s": 0.1}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def signer(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """One system that signs, for all tests that change no key."""
     folder = tmp_path_factory.mktemp("signer")
-    system = System(folder, surroundings, [NatsServer(folder)], signing(folder))
+    hosts = [{"host": "mx1.upstream.test", "port": surroundings.mx_port}]
+    route = {
+        "name": "upstream",
+        "match": {"recipients": ["routed.test"]},
+        "action": {"kind": "hosts", "hosts": hosts, "tls": "none"},
+    }
+    system = System(folder, surroundings, [NatsServer(folder)], {**signing(folder), "delivery.routes": [route]})
     try:
         yield await system.start()
     finally:
@@ -91,6 +70,14 @@ async def test_a_message_is_signed_once_however_many_attempts_follow(signer: Sys
     message = await dest.received("bob@greylisting.test")
     assert verified(message) == [True, True]
     assert await signer.ingress[0].metric("jetpost_dkim_signed_total") == before + 1
+
+
+async def test_a_smart_host_changes_nothing(signer: System, mx: MakeMx) -> None:
+    upstream = await mx("upstream.test", extensions=SEVEN_BIT)
+
+    await signer.submit("ann@home.test", ["bob@routed.test"], AWKWARD, " BODY=8BITMIME")
+
+    assert verified(await upstream.received("bob@routed.test")) == [True, True]
 
 
 async def test_what_a_submission_lacked_is_signed(signer: System, mx: MakeMx) -> None:
