@@ -8,7 +8,7 @@ from delivery.attempt.attempt import Attempt, attempt
 from delivery.attempt.routed import Router, why_of
 from delivery.context import DeliveryContext
 from delivery.record import record
-from delivery.route.actions import ToMx
+from delivery.route.actions.kinds import ToMx
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.route.rules import Rule

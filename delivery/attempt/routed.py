@@ -12,7 +12,7 @@ from delivery.attempt.config import AttemptSettings
 from delivery.attempt.scan import Chunks
 from delivery.classify.phases import Phase
 from delivery.connect.pool import Pool
-from delivery.route.actions import Discard, Fail, ToMx
+from delivery.route.actions.kinds import Discard, Fail, ToMx
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.mx import Route
 from delivery.route.plan import Routing, plan, plan_hosts

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from delivery.route.actions import Host
+from delivery.route.actions.kinds import Host
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.mx import MxHost, Preference, Route, arrange
 from jetpost.dns.answer import Answer, Failed, Found

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress
 
 from delivery.route import mx
-from delivery.route.actions import Host, ToHosts, ToLmtp
+from delivery.route.actions.kinds import Host, ToHosts, ToLmtp
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.hosts import Located, ordered, route_to
 from delivery.route.mx import HostAnswers, MxHost, Preference, Route

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from delivery.route.actions import Discard, Fail, ToHosts, ToLmtp, ToMx
+from delivery.route.actions.kinds import Discard, Fail, ToHosts, ToLmtp, ToMx
 from jetpost.config.section import Section
 from jetpost.mail.address import a_labels, domain_of
 from jetpost.queue.model.entry import Entry

@@ -128,14 +128,19 @@ def test_the_hosts_of_routes_are_reached_on_their_ports() -> None:
         "match": {"senders": ["y.test"]},
         "action": {"kind": "lmtp", "hosts": [{"host": "d.test"}]},
     }
+    provider = {
+        "name": "d",
+        "match": {"senders": ["z.test"]},
+        "action": {"kind": "hosts", "preset": "sendgrid", "auth": {"user": "apikey", "password_file": "/x"}},
+    }
     other = {"name": "b", "match": {"senders": ["x.test"]}, "action": {"kind": "mx", "port": 26}}
-    routes = [other, boxes, {"name": "a", "action": smart, "fallback": spare}]
+    routes = [other, boxes, provider, {"name": "a", "action": smart, "fallback": spare}]
     policies = of_kind(render(MINIMAL, f"config.delivery.routes={json.dumps(routes)}"), "NetworkPolicy")
 
-    for port in (2500, 25, 465, 26, 24):
+    for port in (2500, 25, 465, 26, 24, 587):
         assert reaches(policies, ours("delivery"), OUTSIDE, port)
         assert not reaches(policies, ours("ingress"), OUTSIDE, port)
-    assert not reaches(policies, ours("delivery"), OUTSIDE, 587)
+    assert not reaches(policies, ours("delivery"), OUTSIDE, 143)
 
 
 def test_name_servers_are_reached_on_every_port_that_is_named() -> None:

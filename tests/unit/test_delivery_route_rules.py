@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.config import Delivery
-from delivery.route.actions import Host
+from delivery.route.actions.kinds import Host
+from delivery.route.actions.presets import PRESETS
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.hosts import Located, ordered, route_to
 from delivery.route.mx import MxHost, Route
 from delivery.route.rules import Facts, Rule, Table
+from delivery.security.requirement import PUBLIC_CAS, TlsMode
 from jetpost.config.load import ConfigurationError, check, configuration_model
 from jetpost.dns.answer import Failed, Found, NoData, NoDomain
 from jetpost.mail.outcome import Deferred
@@ -151,8 +153,12 @@ def problems(*routes: dict[str, Any]) -> list[str]:
         ([{}], ".0 (r0).action: is required"),
         ([{"action": {}}], ".0 (r0).action: needs a `kind`, one of "),
         ([{"action": {"kind": "host"}}], ".0 (r0).action: `kind` must be one of "),
-        ([{"action": {"kind": "hosts"}}], ".0 (r0).action.hosts: is required"),
-        ([{"action": {"kind": "hosts", "hosts": []}}], ".0 (r0).action.hosts: must have at least 1"),
+        ([{"action": {"kind": "hosts"}}], ".0 (r0).action: hosts: is required, or a `preset`"),
+        ([{"action": {"kind": "hosts", "hosts": []}}], ".0 (r0).action: hosts: is required, or a `preset`"),
+        ([{"action": {"kind": "hosts", "preset": "aws"}}], ".0 (r0).action: preset: must be one of microsoft-365, "),
+        ([{"action": {**HOSTS, "preset": "sendgrid"}}], ".0 (r0).action: hosts: `preset` sets them"),
+        ([{"action": {"kind": "hosts", "preset": "amazon-ses"}}], ".0 (r0).action: region: it is required"),
+        ([{"action": {"kind": "hosts", "preset": "brevo", "region": "x"}}], ".0 (r0).action: region: it is"),
         ([{"action": {"kind": "hosts", "hosts": [{}]}}], ".0 (r0).action.hosts.0.host: is required"),
         (
             [{"action": {"kind": "hosts", "hosts": [{"host": "a b"}]}}],
@@ -230,6 +236,26 @@ def test_a_wrong_table_is_refused_by_route_and_key(routes: list[dict[str, Any]],
     (said,) = problems(*routes)
 
     assert said.startswith(problem)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_sets_hosts_tls_and_mechanisms(tmp_path: Path, name: str) -> None:
+    (password := tmp_path / "password").write_text("secret\n")
+    preset = PRESETS[name]
+    action = {"kind": "hosts", "preset": name, "auth": {"user": "u", "password_file": str(password)}}
+    action |= {"region": "eu-west-1"} if "{region}" in preset.host else {}
+
+    (made,) = Delivery.model_validate({"routes": [{"name": "r", "action": action}]}).routes
+
+    assert made.action.kind == "hosts"
+    (host,) = made.action.hosts
+    assert (host.host, host.port) == (preset.host.replace("{region}", "eu-west-1"), preset.port)
+    terms = made.action.terms("r", "")
+    assert terms.tls is TlsMode.REQUIRED
+    assert terms.verified == PUBLIC_CAS
+    assert terms.implicit is (preset.tls == "implicit")
+    assert terms.login is not None
+    assert terms.login.mechanisms == preset.mechanisms
 
 
 def test_the_usual_ports_follow_from_tls_and_auth(tmp_path: Path) -> None:

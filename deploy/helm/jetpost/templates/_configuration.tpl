@@ -49,6 +49,9 @@
 {{- $action := . | default dict -}}
 {{- $usual := ternary 465 (ternary 587 25 (not (empty $action.auth))) (eq ($action.tls | default "") "implicit") -}}
 {{- if eq ($action.kind | default "") "lmtp" }}{{ $usual = 24 }}{{ end -}}
+{{- if $action.preset -}}
+{{- $ports = concat $ports (ternary (list 465) (list 587) (eq $action.preset "brevo")) -}}
+{{- end -}}
 {{- with $action.port }}{{ $ports = append $ports (int .) }}{{ end -}}
 {{- range $action.hosts -}}
 {{- $ports = append $ports (int (.port | default $usual)) -}}

@@ -1,11 +1,13 @@
 """What a route does with its mail: the actions, as the configuration names them. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, IPvAnyAddress, model_validator
 
+from delivery.route.actions.presets import PRESETS
 from delivery.route.endpoint import ConnectionTerms, Dialect, Login
 from delivery.route.mx import is_host_name
 from delivery.security.requirement import PUBLIC_CAS, TlsMode
@@ -138,8 +140,39 @@ class ToHosts(_Named):
     """To hosts that the configuration names: a smart host."""
 
     kind: Literal["hosts"]
-    hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=32)]
-    """The hosts."""
+    hosts: Annotated[tuple[Host, ...], Field(max_length=32)] = ()
+    """The hosts. Required, unless `preset` names a provider."""
+    preset: str = ""
+    """A provider, which sets `hosts`, `tls` and `auth.mechanisms`: `microsoft-365`, `google-workspace`, `amazon-ses`,
+    `sendgrid`, `mailgun`, `mailgun-eu`, `postmark` or `brevo`."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,40}$")] = ""
+    """The region of the provider, such as `us-east-1`, for `preset: amazon-ses`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """What the preset sets, under what is given."""
+        preset = PRESETS.get(str(given.get("preset"))) if isinstance(given, Mapping) else None
+        if preset is None:
+            return given
+        if given.get("hosts"):
+            raise ValueError("hosts: `preset` sets them; leave one of the two out")
+        host = {"host": preset.host.replace("{region}", str(given.get("region") or "region")), "port": preset.port}
+        auth = given.get("auth")
+        if isinstance(auth, Mapping):
+            auth = {"mechanisms": preset.mechanisms, **auth}
+        return {"tls": preset.tls, **given, "hosts": (host,), "auth": auth}
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        preset = PRESETS.get(self.preset)
+        if self.preset and preset is None:
+            raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got `{self.preset[:80]}`")
+        if not self.hosts:
+            raise ValueError("hosts: is required, or a `preset`")
+        if bool(self.region) != bool(preset and "{region}" in preset.host):
+            raise ValueError("region: it is required for `preset: amazon-ses`, and means nothing without")
+        return self
 
     @model_validator(mode="after")
     def _are_different(self) -> Self:

@@ -1,0 +1,97 @@
+"""`jetpost route explain`: which route a message would take, to which hosts, on what terms. Nothing is sent."""
+
+import asyncio
+import json
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, settings_for
+from jetpost.cli.terminal import visible
+from jetpost.config.load import SECTIONS, Settings
+from jetpost.dns.resolver import Dns, Resolver
+from jetpost.mail.address import path
+from jetpost.telemetry.log import Log, configure
+
+_EXPLAINER = "delivery.route.explain:Explainer"
+"""By its name, as the command line imports no service."""
+
+route_app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@route_app.callback()
+def route(context: typer.Context, config: ConfigOption = None, data: DataOption = DATA) -> None:
+    """Show which route a message takes, and to which hosts."""
+    configure("jetpost", Log(level="error"))
+    context.obj = settings_for(config, data, "delivery", "dns")
+
+
+@route_app.command()
+def explain(
+    context: typer.Context,
+    recipient: Annotated[str, typer.Argument(metavar="RECIPIENT", help="The recipient's address.")],
+    sender: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="The reverse-path. Default: null.")] = "",
+    identity: Annotated[str, typer.Option("--identity", metavar="USER", help="Who authenticated.")] = "",
+    listener: Annotated[str, typer.Option("--listener", metavar="NAME", help="The listener that accepted it.")] = "",
+    size: Annotated[int, typer.Option("--size", metavar="BYTES", help="Bytes of the content.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say which route a message to RECIPIENT would take: its hosts, their addresses in DNS, TLS and credentials."""
+    _insist_on_address(recipient, "RECIPIENT")
+    if sender.strip("<>"):
+        _insist_on_address(sender.strip("<>"), "--from")
+    asked = {"sender": sender.strip("<>"), "identity": identity, "listener": listener, "size": size}
+    told = asyncio.run(_explained(context.obj, recipient, asked))
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for line in lines(told):
+        typer.echo(visible(line))
+
+
+async def _explained(settings: Settings, recipient: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    delivery: Any = settings.of(pkgutil.resolve_name(SECTIONS["delivery"]))
+    resolver = Resolver(settings.of(Dns))
+    try:
+        explainer = pkgutil.resolve_name(_EXPLAINER)(
+            delivery.routes, delivery.route, delivery.attempt.terms, hostname=settings.hostname, resolver=resolver
+        )
+        told: dict[str, Any] = await explainer.explain(recipient, **asked)
+        return told
+    finally:
+        await resolver.aclose()
+
+
+def lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """The answer for people, a fact a line."""
+    route = told["route"]
+    yield f"route      {route or 'none matches: to the MX hosts of the domain'}"
+    if told["not_matched"]:
+        yield f"passed by  {', '.join(told['not_matched'])}"
+    yield from _way(told)
+    if "fallback" in told:
+        yield "fallback, while no host of the route can be reached:"
+        yield from (f"  {line}" for line in _way(told["fallback"]))
+
+
+def _way(told: Mapping[str, Any]) -> Iterator[str]:
+    yield f"action     {told['kind']}"
+    yield f"result     {told['result']}"
+    for number, host in enumerate(told.get("hosts", ()), 1):
+        yield f"host {number:<5} {host['host']} port {host['port']}: {', '.join(host['addresses'])}"
+    for reason in told.get("left_out", ()):
+        yield f"left out   {reason}"
+    if "tls" in told:
+        credentials = told["credentials"]
+        yield f"TLS        {told['tls']}, {told['verified']}"
+        yield f"login      {credentials['name']} (user {credentials['user']})" if credentials else "login      none"
+        yield f"source     {told['source']}"
+        yield f"protocol   {told['protocol']}"
+
+
+def _insist_on_address(address: str, where: str) -> None:
+    found = path(f"<{address}>")
+    if found is None or found[1] or not found[0].domain:
+        raise typer.BadParameter(f"must be an address such as bob@example.org, got {address!r}", param_hint=where)

@@ -1,0 +1,102 @@
+"""`jetpost route explain` says what delivery would do, from the same table and the same DNS."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fixtures.process import Process
+from tests.fixtures.zone import ServedZone
+
+
+def configured(folder: Path, names: ServedZone) -> Path:
+    """A configuration with some routes, and their hosts in the zone."""
+    (password := folder / "password").write_text("secret-word")
+    names.add("smart.explained.test", a=["192.0.2.1", "192.0.2.2"])
+    names.add("spare.explained.test", aaaa=["2001:db8::1"])
+    names.add("mx1.explained.test", a=["192.0.2.25"])
+    names.add("dest.explained.test", mx=[(10, "mx1.explained.test"), (20, "gone.explained.test")])
+    smart = {
+        "kind": "hosts",
+        "hosts": [{"host": "smart.explained.test"}, {"host": "missing.explained.test", "preference": 20}],
+        "auth": {"user": "jet", "password_file": str(password), "name": "upstream"},
+    }
+    spare = {"kind": "lmtp", "hosts": [{"host": "spare.explained.test"}]}
+    routes = [
+        {"name": "closed", "match": {"recipients": ["closed.test"]}, "action": {"kind": "fail", "text": "gone"}},
+        {"name": "trap", "match": {"senders": ["trap.test"]}, "action": {"kind": "discard"}},
+        {"name": "smart", "match": {"identities": ["ann"], "max_bytes": 1000}, "action": smart, "fallback": spare},
+    ]
+    (file := folder / "jetpost.yaml").write_text(
+        yaml.safe_dump({"dns": {"nameservers": [names.address], "timeout_s": 1}, "delivery": {"routes": routes}})
+    )
+    return file
+
+
+async def said(file: Path, *words: str) -> tuple[int, str]:
+    """Status and output of the command."""
+    command = [sys.executable, "-m", "jetpost", "route", "--config", str(file), "explain", *words]
+    process = Process("route explain", command, file.parent / "printed")
+    process.launch()
+    return await process.gone(), process.log_file.read_text(encoding="utf-8")
+
+
+async def test_it_says_route_hosts_tls_and_credentials(names: ServedZone, tmp_path: Path) -> None:
+    status, printed = await said(
+        configured(tmp_path, names), "bob@x.test", "--identity", "ann", "--size", "1000", "--json"
+    )
+
+    assert status == 0, printed
+    told: dict[str, Any] = json.loads(printed)
+    assert (told["route"], told["not_matched"], told["kind"]) == ("smart", ["closed", "trap"], "hosts")
+    (host,) = told["hosts"]
+    assert (host["host"], host["port"], sorted(host["addresses"])) == (
+        "smart.explained.test",
+        587,
+        ["192.0.2.1", "192.0.2.2"],
+    )
+    assert told["left_out"] == ["missing.explained.test has no address in DNS"]
+    assert (told["tls"], told["verified"]) == ("STARTTLS required", "public CAs")
+    assert told["credentials"] == {"name": "upstream", "user": "jet"}
+    assert told["fallback"]["hosts"] == [{"host": "spare.explained.test", "port": 24, "addresses": ["2001:db8::1"]}]
+    assert told["fallback"]["protocol"] == "lmtp"
+    assert "secret-word" not in printed
+
+
+async def test_without_a_match_it_says_what_the_mx_records_say(names: ServedZone, tmp_path: Path) -> None:
+    status, printed = await said(
+        configured(tmp_path, names), "bob@dest.explained.test", "--identity", "ann", "--size", "1001"
+    )
+
+    assert status == 0, printed
+    assert "route      none matches: to the MX hosts of the domain" in printed
+    assert "host 1     mx1.explained.test port 25: 192.0.2.25" in printed
+    assert "left out   gone.explained.test (preference 20): it has no address in DNS" in printed
+    assert "TLS        STARTTLS if offered, not verified" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        (["bob@closed.test"], "result     the recipient bounces: 5.7.1 gone"),
+        (["bob@x.test", "--from", "eve@trap.test"], "result     the message is discarded, and counts as delivered"),
+        (["bob@nowhere.explained.test"], "result     bounces: 5.1.2 domain nowhere.explained.test does not exist"),
+    ],
+)
+async def test_it_says_where_mail_goes_nowhere(
+    names: ServedZone, tmp_path: Path, words: list[str], result: str
+) -> None:
+    status, printed = await said(configured(tmp_path, names), *words)
+
+    assert status == 0, printed
+    assert result in printed
+
+
+async def test_what_is_no_address_is_refused(names: ServedZone, tmp_path: Path) -> None:
+    status, printed = await said(configured(tmp_path, names), "bob")
+
+    assert status == 2
+    assert "must be an address" in printed
