@@ -23,6 +23,7 @@ from dns.rdatatype import RdataType
 
 _UDP_BYTES = 512  # of a question without EDNS (RFC 1035, 4.2.1)
 _PORT_DRAWS = 20
+_STRING_BYTES = 255
 _IDLE_S = 30
 _SOA = "ns.invalid. hostmaster.invalid. 1 3600 600 86400"
 
@@ -53,11 +54,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             case RdataType.AAAA:
                 return list(self.aaaa)
             case RdataType.TXT:
-                return [f'"{text}"' for text in self.txt]
+                return [" ".join(f'"{string}"' for string in _strings(text)) for text in self.txt]
             case RdataType.CNAME:
                 return [_absolute(self.cname)] if self.cname else []
             case _:
                 return []
+
+
+def _strings(text: str) -> list[str]:
+    """The strings of a TXT record, 255 bytes each at most (RFC 1035, 3.3.14)."""
+    return [text[begin : begin + _STRING_BYTES] for begin in range(0, max(len(text), 1), _STRING_BYTES)]
 
 
 class Zone:

@@ -110,6 +110,10 @@ class Resolver:
         """The IPv6 addresses of the host `name`."""
         return await self._ask(name, RdataType.AAAA, lambda aaaa: str(aaaa.address))
 
+    async def txt(self, name: str) -> Answer[str]:
+        """The TXT records of `name`, the strings of each joined (RFC 7208, 3.3; RFC 6376, 3.6.2.2)."""
+        return await self._ask(name, RdataType.TXT, lambda txt: b"".join(txt.strings).decode("utf-8", "replace"))
+
     async def addresses(self, name: str) -> tuple[Answer[str], Answer[str]]:
         """The IPv4 and IPv6 addresses of the host `name`, asked for at the same time; from the cache without a task."""
         now = time.monotonic()

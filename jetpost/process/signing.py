@@ -37,7 +37,8 @@ UNUSABLE = Gauge(
 MOST_KEYS_OF_A_DOMAIN = 4
 """Verifiers look at a few signatures only."""
 _MOST_FILE_BYTES = 64 * 1024
-_SELECTOR = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+SELECTOR = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+"""In lower case (RFC 6376, 3.1)."""
 
 log = logger(__name__)
 
@@ -50,7 +51,7 @@ def _domain(name: str) -> str:
 
 
 def _selector(name: str) -> str:
-    if not _SELECTOR.fullmatch(name.lower()):
+    if not SELECTOR.fullmatch(name.lower()):
         raise ValueError(f"must be a name such as s2026, got `{name}`")
     return name.lower()
 
