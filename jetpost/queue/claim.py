@@ -1,7 +1,7 @@
 """A claim: an entry taken from the queue that stays ours until we say what became of it."""
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nats.aio.msg import Msg
 
@@ -17,6 +17,16 @@ class Holder(Protocol):
 
     def release(self, claim: "Claim") -> None:
         """The claim has ended."""
+
+
+class Arrival(NamedTuple):
+    """How an entry came to this process."""
+
+    message: Msg
+    times: int
+    """How often the server has delivered it, this time included."""
+    asked: float
+    """When it was asked for, on the loop's clock: the server has not begun to count `ack_wait` before."""
 
 
 class Claim:
@@ -47,17 +57,17 @@ class Claim:
         self,
         entry: Entry,
         sequence: int,
-        times_delivered: int,
+        arrival: Arrival,
         *,
         shard: Shard,
         consumer: Holder,
-        message: Msg,
         patience_s: float,
         contested: bool,
     ) -> None:
+        message = arrival.message
         self.entry = entry
         self.sequence = sequence
-        self.times_delivered = times_delivered
+        self.times_delivered = arrival.times
         self.shard = shard
         self.consumer = consumer
         self.acknowledge_to = message.reply
@@ -67,9 +77,10 @@ class Claim:
         self._patience_s = patience_s
         """The server's, `ack_wait`."""
         self._contested = contested
-        self._shared = times_delivered > 1
+        self._shared = arrival.times > 1
         self._generation = shard.jetstream.generation
-        self._seen = asyncio.get_running_loop().time()
+        self._seen = arrival.asked
+        """The server has not counted `ack_wait` from an earlier time."""
 
     @property
     def is_contested(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from jetpost.queue.claim import Claim, Settled
+from jetpost.queue.claim import Arrival, Claim, Settled
 from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.names import consumer_name
 from jetpost.queue.model.states import State
@@ -97,7 +97,7 @@ class Consumer:
         self._live: dict[tuple[int, int], Claim] = {}
         self._ready: asyncio.Queue[Claim | None] = asyncio.Queue()
         ordinary_bytes = shared.settings.inline_bytes + ORDINARY_HEADER_BYTES
-        self._pulls = [Pull(self, shard, ordinary_bytes) for shard in shards]
+        self._pulls = [Pull(self, shard, ordinary_bytes, shared.settings.ack_wait_s) for shard in shards]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._quiet = asyncio.Event()
@@ -157,12 +157,15 @@ class Consumer:
             configuration["inactive_threshold"] = int(_IDLE_PARKED_S * 1e9)
         return configuration
 
-    async def take(self, shard: Shard, message: Msg, suspect: int) -> None:
+    async def take(self, shard: Shard, message: Msg, suspect: int, asked: float) -> None:
         """One entry from the server: yield it, unless it was finished already.
 
         `suspect` is the stream's last sequence when this pull began. A server that was killed may have forgotten acks
         and deliveries of the last moments (its consumer state lags by some 0.1 s), so an entry up to there may be
         redelivered although settled, even when it says that it comes for the first time.
+
+        `asked`: when the entry was asked for. It may have waited in the socket since then, while this process stood
+        still.
         """
         metadata = message.metadata
         sequence, times = metadata.sequence.stream, metadata.num_delivered or 1
@@ -188,10 +191,9 @@ class Consumer:
         claim = Claim(
             entry,
             sequence,
-            times,
+            Arrival(message, times, asked),
             shard=shard,
             consumer=self,
-            message=message,
             patience_s=self._settings.ack_wait_s,
             # Before its first reconnect a process that has just started finds a backlog, no redelivered entries that
             # were settled.

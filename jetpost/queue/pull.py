@@ -25,8 +25,9 @@ PULLS_RESTARTED = Counter(
 )
 
 _PULL_S = 2
-"""How long an open request lasts when nothing comes; whoever leaves waits for its end."""
-_HEARTBEAT_S = 1
+"""How long an open request lasts at most; whoever leaves waits for its end."""
+_PULLS_OF_ACK_WAIT = 4
+"""A request lasts at most such a part of `ack_wait`: what it brings is taken for as old as the request."""
 _SILENCE_S = 6
 """After so long without a sign the server has forgotten the request."""
 LAST_ANSWER_S = _PULL_S + 2.0
@@ -56,8 +57,11 @@ class PullHandler(Protocol):
     def configuration(self, shard: Shard) -> dict[str, Any]:
         """The durable consumer's configuration."""
 
-    async def take(self, shard: Shard, message: Msg, suspect: int) -> None:
-        """One entry from the server; `suspect`: the stream's last sequence when this pull began."""
+    async def take(self, shard: Shard, message: Msg, suspect: int, asked: float) -> None:
+        """One entry from the server; `suspect`: the stream's last sequence when this pull began.
+
+        `asked`: when it was asked for, on the loop's clock; the server has sent it later.
+        """
 
     def look_quiet(self) -> None:
         """A pull ended."""
@@ -69,14 +73,15 @@ class Pull:
     An entry of up to `ordinary_bytes` is always asked for; a larger one, when it is next, alone.
     """
 
-    def __init__(self, consumer: PullHandler, shard: Shard, ordinary_bytes: int) -> None:
+    def __init__(self, consumer: PullHandler, shard: Shard, ordinary_bytes: int, ack_wait_s: float) -> None:
         self._consumer = consumer
         self._shard = shard
         self._jetstream: JetStream = shard.jetstream
         self._ordinary_bytes = ordinary_bytes
+        self._pull_s = min(_PULL_S, ack_wait_s / _PULLS_OF_ACK_WAIT)
         self._next_is_large = False
         self._wanted = 0
-        self._heard = 0.0
+        self._heard = self._asked = 0.0
         self._generation = -1
         self._suspect = 0
         self._inbox = ""
@@ -153,11 +158,11 @@ class Pull:
         loop = asyncio.get_running_loop()
         if self._wanted == 0 and (room := self._consumer.room()) > 0:
             self._wanted = 1 if self._next_is_large else min(room, _MOST_A_PULL)
-            self._heard = loop.time()
+            self._heard = self._asked = loop.time()
             request = {
                 "batch": self._wanted,
-                "expires": int(_PULL_S * 1e9),
-                "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+                "expires": int(self._pull_s * 1e9),
+                "idle_heartbeat": int(self._pull_s / 2 * 1e9),
             }
             if not self._next_is_large:
                 request["max_bytes"] = max(self._consumer.room_bytes(), self._ordinary_bytes)
@@ -200,7 +205,7 @@ class Pull:
 
     async def _take(self, message: Msg) -> None:
         try:
-            await self._consumer.take(self._shard, message, self._suspect)
+            await self._consumer.take(self._shard, message, self._suspect, self._asked)
         except (Unreachable, ApiError, NatsError, OSError) as error:
             # It comes again after ack_wait.
             log.warning("cannot claim entry", subject=message.subject, error=reason_of(error))
