@@ -76,6 +76,8 @@ _BROKE_IN = {
     Phase.AUTH: EnhancedStatus(4, 7, 0),
 }
 """Phases with a status of their own: no answer from the host; no cryptography; no credentials."""
+_WANTS_MORE = 530
+"""To MAIL: the host wants TLS or credentials first (RFC 3207, 4; RFC 4954, 6), which an operator can set right."""
 _BAD_CREDENTIALS = EnhancedStatus(4, 7, 8)
 """X.7.8 (RFC 4954, 6), as a deferral."""
 
@@ -89,6 +91,8 @@ def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step
         case Reply(code=421):  # service closing: the host's trouble, whatever the phase (3.8)
             return Scope.HOST, rule.on_break
         case Reply(code=552) if phase is Phase.RCPT:  # an old way to say 452, too many recipients (4.5.3.1.10)
+            return rule.scope, rule.on_4yz
+        case Reply(code=code) if code == _WANTS_MORE and phase is Phase.MAIL:
             return rule.scope, rule.on_4yz
         case Reply(code=code) if code >= 500:
             return rule.scope, rule.on_5yz
@@ -104,6 +108,10 @@ def outcome(phase: Phase, answer: Reply | ConnectionBroke, host: str) -> Deferre
     said = f"{host} said at {phase.value}: {answer}"
     if step is Step.BOUNCE:
         return Bounced(answer.status or EnhancedStatus(5, 0, 0), said, answer, host)
-    usual = _BAD_CREDENTIALS if phase is Phase.AUTH and answer.is_permanent else EnhancedStatus(4, 0, 0)
+    usual = EnhancedStatus(4, 0, 0)
+    if answer.code == _WANTS_MORE:
+        usual = EnhancedStatus(4, 7, 0)
+    elif phase is Phase.AUTH and answer.is_permanent:
+        usual = _BAD_CREDENTIALS
     status = answer.status if answer.status and answer.status.klass == 4 else usual
     return Deferred(status, said, answer, host)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from delivery.route.rules import Rule, Table, facts_of
 from delivery.shaping.adapt import DomainHealth, Observation, adapt
@@ -10,9 +10,6 @@ from delivery.shaping.limits import LaneSettings
 from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
 
-SUSPENDED = Gauge(
-    "jetpost_delivery_routes_suspended", "Routes, or their fallbacks, that are suspended because no host answered."
-)
 SUSPENSIONS = Counter(
     "jetpost_delivery_route_suspensions_total",
     "Suspensions of a route because no host answered. Labels: `route` is its name, or the name and `/fallback`.",
@@ -55,4 +52,3 @@ class Routes:
         if health.suspended_until > was.suspended_until and health.failures:
             SUSPENSIONS.labels(hosts[0]).inc()
             log.warning("route suspended", route=hosts[0], domain=hosts[1], why=health.why, limited_by=hosts)
-        SUSPENDED.set(sum(1 for it in self._health.values() if it.is_suspended(now)))

@@ -15,6 +15,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from bench.postfix import Postfix
+from tests.end_to_end.dovecot import Dovecot
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.system import System
@@ -23,6 +24,7 @@ from tests.fixtures.watched import WINDOW_S, Watched, watching
 from tests.fixtures.zone import ServedZone
 
 Swaks = Callable[..., Awaitable[str]]
+DOVECOT_USERS = ("bob@ours.test", "carl@ours.test")
 _PATIENCE_S = 60
 
 
@@ -102,6 +104,27 @@ def kept_mail(
             yield mailboxes
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def public_folder(prefix: str) -> Iterator[Path]:
+    """A folder that other users reach: pytest's own is closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def dovecot() -> Iterator[Dovecot]:
+    """A real Dovecot with mailboxes for DOVECOT_USERS."""
+    program = needs("dovecot")
+    if os.geteuid() != 0:
+        pytest.skip("Dovecot must be started by root")
+    with public_folder("jp-dovecot-") as folder, Dovecot(program, folder, *DOVECOT_USERS) as dovecot:
+        yield dovecot
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Dovecot of one's own: takes mail over LMTP, and lets its users read it by IMAP and POP3."""
+"""A Dovecot of one's own: takes mail over LMTP, serves it by IMAP and POP3, and checks passwords for a Postfix."""
 
 import imaplib
 import os
@@ -22,6 +22,7 @@ listen = {address}
 protocols = imap pop3 lmtp
 ssl = no
 disable_plaintext_auth = no
+auth_mechanisms = plain login cram-md5
 first_valid_uid = 1
 mail_location = maildir:{folder}/mail/%u
 passdb {{
@@ -48,6 +49,12 @@ service pop3-login {{
     port = 0
   }}
 }}
+service auth {{
+  inet_listener {{
+    address = {address}
+    port = {auth}
+  }}
+}}
 service lmtp {{
   inet_listener lmtp {{
     address = {address}
@@ -68,7 +75,7 @@ class Dovecot:
 
     def __init__(self, program: str, folder: Path, *users: str) -> None:
         self.address = loopback_address()
-        self.lmtp, self.imap, self.pop3 = free_port(), free_port(), free_port()
+        self.lmtp, self.imap, self.pop3, self.auth = free_port(), free_port(), free_port(), free_port()
         self.socket = folder / "lmtp"
         self._program, self._folder = program, folder
         keeper = pwd.getpwnam("nobody")
@@ -85,6 +92,7 @@ class Dovecot:
                 imap=self.imap,
                 pop3=self.pop3,
                 lmtp=self.lmtp,
+                auth=self.auth,
             )
         )
 
@@ -102,7 +110,7 @@ class Dovecot:
     def is_listening(self) -> bool:
         """Whether it takes connections; AssertionError when it has ended."""
         assert self._process.poll() is None, (self._folder / "output").read_text()
-        for port in (self.lmtp, self.imap, self.pop3):
+        for port in (self.lmtp, self.imap, self.pop3, self.auth):
             with socket.socket() as trying:
                 if trying.connect_ex((self.address, port)):
                     return False

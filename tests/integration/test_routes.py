@@ -130,14 +130,16 @@ async def test_delivery_authenticates_to_a_host(
     make_system: MakeSystem, certificates: Certificates, tmp_path: Path
 ) -> None:
     auth = {"user": "jet", "password_file": str(password_file(tmp_path))}
-    ways = [(mechanism, tls) for mechanism in ("plain", "login", "cram-md5") for tls in ("starttls", "implicit")]
+    mechanisms = ("plain", "login", "cram-md5", "xoauth2", "oauthbearer")
+    ways = [(mechanism, tls) for mechanism in mechanisms for tls in ("starttls", "implicit")]
     async with AsyncExitStack() as running:
         routes, upstreams = [], {}
         for mechanism, tls in ways:
             script = Script(users={"jet": PASSWORD}, mechanisms=(mechanism.upper(),), tls=certificates.server())
             script.implicit = tls == "implicit"
             upstream = await running.enter_async_context(Mx("smart.test", "127.0.0.1", script=script))
-            action = hosts(upstream, tls=tls, ca_file=str(certificates.ca_file), auth=auth)
+            with_mechanism = {**auth, "mechanisms": [mechanism.upper()]} if "oauth" in mechanism else auth
+            action = hosts(upstream, tls=tls, ca_file=str(certificates.ca_file), auth=with_mechanism)
             routes.append(route(f"{mechanism}-{tls}", action, recipients=[f"{mechanism}.{tls}.test"]))
             upstreams[f"bob@{mechanism}.{tls}.test"] = upstream
         system = await make_system(routed(*routes))

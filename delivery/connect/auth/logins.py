@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge
 
 from delivery.classify.phases import ConnectionBroke, Phase
-from delivery.connect.auth.mechanisms import MECHANISMS, Secret, chosen
+from delivery.connect.auth.mechanisms import MECHANISMS, WITH_PASSWORDS, Secret, chosen
 from delivery.connect.connection import Connection
 from delivery.connect.opening import Refusal
 from delivery.route.endpoint import Login
@@ -75,7 +75,7 @@ class Logins:
         if not (connection.is_secure or login.without_tls):
             raise self._failed(login, "credentials are not sent without TLS")
         if name is None:
-            wanted = ", ".join(login.mechanisms or MECHANISMS)
+            wanted = ", ".join(login.mechanisms or WITH_PASSWORDS)
             raise self._failed(login, f"offers none of the authentication mechanisms {wanted}")
         answer = await _exchange(connection, name, Secret(login.user, password), timeout_s)
         if isinstance(answer, ConnectionBroke) or not (answer.is_completion or answer.is_permanent):

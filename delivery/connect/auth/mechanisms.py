@@ -36,14 +36,34 @@ def _cram_md5(secret: Secret) -> Exchange:
     yield f"{secret.user} {digest}".encode()
 
 
-MECHANISMS: Mapping[str, Callable[[Secret], Exchange]] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
-"""By name, in the order of preference: hosts announce CRAM-MD5 that have no password they could check it with."""
+def _xoauth2(secret: Secret) -> Exchange:
+    """Google's and Microsoft's own: the password is an access token. An error is a challenge, and the answer empty."""
+    yield f"user={secret.user}\1auth=Bearer {secret.password}\1\1".encode()
+    yield b""
+
+
+def _oauthbearer(secret: Secret) -> Exchange:
+    """RFC 7628: the password is an access token. An error is a challenge, and the answer one byte (3.2.3)."""
+    user = secret.user.replace("=", "=3D").replace(",", "=2C")
+    yield f"n,a={user},\1auth=Bearer {secret.password}\1\1".encode()
+    yield b"\1"
+
+
+MECHANISMS: Mapping[str, Callable[[Secret], Exchange]] = {
+    "PLAIN": _plain,
+    "LOGIN": _login,
+    "CRAM-MD5": _cram_md5,
+    "XOAUTH2": _xoauth2,
+    "OAUTHBEARER": _oauthbearer,
+}
+WITH_PASSWORDS = ("PLAIN", "LOGIN", "CRAM-MD5")
+"""In the order of preference: hosts announce CRAM-MD5 that have no password they could check it with."""
 
 
 def chosen(offered: str, wanted: Sequence[str]) -> str | None:
     """The mechanism to use with a host that offers these (the parameters of AUTH in EHLO); None: none of `wanted`.
 
-    `wanted` are names in order; empty: all that are known.
+    `wanted` are names in order; empty: WITH_PASSWORDS.
     """
     words = offered.upper().replace("=", " ").split()  # some hosts write AUTH=LOGIN
-    return next((name for name in wanted or MECHANISMS if name in words), None)
+    return next((name for name in wanted or WITH_PASSWORDS if name in words), None)

@@ -55,8 +55,9 @@ class Auth(Section):
     user: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
     """The user name."""
     password_file: ReadableFile
-    """The file with the password: its text, without the line end. It is read again when it has changed."""
-    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5"], ...] = ()
+    """The file with the password: its text, without the line end. It is read again when it has changed. For XOAUTH2 and
+    OAUTHBEARER it has an access token, which somebody else renews."""
+    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"], ...] = ()
     """The mechanisms that may be used, in this order. Empty: the first of PLAIN, LOGIN and CRAM-MD5 that the host
     offers."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{0,63}$")] = ""
