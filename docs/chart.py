@@ -37,6 +37,7 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "nats.bundled.lameDuckSeconds": {"minimum": 30},
     "nats.servers": {"items": {"type": "string", "pattern": "^(nats|tls)://"}},
     "nats.monitoring": {"items": {"type": "string", "pattern": "^https?://"}},
+    "dkim.secrets": {"items": {"type": "string", "minLength": 1}, "uniqueItems": True},
     "ingress.users": {"additionalProperties": {"type": "string", "pattern": r"^\$argon2(id|i|d)\$"}},
     "ingress.service.ports": {"additionalProperties": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "ingress.service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},

@@ -28,6 +28,7 @@ from tests.fixtures.chart import (
     rendered,
 )
 from tests.fixtures.custom_resources import KINDS, complaints
+from tests.fixtures.dkim import ed25519_pem
 
 pytestmark = pytest.mark.chart
 
@@ -247,12 +248,26 @@ def test_routes_find_their_passwords_and_leave_the_test_alone() -> None:
     assert {"secretName": "upstream", "defaultMode": 0o440} in secrets
 
 
+def test_those_who_sign_have_the_keys_and_nobody_else() -> None:
+    manifests = render(CHART / "ci/production.yaml")
+    mount = {"name": "dkim", "mountPath": "/etc/jetpost/dkim", "readOnly": True}
+    sources = [{"secret": {"name": name}} for name in ("dkim-example-org", "dkim-example-net")]
+
+    for service, has in (("ingress", True), ("bouncer", True), ("delivery", False)):
+        pod = named(manifests, "Deployment", f"jetpost-{service}")["spec"]["template"]["spec"]
+        assert (mount in pod["containers"][0]["volumeMounts"]) is has
+        volumes = [it["projected"] for it in pod["volumes"] if it["name"] == "dkim"]
+        assert volumes == [{"defaultMode": 0o440, "sources": sources}] * has
+
+
 def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates: Certificates, tmp_path: Path) -> None:
     """All but the files is as the pods find it."""
     users = tmp_path / "users"
     secrets = {it["metadata"]["name"]: it for it in of_kind(manifests, "Secret")}
     users.write_text(secrets["jetpost-users"]["stringData"]["users"] if "jetpost-users" in secrets else "")
     (tmp_path / "nats.creds").write_text("")
+    key = tmp_path / "dkim.pem"
+    key.write_bytes(ed25519_pem())
     text = json.dumps(configuration(manifests))
     for path, real in {
         "/etc/jetpost/tls/tls.crt": certificates.certificate_file,
@@ -262,6 +277,8 @@ def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates
         "/etc/jetpost/nats/tls.key": certificates.key_file,
         "/etc/jetpost/nats/nats.creds": tmp_path / "nats.creds",
         "/etc/jetpost/users/users": users,
+        "/etc/jetpost/dkim/example-org.pem": key,
+        "/etc/jetpost/dkim/example-net.pem": key,
     }.items():
         text = text.replace(f'"{path}"', json.dumps(str(real)))
     file = tmp_path / "jetpost.yaml"
@@ -322,7 +339,8 @@ def test_names_are_whole_and_apart_whatever_the_release_is_called(length: int) -
     for kind, suffix in {"StatefulSet": "-nats", "Pod": "-test"}.items():
         assert of_kind(manifests, kind)[0]["metadata"]["name"].endswith(suffix)
     made = {it["metadata"]["name"] for it in of_kind(manifests, "ConfigMap", "Secret")}
-    made |= {it["spec"]["secretName"] for it in of_kind(manifests, "Certificate")} | {"registry"}
+    made |= {it["spec"]["secretName"] for it in of_kind(manifests, "Certificate")}
+    made |= {"registry", "dkim-example-org", "dkim-example-net"}
     assert {name for pod in pods(manifests) for name in _references(pod["spec"])} <= made
 
 

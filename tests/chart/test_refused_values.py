@@ -48,6 +48,12 @@ def listeners(old: str = "", new: str = "") -> str:
             ('ingress.usersSecret="mine"', 'config.ingress.auth.backends=[{"kind": "users_file", "path": "/users"}]'),
             "config.ingress.auth.backends",
         ),
+        (
+            ('config.dkim.keys=[{"domain": "a.test", "selector": "s", "file": "/etc/jetpost/dkim/key"}]',),
+            "dkim.secrets",
+        ),
+        (('dkim.secrets=["keys"]',), "config.dkim.keys"),
+        (('dkim.secrets="keys"',), "dkim.secrets"),
         (("networkPolicy.metricsFrom={}",), "metricsFrom"),
         (("networkPolicy.dnsPorts=[]",), "dnsPorts"),
         (("nats.bundled.replicas=4",), "nats.bundled.replicas"),

@@ -138,6 +138,16 @@
 {{- if and .Values.delivery.hpa.enabled .Values.delivery.keda.enabled -}}
 {{- fail "delivery.keda: enable either delivery.keda or delivery.hpa" -}}
 {{- end -}}
+{{- $inSecrets := false -}}
+{{- range dig "dkim" "keys" list .Values.config -}}
+{{- if hasPrefix "/etc/jetpost/dkim/" (.file | default "") }}{{ $inSecrets = true }}{{ end -}}
+{{- end -}}
+{{- if and $inSecrets (not .Values.dkim.secrets) -}}
+{{- fail "dkim.secrets: config.dkim.keys has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
+{{- end -}}
+{{- if and .Values.dkim.secrets (not $inSecrets) -}}
+{{- fail "config.dkim.keys: dkim.secrets has keys, but none has a domain and a selector; see docs/howto/sign-your-domain.md" -}}
+{{- end -}}
 {{- $names := list -}}{{- $ports := list -}}
 {{- range include "jetpost.listeners" . | fromJsonArray -}}
 {{- if has (int .port) $ports }}{{ fail (printf "config.ingress.listeners: port %d is used twice" (int .port)) }}{{ end -}}

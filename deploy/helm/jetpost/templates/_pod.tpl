@@ -5,6 +5,7 @@
 {{- $files := include "jetpost.nats.files" .root | trim -}}
 {{- $login := include "jetpost.nats.login" .root -}}
 {{- $resolver := and (eq .service "delivery") .root.Values.delivery.unbound.enabled -}}
+{{- $signs := and (has .service (list "ingress" "bouncer")) .root.Values.dkim.secrets }}
 metadata:
   labels:
     {{- include "jetpost.podLabels" . | nindent 4 }}
@@ -88,6 +89,9 @@ spec:
         - {name: tls, mountPath: /etc/jetpost/tls, readOnly: true}
         - {name: users, mountPath: /etc/jetpost/users, readOnly: true}
         {{- end }}
+        {{- if $signs }}
+        - {name: dkim, mountPath: /etc/jetpost/dkim, readOnly: true}
+        {{- end }}
         {{- if and (eq .service "delivery") $values.credentialsSecret }}
         - {name: credentials, mountPath: /etc/jetpost/credentials, readOnly: true}
         {{- end }}
@@ -112,6 +116,15 @@ spec:
       secret: {secretName: {{ include "jetpost.tlsSecret" .root }}, defaultMode: 0440}
     - name: users
       secret: {secretName: {{ include "jetpost.usersSecret" .root }}, defaultMode: 0440}
+    {{- end }}
+    {{- if $signs }}
+    - name: dkim
+      projected:
+        defaultMode: 0440
+        sources:
+          {{- range .root.Values.dkim.secrets }}
+          - secret: {name: {{ . }}}
+          {{- end }}
     {{- end }}
     {{- if and (eq .service "delivery") $values.credentialsSecret }}
     - name: credentials
