@@ -12,8 +12,10 @@ from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lane import Lanes
 from delivery.route.routes import Routes
+from delivery.settle import postpone
 from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import affordable
+from delivery.shaping.permits import RouteLimits
 from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
@@ -23,6 +25,7 @@ from jetpost.process.run import Lifecycle
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import Consumer
 from jetpost.queue.maintenance import read_through, sweep
+from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.tasks import end, finish
 from jetpost.telemetry.log import logger
@@ -95,7 +98,7 @@ async def _deliver_until_stopped(context: DeliveryContext, lifecycle: Lifecycle)
 
     consumer = context.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
     async with asyncio.TaskGroup() as tasks:
-        lanes = Lanes(context.queue, config.lanes, work, tasks)
+        lanes = Lanes(context.queue, config.lanes, work, tasks, _route_limits(context))
         watching = tasks.create_task(watch(lanes, context, lifecycle.stopping))
         taking = tasks.create_task(_take(await consumer.start(), lanes))
         await lifecycle.stopping.wait()
@@ -105,6 +108,19 @@ async def _deliver_until_stopped(context: DeliveryContext, lifecycle: Lifecycle)
         # The watchdog may be waiting out a queue that is away: it has no more time for that than attempts have.
         await asyncio.gather(finish([watching], config.drain_s), lanes.close(config.drain_s))
         await leaving
+
+
+def _route_limits(context: DeliveryContext) -> RouteLimits | None:
+    """Those of the configured routes; None when no route has one."""
+    router = context.router
+    if router is None or not router.routes.have_limits:
+        return None
+
+    def postponed(entry: Entry) -> Entry | None:
+        why = "not tried: too many messages wait for their route"
+        return postpone(entry, why, context.now(), context.config.retry, jitter=context.draw())
+
+    return RouteLimits(router.routes.permits, postponed)
 
 
 async def _take(consumer: Consumer, lanes: Lanes) -> None:

@@ -11,6 +11,8 @@ from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 
+CONGESTED = EnhancedStatus(4, 4, 5)
+"""Mail system congestion (RFC 3463, 3.5)."""
 UNTRIED = Deferred(EnhancedStatus(4, 4, 7), "it was never tried")
 """4.4.7, delivery time expired, is the status only where no attempt gave a better one (RFC 3463, 3.5)."""
 
@@ -57,6 +59,17 @@ def settle(
         bounced = entry.part(f"b{attempts}") if deferred else entry
         successors.append(_bounce(bounced, failed, attempts, now))
     return tuple(successors)
+
+
+def postpone(entry: Entry, why: str, now: datetime, policy: RetryPolicy, *, jitter: float) -> Entry | None:
+    """The successor of an entry whose route is congested: it comes back after the first wait, and was no attempt.
+
+    None when its lifetime has ended: then it waits for its last attempt.
+    """
+    if now >= entry.expires:
+        return None
+    due = min(now + backoff(1, policy, jitter=jitter), entry.expires)
+    return entry.moved(State.RETRY, due=due, last=Deferred(CONGESTED, why))
 
 
 def expire(entry: Entry, now: datetime) -> tuple[Entry, ...]:

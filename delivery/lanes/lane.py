@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from delivery.shaping.adapt import DomainHealth, Observation, adapt
 from delivery.shaping.limits import Admission, LaneSettings, Load, admit, is_near_quarantine
+from delivery.shaping.permits import Permits, RouteLimits
 from jetpost.queue.claim import Claim
 from jetpost.queue.consume import ByteBudget, Consumer
 from jetpost.queue.model.entry import DomainToken, Entry
@@ -27,6 +28,9 @@ WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slo
 ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
 PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their domain was congested.")
 NAKS = Counter("jetpost_delivery_naks_total", "Entries returned to the queue (NAK) at shutdown.")
+POSTPONED = Counter(
+    "jetpost_delivery_postponed_total", "Entries moved to a later retry because too many waited for their route."
+)
 SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Suspensions of a domain because no host answered.")
 
 _RENEW_S = 5.0
@@ -62,8 +66,18 @@ class Lane:
 class Lanes:
     """All lanes of a process. Tasks belong to the task group it is given."""
 
-    def __init__(self, queue: Queue, settings: LaneSettings, deliver: Deliver, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        settings: LaneSettings,
+        deliver: Deliver,
+        tasks: asyncio.TaskGroup,
+        limits: RouteLimits | None = None,
+    ) -> None:
         self._queue = queue
+        self._limits = limits
+        self._permits: dict[Claim, Permits] = {}
+        """Of claims whose route has a limit."""
         self._settings = settings
         self._deliver = deliver
         self._tasks = tasks
@@ -99,6 +113,14 @@ class Lanes:
             self._parking.add(task)
             task.add_done_callback(self._parking.discard)
             return
+        if self._limits is not None and (permits := self._limits.permits(claim.entry)) is not None:
+            if permits.is_congested and (later := self._limits.postponed(claim.entry)) is not None:
+                task = self._tasks.create_task(self._postpone(claim, later))
+                self._parking.add(task)
+                task.add_done_callback(self._parking.discard)
+                return
+            self._permits[claim] = permits
+            permits.held += 1
         self._accept(claim, lane)
 
     def drain_parked(self, domain_token: DomainToken) -> None:
@@ -135,6 +157,14 @@ class Lanes:
         lane.waiting.remove(claim)
         self._held -= 1
         WAITING.dec()
+        if (permits := self._permits.pop(claim, None)) is not None:
+            # Its lane, or another one, may have waited for what it does not need any more.
+            permits.held -= 1
+            if lane.waiting and lane.has_room:
+                self._next_in_turn.setdefault(lane.domain_token, lane)
+            self._wake(permits)
+            for turn, waiting in self._turns():
+                self._begin(waiting, turn)
         return True
 
     def sweep(self) -> None:
@@ -151,7 +181,7 @@ class Lanes:
 
     def _accept(self, claim: Claim, lane: Lane) -> None:
         self._held += 1
-        if lane.has_room and self._active < self._settings.connections:
+        if lane.has_room and self._active < self._settings.connections and self._has_permit(claim):
             self._begin(claim, lane)
             return
         lane.waiting.append(claim)
@@ -166,6 +196,8 @@ class Lanes:
         lane.active[claim] = task
         self._active += 1
         ACTIVE.inc()
+        if claim in self._permits:
+            self._permits[claim].used += 1
 
     async def _work(self, claim: Claim, lane: Lane) -> None:
         """One slot of the lane: this claim, then whatever waits."""
@@ -213,6 +245,9 @@ class Lanes:
         while self._next_in_turn and self._active < self._settings.connections and not self._draining:
             lane = self._next_in_turn.pop(next(iter(self._next_in_turn)))
             if lane.waiting and lane.has_room:
+                if not self._has_permit(lane.waiting[0]):
+                    self._permits[lane.waiting[0]].lanes[lane.domain_token] = lane
+                    continue
                 WAITING.dec()
                 yield lane, lane.waiting.popleft()
             if lane.waiting and lane.has_room:
@@ -222,6 +257,24 @@ class Lanes:
         del lane.active[claim]
         self._active -= 1
         ACTIVE.dec()
+        if (permits := self._permits.pop(claim, None)) is not None:
+            permits.used -= 1
+            permits.held -= 1
+            self._wake(permits)
+
+    def _has_permit(self, claim: Claim) -> bool:
+        """Whether the route of `claim` has no limit, or may have one more attempt."""
+        permits = self._permits.get(claim) if self._permits else None
+        return permits is None or permits.is_free
+
+    def _wake(self, permits: Permits) -> None:
+        """The lane that has waited longest for a permit gets its turn, when one is free."""
+        while permits.lanes and permits.is_free:
+            lane: Lane = permits.lanes.pop(next(iter(permits.lanes)))
+            if lane.waiting and lane.has_room:
+                self._next_in_turn.setdefault(lane.domain_token, lane)
+                if self._permits.get(lane.waiting[0]) is permits:
+                    return
 
     def _forget(self, lane: Lane) -> None:
         if lane.forgettable(time.monotonic()) and self._lanes.get(lane.domain_token) is lane:
@@ -240,6 +293,17 @@ class Lanes:
             return
         PARKED.inc()
         self.drain_parked(lane.domain_token)
+
+    async def _postpone(self, claim: Claim, later: Entry) -> None:
+        try:
+            await self._queue.settle(claim, [later])
+        except asyncio.CancelledError:
+            await self._queue.nak(claim)
+            raise
+        except Exception as error:
+            await self._give_up(claim, error)
+            return
+        POSTPONED.inc()
 
     async def _drain(self, lane: Lane, consumer: Consumer) -> None:
         """Bring the lane's parked entries back in order until none is left."""

@@ -7,6 +7,7 @@ from prometheus_client import Counter
 from delivery.route.rules import Rule, Table, facts_of
 from delivery.shaping.adapt import DomainHealth, Observation, adapt
 from delivery.shaping.limits import LaneSettings
+from delivery.shaping.permits import Permits
 from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
 
@@ -31,6 +32,19 @@ class Routes:
         self._table = Table(rules)
         self._settings = settings
         self._health: dict[Hosts, DomainHealth] = {}
+        self._permits = {
+            rule.name: Permits(rule.connections, settings.waiting_per_domain) for rule in rules if rule.connections
+        }
+
+    @property
+    def have_limits(self) -> bool:
+        """Whether any route has a limit of its own."""
+        return bool(self._permits)
+
+    def permits(self, entry: Entry) -> Permits | None:
+        """Those of the route that `entry` takes; None when it has no limit."""
+        rule = self.rule(entry)
+        return self._permits.get(rule.name) if rule is not None else None
 
     def rule(self, entry: Entry) -> Rule | None:
         """The route that `entry` takes; None: to the MX hosts of its domain, like all mail without routes."""

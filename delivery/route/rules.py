@@ -68,6 +68,10 @@ class Rule(Section):
     """Where its messages go while no host of `action` can be reached: no connection, or none that a greeting and EHLO
     follow. A failure of TLS or of the credentials is no reason to use it."""
 
+    connections: Annotated[int, Field(ge=1)] | None = None
+    """Attempts at the same time by this route in one process, over all recipient domains. Not set: the limits of
+    `delivery.lanes` alone. Providers have such limits: Microsoft 365 takes 3 connections of a mailbox."""
+
     @model_validator(mode="after")
     def _fallback_is_of_use(self) -> Self:
         if self.fallback is not None and isinstance(self.action, Discard | Fail):

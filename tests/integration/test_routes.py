@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.certificates import Certificates
+from tests.fixtures.client import stuffed
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
@@ -65,7 +66,7 @@ async def test_the_first_route_that_matches_takes_the_message(make_system: MakeS
         await system.submit("ann@home.test", ["carl@usual.test"], LETTER)
         await system.submit("ann@home.test", ["dora@usual.test"], LETTER + b"x" * 70 + b"\r\n" + b"y\r\n" * 4000)
         async with system.relaying() as client:
-            await client.transact("eve@home.test", ["eve@usual.test"], LETTER + b".\r\n")
+            await client.transact("eve@home.test", ["eve@usual.test"], stuffed(LETTER))
 
         await a.received_all(2)
         await b.received("bob@usual.test")
@@ -349,6 +350,45 @@ async def test_the_fallback_is_used_while_no_host_can_be_reached_and_left_when_o
             await system.submit("ann@home.test", ["last@last.test"], LETTER)
             await again.received("last@last.test")
             assert len(spare.messages) == used
+
+
+async def test_a_route_has_so_many_attempts_at_a_time_over_all_domains(make_system: MakeSystem, mx: MakeMx) -> None:
+    other = await mx("not-by-the-route.test")
+    script = Script(delays={"DOT": 0.05})
+    async with Mx("smart.test", loopback_address(), script=script) as smart:
+        limited = {**route("smart", hosts(smart), senders=["bulk.test"]), "connections": 2}
+        system = await make_system(routed(limited))
+        to = [f"u{number}@d{number % 10}.test" for number in range(40)]
+        async with system.submitting() as client:
+            for recipient in to:
+                assert (await client.transact("ann@bulk.test", [recipient], stuffed(LETTER))).is_positive
+            await client.transact("ann@home.test", ["bob@not-by-the-route.test"], stuffed(LETTER))
+
+        await other.received("bob@not-by-the-route.test")
+        await smart.received_all(len(to))
+        await system.empty()
+        assert smart.most_open == 2
+        assert sorted(message.recipients[0] for message in smart.messages) == sorted(to)
+
+
+async def test_what_a_congested_route_cannot_keep_in_memory_comes_back_later(make_system: MakeSystem) -> None:
+    script = Script(delays={"DOT": 0.1})
+    async with Mx("smart.test", loopback_address(), script=script) as smart:
+        limited = {**route("smart", hosts(smart)), "connections": 1}
+        system = await make_system(routed(limited, **{"delivery.lanes.waiting_per_domain": 1}))
+        to = [f"u{number}@d{number}.test" for number in range(12)]
+        async with system.submitting() as client:
+            for recipient in to:
+                assert (await client.transact("ann@home.test", [recipient], stuffed(LETTER))).is_positive
+
+        await smart.received_all(len(to))
+        await system.empty()
+        assert len(smart.messages) == len(to)
+        assert smart.most_open == 1
+        (service,) = system.delivery
+        assert await service.metric("jetpost_delivery_postponed_total") > 0
+        lines = [line for line in service.log_lines() if line["event"] == "delivered"]
+        assert {line["attempt"] for line in lines} == {1}  # to wait is no attempt
 
 
 async def test_a_host_that_says_no_is_an_answer_and_no_reason_for_the_fallback(

@@ -57,6 +57,9 @@ class Logins:
         self._pause_s = pause_s
         self._known: dict[str, _Known] = {}
         self._stopped: dict[Login, _Stopped] = {}
+        self._accepted: set[Login] = set()
+        """Those that a host has accepted, and none refused since."""
+        self._first: dict[Login, asyncio.Lock] = {}
 
     def insist(self, login: Login) -> None:
         """Refusal, without asking anybody, while `login` is known to be refused. After the pause one is let through."""
@@ -69,7 +72,29 @@ class Logins:
         stopped.until, stopped.stamp = now + self._pause_s, stamp(Path(login.password_file))
 
     async def authenticate(self, connection: Connection, login: Login, timeout_s: float) -> None:
-        """AUTH on a connection whose host has said its extensions. Refusal when that fails."""
+        """AUTH on a connection whose host has said its extensions. Refusal when that fails.
+
+        Until credentials were accepted once, one connection at a time tries them: many failures lock an account.
+        """
+        if login in self._accepted:
+            await self._authenticate(connection, login, timeout_s)
+            return
+        before = self._stopped.get(login)
+        first = self._first.setdefault(login, asyncio.Lock())
+        try:
+            async with asyncio.timeout_at(connection.until):
+                await first.acquire()
+        except TimeoutError:
+            raise Refusal(Phase.AUTH, ConnectionBroke("another connection's authentication took too long")) from None
+        try:
+            stopped = self._stopped.get(login)
+            if stopped is not None and stopped is not before:
+                raise Refusal(Phase.AUTH, stopped.answer)
+            await self._authenticate(connection, login, timeout_s)
+        finally:
+            first.release()
+
+    async def _authenticate(self, connection: Connection, login: Login, timeout_s: float) -> None:
         read, password = self._read(login)
         name = chosen(connection.extensions.get("AUTH", ""), login.mechanisms)
         if not (connection.is_secure or login.without_tls):
@@ -86,6 +111,7 @@ class Logins:
             self._stop(login, answer, read, connection.name)
             raise Refusal(Phase.AUTH, answer)
         LOGINS.labels(login.name, "accepted").inc()
+        self._accepted.add(login)
         if self._stopped.pop(login, None) is not None:
             log.info("credentials accepted again", credentials=login.name, host=connection.name)
         REFUSED.labels(login.name).set(0)
@@ -120,6 +146,7 @@ class Logins:
 
     def _stop(self, login: Login, answer: Reply, read: Stamp | None, host: str) -> None:
         LOGINS.labels(login.name, "refused").inc()
+        self._accepted.discard(login)
         REFUSED.labels(login.name).set(1)
         until = asyncio.get_running_loop().time() + self._pause_s
         self._stopped[login] = _Stopped(answer, read, until)
