@@ -8,10 +8,12 @@ from bouncer.config import Bouncer
 from bouncer.decide import NoDsn, decide
 from bouncer.send import compose
 from jetpost.config.load import Settings
+from jetpost.dns.resolver import Dns
 from jetpost.events.publish import Events
 from jetpost.events.record import received
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.process.context import service_context
+from jetpost.process.dkim_records import compare_records
 from jetpost.process.run import Lifecycle
 from jetpost.process.signing import Dkim, Signer, signing
 from jetpost.queue.claim import Claim
@@ -46,11 +48,14 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     ):
         worker = BounceWorker(queue, events, config, settings.hostname, signer)
         lifecycle.ready_when("queue", queue.trouble)
-        watching = asyncio.create_task(watch(queue, lifecycle.stopping), name="gauge")
+        watching = [asyncio.create_task(watch(queue, lifecycle.stopping), name="gauge")]
+        if signer is not None:
+            comparing = compare_records(signer, settings.of(Dns), settings.of(Dkim).records_s)
+            watching.append(asyncio.create_task(comparing, name="dkim records"))
         try:
             await _send_until_stopped(worker, lifecycle)
         finally:
-            await end([watching])
+            await end(watching)
 
 
 async def _send_until_stopped(worker: "BounceWorker", lifecycle: Lifecycle) -> None:

@@ -85,6 +85,8 @@ class Dkim(Section):
     """The domain whose keys sign for all authors that have none. Empty: their messages are not signed."""
     reload_s: Annotated[float, Field(gt=0)] = 10
     """How often the files are looked at. Changed ones are taken without a restart."""
+    records_s: Annotated[float, Field(ge=60)] = 3600
+    """How often the bouncer compares the keys with their records in DNS (`jetpost_dkim_record_differs`)."""
 
     @model_validator(mode="after")
     def _keys_have_names_of_their_own(self) -> Self:
@@ -114,7 +116,8 @@ class Signer:
         self._settings = settings
         self._loaded = {key.file: _load(key.file) for key in settings.keys}
         self._trouble: dict[Path, str] = {}
-        self._keys = self._ring()
+        self._signing = self._read_keys()
+        self._keys = KeyRing(self._signing, settings.default_domain)
         for file in self._loaded:
             UNUSABLE.labels(str(file)).set(0)
         for reason in REASONS:
@@ -141,8 +144,13 @@ class Signer:
             UNUSABLE.labels(str(file)).set(0)
             log.info("DKIM key read", file=str(file))
         if found:
-            self._keys = self._ring()
+            self._signing = self._read_keys()
+            self._keys = KeyRing(self._signing, self._settings.default_domain)
         return any(not isinstance(loaded, str) for loaded in found.values())
+
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The keys that sign now."""
+        return self._signing
 
     def sign(self, message: Signable, added: Sequence[HeaderLine], now: datetime) -> tuple[HeaderLine, ...]:
         """The signatures of a message; `added` are the header lines that go above its content."""
@@ -170,10 +178,9 @@ class Signer:
         UNUSABLE.labels(str(file)).set(1)
         log.warning("cannot use DKIM key, keeping previous", file=str(file), error=why, limited_by=(str(file), why))
 
-    def _ring(self) -> KeyRing:
-        settings = self._settings
-        keys = [SigningKey(key.domain, key.selector, self._loaded[key.file].key) for key in settings.keys]
-        return KeyRing(keys, settings.default_domain)
+    def _read_keys(self) -> tuple[SigningKey, ...]:
+        keys = self._settings.keys
+        return tuple([SigningKey(key.domain, key.selector, self._loaded[key.file].key) for key in keys])
 
 
 @asynccontextmanager

@@ -102,6 +102,12 @@ CASES: dict[str, Case] = {
         of_pod("dkim_key_unusable", "0", 'file="/dkim/key.pem", '),
         {"namespace": "mail", "file": "/dkim/key.pem"},
     ),
+    "dkim-record-differs": Case(
+        of_pod("dkim_record_differs", "1", 'domain="a.test", selector="s", '),
+        "In mail DNS has no record s._domainkey.a.test that matches the key.",
+        of_pod("dkim_record_differs", "0", 'domain="a.test", selector="s", '),
+        {"namespace": "mail", "domain": "a.test", "selector": "s"},
+    ),
     "deferrals-are-high": Case(
         recipients(deferred="0+60", delivered="0+20"),
         "In mail 75% of the attempted recipients were deferred.",

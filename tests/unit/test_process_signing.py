@@ -9,12 +9,21 @@ import pytest
 from pydantic import ValidationError
 
 from jetpost.config.load import ConfigurationError, load
+from jetpost.dns.answer import Answer, Failed, Found, NoData, NoDomain
+from jetpost.dns.resolver import Dns
 from jetpost.process import signing
+from jetpost.process.dkim_records import DIFFERS, compare_records, judge
 from jetpost.process.signing import UNSIGNED, UNUSABLE, Dkim, DkimKey, Signer
 from jetpost.sign.dkim import signable_of
+from jetpost.sign.keys import SigningKey, private_key
+from jetpost.sign.record import record_text
+from jetpost.tasks import end
 from tests.fixtures.dkim import ed25519_pem, rsa_pem
 from tests.fixtures.eventually import eventually
+from tests.fixtures.zone import ServedZone
+from tests.fixtures.zone import zone as a_zone
 
+zone = a_zone
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LETTER = b"From: ann@example.org\r\n\r\nx\r\n"
 
@@ -171,3 +180,39 @@ def test_a_domain_may_be_written_in_its_own_letters(tmp_path: Path) -> None:
     key = DkimKey.model_validate({"domain": "Bücher.test", "selector": "S", "file": tmp_path / "key"})
 
     assert (key.domain, key.selector) == ("xn--bcher-kva.test", "s")
+
+
+@pytest.mark.parametrize(
+    ("answer", "differs"),
+    [
+        (Found((record_text(private_key(ed25519_pem())),), 60), 0),
+        (Found((record_text(private_key(ed25519_pem(1))),), 60), 1),
+        (NoData(60), 1),
+        (NoDomain(60), 1),
+        (Failed("SERVFAIL"), 1),
+    ],
+)
+def test_a_record_that_does_not_match_is_told_and_no_answer_changes_nothing(
+    answer: Answer[str], differs: float
+) -> None:
+    key = SigningKey("example.org", "s", private_key(ed25519_pem()))
+    judge(key, NoData(60))
+
+    judge(key, answer)
+
+    assert DIFFERS.labels("example.org", "s")._value.get() == differs
+    judge(key, Failed("SERVFAIL"))
+    assert DIFFERS.labels("example.org", "s")._value.get() == differs
+
+
+async def test_keys_are_compared_with_what_dns_says(tmp_path: Path, zone: ServedZone) -> None:
+    (tmp_path / "key").write_bytes(ed25519_pem())
+    signer = Signer(Dkim.model_validate({"keys": [{"domain": "c.test", "selector": "s", "file": tmp_path / "key"}]}))
+    gauge = DIFFERS.labels("c.test", "s")
+    dns = Dns(nameservers=(zone.address,), ttl_min_s=0, ttl_max_s=0)
+    comparing = asyncio.create_task(compare_records(signer, dns, 0.01))
+
+    await eventually(lambda: gauge._value.get() == 1, "there is no record")
+    zone.add("s._domainkey.c.test", txt=[record_text(private_key(ed25519_pem()))], ttl=0)
+    await eventually(lambda: gauge._value.get() == 0, "the record matches")
+    await end([comparing])
