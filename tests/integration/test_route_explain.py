@@ -38,7 +38,7 @@ def configured(folder: Path, names: ServedZone) -> Path:
 
 async def said(file: Path, *words: str) -> tuple[int, str]:
     """Status and output of the command."""
-    command = [sys.executable, "-m", "jetpost", "route", "--config", str(file), "explain", *words]
+    command = [sys.executable, "-m", "jetpost", "route", "explain", *words, "--config", str(file)]
     process = Process("route explain", command, file.parent / "printed")
     process.launch()
     return await process.gone(), process.log_file.read_text(encoding="utf-8")

@@ -22,28 +22,29 @@ route_app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @route_app.callback()
-def route(context: typer.Context, config: ConfigOption = None, data: DataOption = DATA) -> None:
+def route() -> None:
     """Show which route a message takes, and to which hosts."""
-    configure("jetpost", Log(level="error"))
-    context.obj = settings_for(config, data, "delivery", "dns")
 
 
 @route_app.command()
 def explain(
-    context: typer.Context,
     recipient: Annotated[str, typer.Argument(metavar="RECIPIENT", help="The recipient's address.")],
     sender: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="The reverse-path. Default: null.")] = "",
     identity: Annotated[str, typer.Option("--identity", metavar="USER", help="Who authenticated.")] = "",
     listener: Annotated[str, typer.Option("--listener", metavar="NAME", help="The listener that accepted it.")] = "",
     size: Annotated[int, typer.Option("--size", metavar="BYTES", help="Bytes of the content.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    *,
+    config: ConfigOption = None,
+    data: DataOption = DATA,
 ) -> None:
     """Say which route a message to RECIPIENT would take: its hosts, their addresses in DNS, TLS and credentials."""
     _insist_on_address(recipient, "RECIPIENT")
     if sender.strip("<>"):
         _insist_on_address(sender.strip("<>"), "--from")
     asked = {"sender": sender.strip("<>"), "identity": identity, "listener": listener, "size": size}
-    told = asyncio.run(_explained(context.obj, recipient, asked))
+    configure("jetpost", Log(level="error"))
+    told = asyncio.run(_explained(settings_for(config, data, "delivery", "dns"), recipient, asked))
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
