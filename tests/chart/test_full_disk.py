@@ -46,18 +46,6 @@ def occupy(volume: Path, left_mib: int) -> None:
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_mib * MIB)
 
 
-async def is_alive(node: Node) -> bool:
-    """What its liveness probe says, asked again while the server is too slow to answer, as the kubelet does."""
-
-    async def said() -> str | None:
-        if await node.is_well("livenessProbe"):
-            return "alive"
-        told = (node.folder / "probe").read_text()
-        return None if "does not answer" in told else told
-
-    return await eventually_asked(said, "its liveness probe has an answer") == "alive"
-
-
 async def ended(node: Node) -> bool:
     """Whether its liveness probe has ended it: runs the probe when it has not."""
     if node.exit_status is None:
@@ -70,21 +58,21 @@ async def test_a_lone_server_takes_mail_again_when_its_disk_has_room(lone: Node)
     with small_volume(lone, 200) as volume:
         lone.launch()
         await lone.ready()
-        assert await is_alive(lone)
+        assert await lone.is_alive()
         occupy(volume, left_mib=10)
-        assert await is_alive(lone), "nobody wrote yet"
+        assert await lone.is_alive(), "nobody wrote yet"
         connection = await connected(lone)
         stored = await written(connection, replicas=1, messages=12)
         await eventually_asked(lambda: says(lone, "no space left on device"), "it is full")
 
         # Full: it is up, and reads.
         for _ in range(3):
-            assert await is_alive(lone)
+            assert await lone.is_alive()
         assert await lone.is_well("startupProbe")
         assert len((await connection.jetstream().get_msg("MAIL", 1)).data or b"") == MIB
         (volume / "other").write_bytes(b"")
         occupy(volume, left_mib=15)
-        assert await is_alive(lone), "this is no room: it would be full again at once"
+        assert await lone.is_alive(), "this is no room: it would be full again at once"
         (volume / "other").unlink()
 
         # Room: it still takes nothing, and is ended in peace.
@@ -96,7 +84,7 @@ async def test_a_lone_server_takes_mail_again_when_its_disk_has_room(lone: Node)
 
         lone.launch()
         await lone.ready()
-        assert await is_alive(lone)
+        assert await lone.is_alive()
         connection = await connected(lone)
         assert (await connection.jetstream().publish("mail.x", b"small")).seq >= stored + 1
         await connection.close()
@@ -172,7 +160,7 @@ async def test_one_of_three_comes_back_when_its_disk_has_room(three: Rendered) -
         (volume / "other").unlink()
         occupy(volume, left_mib=10)
         for node in three.nodes:
-            assert await is_alive(node), node.pod
+            assert await node.is_alive(), node.pod
         await eventually_asked(lambda: _takes(connection, b"small"), "the other two take mail")
 
         (volume / "other").unlink()
@@ -180,7 +168,7 @@ async def test_one_of_three_comes_back_when_its_disk_has_room(three: Rendered) -
         assert await full.gone() == 0
         full.launch()
         await full.ready()
-        assert await is_alive(full)
+        assert await full.is_alive()
 
 
 @needs_root
@@ -195,7 +183,7 @@ async def test_a_server_is_not_ended_while_it_switches_jetstream_off(three: Rend
         assert "Initiating JetStream Shutdown" in before, "from then on it discards nothing"
         full.launch()
         await full.ready()
-        assert await is_alive(full)
+        assert await full.is_alive()
 
 
 async def _takes(connection: NatsClient, content: bytes) -> bool:

@@ -123,7 +123,7 @@ async def test_a_server_without_a_quorum_is_alive(cluster: Rendered) -> None:
         node.signal(signal.SIGSTOP)
     try:
         await eventually_asked(lambda: _is_unwell(left), "it misses the others")
-        assert await left.is_well("livenessProbe")
+        assert await left.is_alive()
     finally:
         for node in lost:
             node.signal(signal.SIGCONT)
@@ -142,7 +142,7 @@ async def test_a_server_that_hangs_is_not_alive_and_not_ended_by_the_probe(lone:
         assert "does not answer" in (lone.folder / "probe").read_text()
     finally:
         lone.signal(signal.SIGCONT)
-    assert await lone.is_well("livenessProbe"), "the kubelet counts to twelve first"
+    assert await lone.is_alive(), "the kubelet counts to twelve first"
 
 
 async def test_a_stream_that_is_missing_is_no_reason_to_restart(lone: Node) -> None:
@@ -157,7 +157,7 @@ async def test_a_stream_that_is_missing_is_no_reason_to_restart(lone: Node) -> N
 
     lone.launch()
     await eventually_asked(lambda: says(lone, "could not be recovered"), "it misses a stream")
-    assert await lone.is_well("livenessProbe")
+    assert await lone.is_alive()
 
 
 async def test_a_pod_does_not_start_on_files_that_its_server_cannot_open(lone: Node) -> None:
