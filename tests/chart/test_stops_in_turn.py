@@ -67,6 +67,20 @@ async def test_it_waits_while_another_one_is_gone_and_no_longer_than_its_time(cl
         await asked.gone()
 
 
+async def test_it_waits_although_it_stood_still_for_some_seconds(cluster: Rendered) -> None:
+    lost, asked, _ = cluster.nodes
+    await lost.kill()
+    asked.signal(signal.SIGSTOP)
+    try:
+        async with asked_to_stop(asked) as hook:
+            await eventually(lambda: waits(hook, "slow to answer"), "it is asked again")
+            asked.signal(signal.SIGCONT)
+            await eventually(lambda: waits(hook, f"{lost.pod} is absent"), "it waits")
+            assert not await lame(asked)
+    finally:
+        asked.signal(signal.SIGCONT)
+
+
 async def test_of_two_that_are_asked_at_once_one_stops(cluster: Rendered) -> None:
     _, one, other = cluster.nodes
     async with asked_to_stop(one) as first, asked_to_stop(other) as second:

@@ -31,6 +31,8 @@ from jetpost.process.nats_pod.turn import ABSENT, Server, number_after, obstacle
 from jetpost.reason import reason_of
 
 _PATIENCE_S = 3.0
+_ATTEMPTS = 5
+"""How often this server is asked before it counts as one that does not answer: a pause of some seconds is no hang."""
 _LOOK_AGAIN_S = 2.0
 _BEGINS_S = 5.0
 """How long the server may take to begin its stop once it is told to."""
@@ -65,7 +67,7 @@ def main(words: list[str]) -> None:
     with _Shown(asked.client) as shown:
         if len(endpoints) > 1:
             here = endpoints.pop(name)._replace(host=asked.client[0])
-            _wait_for_turn(name, _Look(here, endpoints), shown, deadline, log)
+            _wait_for_turn(name, _Look(name, here, endpoints, log), shown, deadline, log)
         _begin(asked.pid_file, shown, log)
 
 
@@ -118,7 +120,9 @@ def _begin(pid_file: Path, shown: "_Shown", log: "_Log") -> None:
 class _Look:
     """What the servers are doing. Each is asked in a thread of its own, for names may take long to resolve."""
 
-    def __init__(self, here: Endpoint, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, name: str, here: Endpoint, endpoints: Mapping[str, Endpoint], log: "_Log") -> None:
+        self._name = name
+        self._log = log
         self._here = here
         self._endpoints = endpoints
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(endpoints) + 1)
@@ -126,12 +130,10 @@ class _Look:
 
     def now(self) -> tuple[Server, dict[str, Server]] | None:
         """This server and the others by name; None when this one does not answer."""
-        try:
-            own = _ask(self._here, self._here.host)
-            routes = _get(self._here, self._here.host, "/routez")["routes"] or []
-            addresses = {str(route["remote_name"]): str(route["ip"]) for route in routes}
-        except _FAILURES:
+        found = self._own()
+        if found is None:
             return None
+        own, addresses = found
         for name, endpoint in self._endpoints.items():
             if name not in self._asking:
                 # By the address of its route where there is one: names go with the Service when all is removed.
@@ -139,6 +141,19 @@ class _Look:
         concurrent.futures.wait(self._asking.values(), timeout=2 * _PATIENCE_S)
         others = {name: self._answer(name) for name in self._endpoints}
         return own, others
+
+    def _own(self) -> tuple[Server, dict[str, str]] | None:
+        """This server, and the addresses of its routes by name; None when it does not answer."""
+        for _ in range(_ATTEMPTS):
+            try:
+                own = _ask(self._here, self._here.host)
+                routes = _get(self._here, self._here.host, "/routez")["routes"] or []
+                return own, {str(route["remote_name"]): str(route["ip"]) for route in routes}
+            except TimeoutError:
+                self._log(f"{self._name} is slow to answer: it is asked again")
+            except _FAILURES:
+                return None
+        return None
 
     def _answer(self, name: str) -> Server:
         asking = self._asking[name]
