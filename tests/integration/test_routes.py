@@ -352,6 +352,33 @@ async def test_the_fallback_is_used_while_no_host_can_be_reached_and_left_when_o
             assert len(spare.messages) == used
 
 
+async def test_tls_that_fails_or_a_password_that_is_away_never_leads_to_the_fallback(
+    make_system: MakeSystem, certificates: Certificates, tmp_path: Path
+) -> None:
+    file = password_file(tmp_path)
+    auth = {"user": "jet", "password_file": str(file)}
+    ca_file = str(certificates.ca_file)
+    script = Script(tls=certificates.server(), users={"jet": PASSWORD})
+    async with Mx("smart.test", "127.0.0.1", script=script) as smart, Mx("s.test", loopback_address()) as spare:
+        unknown_ca = route("unknown-ca", hosts(smart, tls="starttls"), recipients=["unknown-ca.test"])
+        no_password = route("no-password", hosts(smart, tls="starttls", ca_file=ca_file, auth=auth))
+        not_in_dns = route("not-in-dns", {**IN_CLEAR, "hosts": [{"host": "gone.test"}]}, recipients=["not-in-dns.test"])
+        routes = [{**it, "fallback": hosts(spare)} for it in (unknown_ca, not_in_dns, no_password)]
+        system = await make_system(routed(*routes, **{"delivery.lanes.failures_to_suspend": 1}))
+        file.unlink()
+
+        for domain in ("unknown-ca.test", "no-password.test", "not-in-dns.test"):
+            await system.submit("ann@home.test", [f"bob@{domain}"], LETTER)
+
+        assert "CERTIFICATE_VERIFY_FAILED" in (await deferred(system, "bob@unknown-ca.test"))["why"]
+        assert "cannot read password file" in (await deferred(system, "bob@no-password.test"))["why"]
+        await spare.received("bob@not-in-dns.test")
+        password_file(tmp_path)
+        assert (await smart.received("bob@no-password.test")).identity == "jet"
+        assert [message.recipients for message in spare.messages] == [("bob@not-in-dns.test",)]
+        assert not smart.to("bob@unknown-ca.test")
+
+
 async def test_a_route_has_so_many_attempts_at_a_time_over_all_domains(make_system: MakeSystem, mx: MakeMx) -> None:
     other = await mx("not-by-the-route.test")
     script = Script(delays={"DOT": 0.05})
