@@ -102,6 +102,10 @@ class Claim:
     def came_again(self, acknowledge_to: str) -> None:
         """The server gave us what we have already: it lost sight of us for a while, and others may have been asked."""
         self.acknowledge_to = acknowledge_to
+        self.lost_sight()
+
+    def lost_sight(self) -> None:
+        """The server may have lost sight of us for a while, and have asked others."""
         self._contested = self._shared = True
 
     async def beat(self) -> None:
@@ -118,7 +122,7 @@ class Claim:
         """
         silence = asyncio.get_running_loop().time() - self._seen
         if silence > self._patience_s * 2 / 3 or self._generation != self.shard.jetstream.generation:
-            self._contested = self._shared = True
+            self.lost_sight()
 
 
 class Settled:

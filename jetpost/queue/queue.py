@@ -328,6 +328,8 @@ class Queue:
 
         False: another process has finished it meanwhile, and the claim has ended. Waits out a queue that is away.
         """
+        if not await self._acks.answered():
+            claim.lost_sight()
         if not claim.is_contested:
             return True
         last = await _answered(claim.shard, claim.entry.key)

@@ -62,6 +62,9 @@ class Acks:
         """Confirmed since the last look at the servers that found no error."""
         self._distrusted = False
         self._generation = jetstream.generation
+        self._answering = asyncio.Event()
+        """Not set while an ack is late, and nobody answers to its deletion either."""
+        self._answering.set()
 
     async def listen(self) -> None:
         """Hear confirmations, from now on and on each connection to come."""
@@ -78,6 +81,16 @@ class Acks:
         ack = self._open[name] = Open(shard, sequence, ended, loop.time(), loop.create_future())
         await self._jetstream.tell(acknowledge_to, b"+ACK", reply=f"{self._inbox}.{name}")
         return ack.confirmed
+
+    async def answered(self) -> bool:
+        """Wait while no server answers. Whether there was none to wait for.
+
+        What is attempted meanwhile cannot be recorded: were this process killed then, all of it would be done again.
+        """
+        if self._answering.is_set():
+            return True
+        await self._answering.wait()
+        return False
 
     def looked(self, begun: float, *, can_write: bool) -> None:
         """Whether the servers could write when they were asked at `begun`, on the loop's clock."""
@@ -100,6 +113,8 @@ class Acks:
                     self._reopen_recent()
             late = asyncio.get_running_loop().time() - _CONFIRM_S
             names = [name for name, ack in self._open.items() if ack.sent < late][:_AT_ONCE]
+            if names:
+                self._answering.clear()
             if not names or await self._end_by_deleting(names):
                 pause_s = _LOOK_S if len(names) < _AT_ONCE else 0
             else:
@@ -141,6 +156,8 @@ class Acks:
             if ack.ended:
                 await ack.shard.forget(ack.ended)
         except (Unreachable, ApiError, NatsError, OSError) as error:
+            if isinstance(error, ApiError):
+                self._answering.set()
             log.debug("cannot delete entry, will retry", error=reason_of(error))  # the next look tries again
             return False
         if self._end(name) is not None:
@@ -149,6 +166,7 @@ class Acks:
 
     def _end(self, name: str) -> Open | None:
         ack = self._open.pop(name, None)
+        self._answering.set()
         if ack is not None and not ack.confirmed.done():
             ack.confirmed.set_result(None)
         return ack
