@@ -37,8 +37,8 @@ SETTINGS = {
 }
 """Configuration with which all of this happens: large contents are large, and a burst for a slow domain is parked."""
 
-_BURST, _ROUND = 40, 400
-"""So many in a row, of so many, are for the slow domain."""
+_BURST, _BEFORE, _ROUND = 40, 60, 400
+"""So many in a row, after so many of each round, are for the slow domain: early enough for a run with one kill."""
 _KINDS: tuple[tuple[str, int], ...] = (
     ("ann@one", SMALL),
     ("ann@two", SMALL),
@@ -78,7 +78,9 @@ class Letter(NamedTuple):
     @classmethod
     def of(cls, number: int) -> "Letter":
         """The message that has this number: sizes, domains and fates come in turn."""
-        to, size = ("ann@slow", SMALL) if number % _ROUND >= _ROUND - _BURST else _KINDS[number % len(_KINDS)]
+        to, size = (
+            ("ann@slow", SMALL) if _BEFORE <= number % _ROUND < _BEFORE + _BURST else _KINDS[number % len(_KINDS)]
+        )
         names = (name.split("@") for name in to.split())
         return cls(number, tuple(f"{word}{number}@{DOMAINS[domain]}" for word, domain in names), size)
 
