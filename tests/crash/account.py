@@ -59,6 +59,8 @@ class Transaction(NamedTuple):
     """When the reply was there, or the hope of one had gone."""
     accepted: bool
     """Whether the client heard 250. If not, the queue has the message or not: nobody knows."""
+    refused: bool = False
+    """Whether the client heard 4xx: what is stored of it all the same is removed, maybe in the middle of an attempt."""
 
 
 class Copy(NamedTuple):
@@ -148,7 +150,7 @@ def balance(
             faults.append(f"changed on its way: {copy}")
         arrived[copy.message, copy.transaction][copy.recipient].append(copy)
     for key, transaction in handed_in.items():
-        faults += _wrong(transaction, arrived[key])
+        faults += _wrong(transaction, arrived[key], outages)
     duplicates = (*_twice(handed_in, arrived, outages, settled), *_sent_again(handed_in, arrived, outages))
     faults += [f"a duplicate that nothing explains: {one}" for one in duplicates if not one.why]
     accepted = [transaction for transaction in handed_in.values() if transaction.accepted]
@@ -167,14 +169,19 @@ def _fates(copies: Iterable[Copy]) -> set[Fate]:
     return {Fate.BOUNCED if copy.dsn else Fate.DELIVERED for copy in copies}
 
 
-def _wrong(transaction: Transaction, arrived: Mapping[str, Sequence[Copy]]) -> Iterator[str]:
+def _wrong(transaction: Transaction, arrived: Mapping[str, Sequence[Copy]], outages: Sequence[Outage]) -> Iterator[str]:
     """Whom the transaction failed, apart from duplicates."""
+    may_be_withdrawn = transaction.refused and any(
+        outage.kind in _FORGETFUL and outage.covers(transaction.dot, transaction.ended) for outage in outages
+    )
     name = f"message {transaction.message}, transaction {transaction.number}"
     if not transaction.accepted and not arrived:
         return  # it was not stored
     for recipient, fate in transaction.fates.items():
         copies = arrived.get(recipient, [])
         became = _fates(copies)
+        if not became and may_be_withdrawn:
+            continue
         if not became:
             yield f"lost: {name} for {recipient}" if transaction.accepted else f"stored in part: {name}, no {recipient}"
         elif len(became) > 1:

@@ -150,7 +150,7 @@ class Load:
 
     async def _hand_in(self, client: RawClient | None, letter: Letter, transaction: int) -> RawClient | None:
         """Send a message; the connection when it was accepted, None when there is no such connection any more."""
-        dot, accepted = None, False
+        dot, accepted, refused = None, False, False
         try:
             client = client or await self._connected()
             for command in (
@@ -165,11 +165,13 @@ class Load:
             dot = _clock()
             await client.send(b".\r\n")
             _temporary_at_worst(reply := await client.reply())
-            accepted = reply.code == 250
+            accepted, refused = reply.code == 250, not reply.is_positive
         except (OSError, EOFError):  # refused, reset, closed, silent
             pass
         if dot is not None:
-            self.transactions.append(Transaction(letter.number, transaction, letter.fates, dot, _clock(), accepted))
+            self.transactions.append(
+                Transaction(letter.number, transaction, letter.fates, dot, _clock(), accepted, refused)
+            )
         if accepted or client is None:
             return client
         await client.aclose()

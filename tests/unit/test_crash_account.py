@@ -174,6 +174,21 @@ def test_a_client_that_sends_again_after_a_250_is_a_fault() -> None:
     assert len(balance(both, copies, [outage("ingress")]).faults) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "refused", "faults"),
+    [("nats-server", True, 0), ("machine", True, 0), ("nats-server", False, 1), ("ingress", True, 1)],
+)
+def test_what_its_client_was_refused_may_be_withdrawn_in_the_middle_of_an_attempt(
+    kind: str, refused: bool, faults: int
+) -> None:
+    first = transaction(dot=KILL - 1, ended=READY + 1, accepted=False)._replace(refused=refused)
+    second = [delivered(121, number=2), reported(121, number=2)]
+
+    account = balance([first, transaction(2, dot=READY + 9)], [delivered(READY + 1), *second], [outage(kind)])
+
+    assert len(account.faults) == faults, account.faults
+
+
 def test_what_is_in_doubt_is_stored_whole_or_not_at_all() -> None:
     both = [transaction(dot=KILL - 1, ended=KILL, accepted=False), transaction(2, dot=READY + 9)]
     second = [delivered(121, number=2), reported(121, number=2)]
