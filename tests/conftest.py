@@ -100,13 +100,22 @@ async def mx(names: ServedZone, surroundings: Surroundings) -> AsyncIterator[Mak
 
 @asynccontextmanager
 async def mxs(names: ServedZone, surroundings: Surroundings) -> AsyncIterator[MakeMx]:
-    """Makes running MXs of a domain, published in the zone, that stop with the block.
+    """Makes running MXs of a domain, published in the zone, that stop with the block and are in the zone no more.
+
+    Else mail of a later test, such as its DSNs, would be tried at hosts that are gone.
 
     `await mx("dest.test", preference=20, replies={…})`, with the fields of Script. Called again for the same domain it
     adds a host.
     """
     records: dict[str, list[tuple[int, str]]] = {}
+
+    def forget() -> None:
+        for domain, hosts in records.items():
+            for name in (domain, *(host for _, host in hosts)):
+                names.remove(name)
+
     async with AsyncExitStack() as running:
+        running.callback(forget)
 
         async def make(domain: str, *, preference: int = 10, **script: Any) -> Mx:
             hosts = records.setdefault(domain, [])
