@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, ErrorNumber, Unreachable
 from jetpost.jetstream.streams import about
-from jetpost.queue.integrity.losses import Ranges, common
+from jetpost.queue.integrity.losses import Ranges, common, ranges
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
@@ -69,10 +69,10 @@ class Copies:
 
     async def absent(self, lost: Ranges) -> Ranges:
         """What of `lost` the leader does not have. Unreachable or ApiError: nobody can say."""
-        sequences = [number for start, end in lost for number in range(start, min(end, start + _MOST_ASKED) + 1)]
-        if len(sequences) > _MOST_ASKED:
+        if sum(end - start + 1 for start, end in lost) > _MOST_ASKED:
             return lost
-        return tuple([(number, number) for number in sequences if not await self._has(number)])
+        sequences = [number for start, end in lost for number in range(start, end + 1)]
+        return ranges([number for number in sequences if not await self._has(number)])
 
     async def _has(self, sequence: int) -> bool:
         try:
