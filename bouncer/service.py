@@ -16,8 +16,8 @@ from jetpost.process.context import service_context
 from jetpost.process.dkim_records import compare_records
 from jetpost.process.run import Lifecycle
 from jetpost.process.signing import Dkim, Signer, signing
-from jetpost.queue.claim import Claim
-from jetpost.queue.consume import Consumer
+from jetpost.queue.claims.claim import Claim
+from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.content.large import ContentMissing
 from jetpost.queue.maintenance.gauge import watch
 from jetpost.queue.model.states import State

@@ -17,7 +17,7 @@ from delivery.shaping.adapt import DomainHealth, Missed, Observation, Reached
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
-from jetpost.queue.claim import Claim
+from jetpost.queue.claims.claim import Claim
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.reason import reason_of

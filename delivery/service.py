@@ -10,7 +10,7 @@ from delivery.config import Delivery
 from delivery.connect.pool import Pool
 from delivery.context import DeliveryContext
 from delivery.deliver import deliver
-from delivery.lanes.lane import Lanes
+from delivery.lanes.lanes import Lanes
 from delivery.route.routes import Routes
 from delivery.settle import postpone
 from delivery.shaping.adapt import DomainHealth, Observation
@@ -22,8 +22,8 @@ from jetpost.dns.resolver import Dns, Resolver
 from jetpost.process.context import service_context
 from jetpost.process.files import limit
 from jetpost.process.run import Lifecycle
-from jetpost.queue.claim import Claim
-from jetpost.queue.consume import Consumer
+from jetpost.queue.claims.claim import Claim
+from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.maintenance import read_through, sweep
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State

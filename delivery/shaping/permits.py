@@ -1,13 +1,13 @@
 """How many attempts of a route may be under way in a process, over all domains. Pure."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jetpost.queue.model.entry import DomainToken, Entry
 
 
 class Permits:
-    """Those of one route: how many are in use, and which lanes wait for one."""
+    """Those of one route: how many are in use, and which domains wait for one."""
 
     def __init__(self, most: int, most_waiting: int) -> None:
         self._most = most
@@ -16,8 +16,8 @@ class Permits:
         """Attempts under way."""
         self.held = 0
         """Entries in memory: those that are attempted, and those that wait."""
-        self.lanes: dict[DomainToken, Any] = {}
-        """Lanes whose next entry waits for a permit, longest first."""
+        self.waiting: dict[DomainToken, None] = {}
+        """Domains whose next entry waits for a permit, longest first."""
 
     @property
     def is_free(self) -> bool:
@@ -28,6 +28,13 @@ class Permits:
     def is_congested(self) -> bool:
         """Whether no more entries are to wait in memory: other mail needs room there, too."""
         return self.held >= self._most + self._most_waiting
+
+    def longest_waiting(self) -> DomainToken | None:
+        """The domain that has waited longest, which waits no more; None when none does."""
+        domain_token = next(iter(self.waiting), None)
+        if domain_token is not None:
+            del self.waiting[domain_token]
+        return domain_token
 
 
 class RouteLimits(NamedTuple):

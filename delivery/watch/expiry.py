@@ -11,12 +11,12 @@ from prometheus_client import Counter
 
 from delivery.context import DeliveryContext
 from delivery.deliver import conclude
-from delivery.lanes.lane import Lanes
+from delivery.lanes.lanes import Lanes
 from delivery.record import record
 from delivery.settle import expire
 from delivery.watch.overdue_retries import LateRetries
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.queue.claim import Claim
+from jetpost.queue.claims.claim import Claim
 from jetpost.queue.listing import depth
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import is_domain_token

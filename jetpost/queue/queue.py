@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Self
 
-from prometheus_client import Counter
-
 from jetpost.jetstream.connection import JetStream
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.mail.content import Reference
-from jetpost.queue.claim import Claim, Settled
+from jetpost.queue.claims.claim import Claim, Settled
+from jetpost.queue.claims.consume import ByteBudget, Consumer, Shared
+from jetpost.queue.claims.moves import Moves
+from jetpost.queue.claims.settlement import MOVED_TO, Settlement
 from jetpost.queue.clock.clock import Clock
-from jetpost.queue.consume import ALREADY_SETTLED, ByteBudget, Consumer, Shared
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.integrity.keeper import Keeper
 from jetpost.queue.integrity.made import Made
@@ -22,7 +21,6 @@ from jetpost.queue.model.entry import DomainToken, Entry, shard_of
 from jetpost.queue.model.states import State
 from jetpost.queue.model.transition import publication
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.queue.moves import Moves
 from jetpost.queue.provision.capacity import Capacity
 from jetpost.queue.provision.durability import Durability
 from jetpost.queue.provision.settings import QueueSettings
@@ -45,14 +43,6 @@ from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 
-MOVES = Counter("jetpost_queue_moves_total", "Moves of entries. Labels: `state` is the new state.", ["state"])
-STORED_AGAIN = Counter(
-    "jetpost_queue_stored_again_total",
-    "Entries that another process may have claimed as well, stored again before an attempt: one process gets them.",
-)
-_STATES = {state: MOVES.labels(state.value) for state in State}
-
-_STALE = "stale predecessor not deleted; possible redelivery"
 _PAUSE_S = 0.5
 
 log = logger(__name__)
@@ -120,6 +110,7 @@ class Queue:
         self._settled = Settled()
         self._acks = Acks(jetstream, is_lone=is_lone)
         self._consumers: list[Consumer] = []
+        self._settlement = Settlement(self._moves, self._acks, self._settled, self.content, settings.quarantine_after)
         self._capacity = Capacity(jetstream, settings, shards, self._committers, self._acks)
         self._doubts = Doubts(list(zip(shards, self._committers, strict=True)))
         self._tasks: list[asyncio.Task[None]] = []
@@ -228,7 +219,7 @@ class Queue:
         if isinstance(answer, Unavailable):
             return await self._capacity.explained(answer)
         # Refused means that an earlier, unanswered try of this very commit was stored.
-        _STATES[State.READY].inc(len(entries))
+        MOVED_TO[State.READY].inc(len(entries))
         return Committed()
 
     async def explained(self, answer: Unavailable) -> Unavailable:
@@ -251,48 +242,24 @@ class Queue:
         self._consumers.remove(consumer)
 
     async def settle(self, claim: Claim, successors: Sequence[Entry]) -> bool:
-        """Make the transition: successors in one batch, then the ack. Waits out a queue that is away.
+        """Make the transition of a claim. See `Settlement.settle`."""
+        return await self._settlement.settle(claim, successors)
 
-        False when the successors can never be stored: the entry is held as it is, for an operator.
+    async def is_open(self, claim: Claim) -> bool:
+        """Whether the entry is still to be attempted. See `Settlement.is_open`."""
+        return await self._settlement.is_open(claim)
 
-        Killed before the batch is stored: the entry comes back and is attempted again. Killed between batch and ack:
-        the entry comes back, a later sequence under its key shows that it is finished, and it is acknowledged. An ack
-        that gets lost is replaced by deleting the entry (see Acks); `close` waits for that.
-        """
-        wanted, ended = successors, ""
-        if wanted:
-            successors = await self._moves.claimed(claim, wanted)
-        elif claim.is_contested or not await self._is_without_predecessor(claim):
-            await self._moves.ended(claim)
-        else:
-            ended = claim.entry.key
-        self._settled.add(claim.shard.number, claim.sequence)
-        confirmed = await self._acks.ack(claim.shard, claim.sequence, claim.acknowledge_to, ended=ended)
-        claim.consumer.release(claim)
-        for successor in successors:
-            _STATES[successor.state].inc()
-        if all(successor.key != claim.entry.key for successor in successors) and isinstance(
-            claim.entry.content, Reference
-        ):
-            # Not before the entry is gone for good: it must never come back without its content.
-            await confirmed
-            await self._drop_content(claim)
-        return successors is wanted
+    async def store_again(self, claim: Claim) -> None:
+        """Let the entry follow itself. See `Settlement.store_again`."""
+        await self._settlement.store_again(claim)
 
-    async def _is_without_predecessor(self, claim: Claim) -> bool:
-        """Delete what the entry took the place of, if that is still stored. False when that may not have happened.
+    async def give_up(self, claim: Claim, error: Exception) -> None:
+        """Handling the claimed entry has failed. See `Settlement.give_up`."""
+        await self._settlement.give_up(claim, error)
 
-        A process may have been killed after it had stored a successor (parked, tried again later, stored again,
-        released) and before its ack. The predecessor is redelivered after `ack_wait_s`: when the successor has ended by
-        then, nothing under the key would show that the message was delivered.
-        """
-        if claim.has_predecessor:
-            try:
-                await claim.shard.forget_before(claim.entry.key, claim.sequence)
-            except Exception as error:  # whatever it is: the entry has its outcome, and that is to be recorded
-                log.warning(_STALE, queue_id=claim.entry.queue_id, error=reason_of(error))
-                return False
-        return True
+    async def nak(self, claim: Claim) -> None:
+        """Not begun: somebody else may have it at once."""
+        await self._settlement.nak(claim)
 
     async def move(self, shard: Shard, found: StoredEntry, successors: Sequence[Entry]) -> bool:
         """Move an entry that nobody has claimed. See `Moves.unclaimed`."""
@@ -302,75 +269,9 @@ class Queue:
         """Hold what cannot be read, wherever it lies. See `Holding.hold`."""
         return await self.holding.hold(shard, found)
 
-    async def give_up(self, claim: Claim, error: Exception) -> None:
-        """Handling the claimed entry has failed, which is a bug: it comes again after `ack_wait_s`.
-
-        When it came too often it is held, as one that never comes to an outcome.
-        """
-        log.error("cannot process entry", queue_id=claim.entry.queue_id, exc_info=error)
-        if claim.claims <= self.settings.quarantine_after:
-            claim.consumer.release(claim)
-            return
-        reason = f"claimed {claim.claims} times, and handling it fails: {type(error).__name__}"
-        await self.settle(claim, [claim.entry.moved(State.HELD, reason=reason)])
-        log.error("quarantined", queue_id=claim.entry.queue_id, reason=reason)
-
-    async def _drop_content(self, claim: Claim) -> None:
-        """Nobody needs the content any more, unless another process has let something follow the entry."""
-        try:
-            if not await claim.shard.lives_on(claim.entry.key, claim.sequence):
-                await self.content.drop(claim.entry)
-        except Exception as error:  # whatever it is: the entry has ended
-            log.warning("content not deleted yet", queue_id=claim.entry.queue_id, error=reason_of(error))
-
-    async def is_open(self, claim: Claim) -> bool:
-        """Whether the entry is still to be attempted. Asked before an attempt, for what waited and was lost from sight.
-
-        False: another process has finished it meanwhile, and the claim has ended. Waits out a queue that is away.
-        """
-        if not await self._acks.answered():
-            claim.lost_sight()
-        if not claim.is_contested:
-            return True
-        last = await _answered(claim.shard, claim.entry.key)
-        if last == claim.sequence:
-            return True
-        log.info("already settled by another process", queue_id=claim.entry.queue_id, sequence=claim.sequence)
-        ALREADY_SETTLED.labels("other").inc()
-        if last > claim.sequence:
-            await claim.shard.jetstream.tell(claim.acknowledge_to, b"+ACK")
-        # Otherwise it is gone, says a leader that may be none any more: if it is not, it comes again.
-        claim.consumer.release(claim)
-        return False
-
-    async def store_again(self, claim: Claim) -> None:
-        """Let the entry follow itself: of all processes that have it one stores it, and one is given it.
-
-        For a shared claim, before its attempt: otherwise each of them attempts what none has finished yet. Killed
-        between batch and ack: as `settle`.
-        """
-        entry = claim.entry
-        await self.settle(claim, [entry.moved(entry.state, claims=claim.claims - 1)])
-        STORED_AGAIN.inc()
-
-    async def nak(self, claim: Claim) -> None:
-        """Not begun: somebody else may have it at once."""
-        await claim.shard.jetstream.tell(claim.acknowledge_to, b"-NAK")
-        claim.consumer.release(claim)
-
     async def _beat(self) -> None:
         """In-progress acks for every claim, from here and not from the work itself: that may take ten minutes."""
         while True:
             await asyncio.sleep(self.settings.ack_wait_s / 3)
             for consumer in list(self._consumers):
                 await consumer.beat()
-
-
-async def _answered(shard: Shard, key: str) -> int:
-    """The sequence of the latest entry under `key`, as soon as the leader says it."""
-    while True:
-        try:
-            return await shard.last(key)
-        except (Unreachable, ApiError) as error:
-            log.warning("cannot check entry, will retry", error=reason_of(error))
-            await asyncio.sleep(_PAUSE_S)

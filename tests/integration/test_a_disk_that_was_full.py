@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from jetpost.mail.content import Inline
-from jetpost.queue.consume import Consumer
+from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Committed, Queue

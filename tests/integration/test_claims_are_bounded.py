@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from jetpost.mail.content import Inline
-from jetpost.queue.consume import ByteBudget, Consumer
+from jetpost.queue.claims.consume import ByteBudget, Consumer
 from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 
-from jetpost.queue.claim import Claim
+from jetpost.queue.claims.claim import Claim
 from jetpost.queue.model.states import State
 from jetpost.queue.queue import Queue
 from tests.fixtures.eventually import eventually_asked

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from jetpost.mail.content import Content
-from jetpost.queue.claim import Claim
-from jetpost.queue.consume import Consumer
+from jetpost.queue.claims.claim import Claim
+from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.listing import depth, entries, show
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
@@ -408,7 +408,7 @@ async def test_what_decides_over_mail_is_asked_of_the_leader(server: NatsServer)
 async def test_an_entry_that_has_ended_elsewhere_can_be_settled(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jetpost.queue.moves.DEPOSED_S", 0.1)
+    monkeypatch.setattr("jetpost.queue.claims.moves.DEPOSED_S", 0.1)
     async with opened(server) as queue:
         await queue.enqueue([fresh()])
         claim = await claimed(queue)

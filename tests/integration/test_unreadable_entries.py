@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from delivery.lanes.lane import Lanes
+from delivery.lanes.lanes import Lanes
 from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import LaneSettings
-from jetpost.queue.claim import Claim
-from jetpost.queue.consume import Consumer
+from jetpost.queue.claims.claim import Claim
+from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.listing import depth, entries, everything
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State

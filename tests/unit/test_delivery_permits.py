@@ -8,12 +8,12 @@ from typing import cast
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from delivery.lanes.lane import Lanes
+from delivery.lanes.lanes import Lanes
 from delivery.shaping.adapt import DomainHealth, Observation, Reached
 from delivery.shaping.limits import LaneSettings
 from delivery.shaping.permits import Permits, RouteLimits
 from jetpost.mail.content import Inline
-from jetpost.queue.claim import Claim
+from jetpost.queue.claims.claim import Claim
 from jetpost.queue.model.entry import Entry, QueueId, token_of
 from jetpost.queue.queue import Queue
 from tests.fixtures import attempts

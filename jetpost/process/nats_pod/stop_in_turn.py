@@ -12,41 +12,24 @@ so what is shown is never out of date, and a kill leaves nothing behind. Whether
 """
 
 import argparse
-import concurrent.futures
 import contextlib
-import http.client
 import json
 import os
 import signal
 import socket
-import ssl
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Self
 from urllib.parse import urlsplit
 
-from jetpost.process.nats_pod.turn import ABSENT, Server, number_after, obstacle
+from jetpost.process.nats_pod.look import ASKED, PATIENCE_S, Endpoint, Look, secured
+from jetpost.process.nats_pod.turn import Server, number_after, obstacle
 from jetpost.reason import reason_of
 
-_PATIENCE_S = 3.0
-_ATTEMPTS = 5
-"""How often this server is asked before it counts as one that does not answer: a pause of some seconds is no hang."""
 _LOOK_AGAIN_S = 2.0
 _BEGINS_S = 5.0
 """How long the server may take to begin its stop once it is told to."""
-_ASKED = "asked to stop"
-_MOST_CONNECTIONS = 100_000
-_FAILURES = (OSError, ValueError, KeyError, TypeError, http.client.HTTPException)
-
-
-class Endpoint(NamedTuple):
-    """Where a server's monitoring is."""
-
-    host: str
-    port: int
-    secure: bool
 
 
 class _Stop(argparse.Namespace):
@@ -67,16 +50,16 @@ def main(words: list[str]) -> None:
     with _Shown(asked.client) as shown:
         if len(endpoints) > 1:
             here = endpoints.pop(name)._replace(host=asked.client[0])
-            _wait_for_turn(name, _Look(name, here, endpoints, log), shown, deadline, log)
+            _wait_for_turn(name, Look(name, here, endpoints, log), shown, deadline, log)
         _begin(asked.pid_file, shown, log)
 
 
-def _wait_for_turn(name: str, look: "_Look", shown: "_Shown", deadline: float, log: "_Log") -> None:
+def _wait_for_turn(name: str, look: Look, shown: "_Shown", deadline: float, log: "_Log") -> None:
     """Return when it is this server's turn, when it does not serve, or at the deadline (`time.monotonic`)."""
     number: int | None = None
     leaving: set[str] = set()
     said = None
-    shown.show(_ASKED)
+    shown.show(ASKED)
     while time.monotonic() < deadline:
         found = look.now()
         if found is None:
@@ -85,7 +68,7 @@ def _wait_for_turn(name: str, look: "_Look", shown: "_Shown", deadline: float, l
         own, others = found
         if number is None:
             number = number_after(others.values())
-            shown.show(f"{_ASKED}, {number}")
+            shown.show(f"{ASKED}, {number}")
             continue  # looks again: who is not seen now sees this number
         leaving = {it for it, other in others.items() if other.asked or (it in leaving and not other.present)}
         choosing = [it for it, other in others.items() if other.asked and other.number is None]
@@ -117,85 +100,6 @@ def _begin(pid_file: Path, shown: "_Shown", log: "_Log") -> None:
             return
 
 
-class _Look:
-    """What the servers are doing. Each is asked in a thread of its own, for names may take long to resolve."""
-
-    def __init__(self, name: str, here: Endpoint, endpoints: Mapping[str, Endpoint], log: "_Log") -> None:
-        self._name = name
-        self._log = log
-        self._here = here
-        self._endpoints = endpoints
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(endpoints) + 1)
-        self._asking: dict[str, concurrent.futures.Future[Server]] = {}
-
-    def now(self) -> tuple[Server, dict[str, Server]] | None:
-        """This server and the others by name; None when this one does not answer."""
-        found = self._own()
-        if found is None:
-            return None
-        own, addresses = found
-        for name, endpoint in self._endpoints.items():
-            if name not in self._asking:
-                # By the address of its route where there is one: names go with the Service when all is removed.
-                self._asking[name] = self._pool.submit(_ask, endpoint, addresses.get(name, endpoint.host))
-        concurrent.futures.wait(self._asking.values(), timeout=2 * _PATIENCE_S)
-        others = {name: self._answer(name) for name in self._endpoints}
-        return own, others
-
-    def _own(self) -> tuple[Server, dict[str, str]] | None:
-        """This server, and the addresses of its routes by name; None when it does not answer."""
-        for _ in range(_ATTEMPTS):
-            try:
-                own = _ask(self._here, self._here.host)
-                routes = _get(self._here, self._here.host, "/routez")["routes"] or []
-                return own, {str(route["remote_name"]): str(route["ip"]) for route in routes}
-            except TimeoutError:
-                self._log(f"{self._name} is slow to answer: it is asked again")
-            except _FAILURES:
-                return None
-        return None
-
-    def _answer(self, name: str) -> Server:
-        asking = self._asking[name]
-        if not asking.done():
-            return ABSENT
-        del self._asking[name]
-        return ABSENT if asking.exception() is not None else asking.result()
-
-
-def _ask(endpoint: Endpoint, address: str) -> Server:
-    """What the server there is doing. One of `_FAILURES`: it does not answer."""
-    connections = _get(endpoint, address, f"/connz?limit={_MOST_CONNECTIONS}")["connections"] or []
-    names = [name for each in connections if (name := str(each.get("name", ""))).startswith(_ASKED)]
-    numbers = [int(name.rpartition(", ")[2]) for name in names if ", " in name]
-    errors = _get(endpoint, address, "/healthz?details=true").get("errors") or []
-    present = all(error["type"] == "CONSUMER" for error in errors)
-    return Server(present, asked=bool(names), number=max(numbers, default=None))
-
-
-def _get(endpoint: Endpoint, address: str, path: str) -> dict[str, Any]:
-    """The JSON answer, whatever its status: a server that is not well says so with one."""
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=_PATIENCE_S)
-    with contextlib.closing(connection):
-        plain = socket.create_connection((address, endpoint.port), timeout=_PATIENCE_S)
-        connection.sock = _secured(plain, endpoint.host) if endpoint.secure else plain
-        connection.request("GET", path)
-        said: dict[str, Any] = json.loads(connection.getresponse().read())
-        return said
-
-
-def _secured(plain: socket.socket, host: str) -> ssl.SSLSocket:
-    """TLS without a check of the certificate.
-
-    While certificates are replaced, files and servers do not agree. Nothing secret is sent to another pod. The worst
-    that a false answer does is that this server stops too early, or waits until its time is over.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(plain, server_hostname=host)
-
-
 class _Shown:
     """A client connection to this server, whose name others can read. Passwords go over loopback alone."""
 
@@ -221,10 +125,10 @@ class _Shown:
                 before.close()
 
     def _connected(self, name: str) -> socket.socket:
-        connection = socket.create_connection(self._client, timeout=_PATIENCE_S)
+        connection = socket.create_connection(self._client, timeout=PATIENCE_S)
         info = _line(connection)
         if b'"tls_required":true' in info or b'"tls_available":true' in info:
-            connection = _secured(connection, self._client[0])
+            connection = secured(connection, self._client[0])
         login = {"user": os.environ.get("RAW_USER", ""), "pass": os.environ.get("RAW_PASSWORD", "")}
         options = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "name": name, **login}
         connection.sendall(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())

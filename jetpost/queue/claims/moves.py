@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.queue.claim import Claim
+from jetpost.queue.claims.claim import Claim
 from jetpost.queue.content.large import LargeContent
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.publication import Publication

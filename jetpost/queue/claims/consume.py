@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, Self
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from jetpost.queue.claim import Arrival, Claim, Settled
+from jetpost.queue.claims.claim import Arrival, Claim, Settled
+from jetpost.queue.claims.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.model.entry import DomainToken
 from jetpost.queue.model.names import consumer_name
 from jetpost.queue.model.states import State
 from jetpost.queue.model.unreadable import Unreadable
 from jetpost.queue.provision.settings import QueueSettings
-from jetpost.queue.pull import LAST_ANSWER_S, ORDINARY_HEADER_BYTES, Pull
 from jetpost.queue.storage.shard import Shard, read
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
