@@ -28,7 +28,7 @@ from jetpost.telemetry.log import logger
 ROUTED = Counter(
     "jetpost_delivery_routed_total",
     "Entries attempted by a configured route. Labels: `route` is its name, or the name and `/fallback`; `result` is "
-    "reached, unreachable, suspended, planless (no address), discarded or failed.",
+    "reached, unreachable, suspended, no_host (none has an address), discarded or failed.",
     ["route", "result"],
 )
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
@@ -93,7 +93,7 @@ class Router:
             return Routed(Deferred(_NO_ANSWER, f"not tried: no host of route {name} answers ({why})"), reached=False)
         route = await self._planned(entry, name, action)
         if not isinstance(route, Route):
-            ROUTED.labels(name, "planless").inc()
+            ROUTED.labels(name, "no_host").inc()
             return Routed(route, reached=False)
         made = await attempt(entry, route, chunks, self.pool, self.settings, until=until)
         ROUTED.labels(name, "unreachable" if made.unreachable else "reached").inc()

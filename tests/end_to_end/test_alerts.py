@@ -216,9 +216,9 @@ CASES: dict[str, Case] = {
         {"namespace": "mail", "stream": "MAIL"},
     ),
     "replica-may-be-incomplete": Case(
-        of_pod("queue_replica_doubted", "1", 'stream="MAIL", server="n2", '),
+        of_pod("queue_replica_suspect", "1", 'stream="MAIL", server="n2", '),
         "In mail the replica of MAIL on n2 may lack messages. Another one leads.",
-        of_pod("queue_replica_doubted", "0", 'stream="MAIL", server="n2", '),
+        of_pod("queue_replica_suspect", "0", 'stream="MAIL", server="n2", '),
         {"namespace": "mail", "stream": "MAIL", "server": "n2"},
     ),
     "store-does-not-add-up": Case(

@@ -115,7 +115,7 @@ async def test_a_copy_that_lost_messages_does_not_lead(tmp_path: Path, damage: D
             await eventually_asked(lambda: all_are_back(queue), "the leader has all")
             assert await queue.enqueue([fresh()]) == Committed()
             doubted = {"stream": "MAIL", "server": third.name}
-            assert REGISTRY.get_sample_value("jetpost_queue_replica_doubted", doubted) == 1
+            assert REGISTRY.get_sample_value("jetpost_queue_replica_suspect", doubted) == 1
 
 
 async def another_leads(queue: Queue, server: NatsServer) -> bool:

@@ -18,8 +18,8 @@ from jetpost.queue.integrity.losses import Ranges, common, ranges
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
-REPLICA_DOUBTED = Gauge(
-    "jetpost_queue_replica_doubted",
+REPLICA_SUSPECT = Gauge(
+    "jetpost_queue_replica_suspect",
     "1 for an hour after a server's replica of a stream seemed to lack messages, else 0. Labels: `stream`, `server`.",
     ["stream", "server"],
 )
@@ -65,7 +65,7 @@ class Copies:
         self._trusted = leader
         for server in [name for name, doubt in self._doubts.items() if name == leader or now - doubt.at > _TOLD_S]:
             del self._doubts[server]
-            REPLICA_DOUBTED.labels(self._stream, server).set(0)
+            REPLICA_SUSPECT.labels(self._stream, server).set(0)
 
     async def absent(self, lost: Ranges) -> Ranges:
         """What of `lost` the leader does not have. Unreachable or ApiError: nobody can say."""
@@ -87,7 +87,7 @@ class Copies:
         """Doubt the leader's copy: whether a copy is left that is not doubted. As soon as it is current it leads."""
         leader = leader_of(answer)
         self._doubts[leader] = doubt
-        REPLICA_DOUBTED.labels(self._stream, leader).set(1)
+        REPLICA_SUSPECT.labels(self._stream, leader).set(1)
         others = [
             replica
             for replica in answer["cluster"].get("replicas") or ()
