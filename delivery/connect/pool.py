@@ -105,10 +105,10 @@ class Pool:
         login = endpoint.terms.login
         if login is None:
             return await self._dial(endpoint, until)
-        self._logins.insist(login)
+        known = self._logins.insist(login)
         connection = await self._dial(endpoint, until)
         try:
-            await self._logins.authenticate(connection, login, self.settings.timeouts.auth_s)
+            await self._logins.authenticate(connection, login, self.settings.timeouts.auth_s, known=known)
         except BaseException:
             connection.abort()
             raise

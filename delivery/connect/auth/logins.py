@@ -41,7 +41,7 @@ class _Known:
         self.password = password
 
 
-class _Stopped:
+class Stopped:
     """Credentials that a host refused."""
 
     def __init__(self, answer: Reply, read: Stamp | None, until: float) -> None:
@@ -56,30 +56,36 @@ class Logins:
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s
         self._known: dict[str, _Known] = {}
-        self._stopped: dict[Login, _Stopped] = {}
+        self._stopped: dict[Login, Stopped] = {}
         self._accepted: set[Login] = set()
         """Those that a host has accepted, and none refused since."""
         self._first: dict[Login, asyncio.Lock] = {}
 
-    def insist(self, login: Login) -> None:
-        """Refusal, without asking anybody, while `login` is known to be refused. After the pause one is let through."""
+    def insist(self, login: Login) -> Stopped | None:
+        """Refusal, without asking anybody, while `login` is known to be refused. After the pause one is let through.
+
+        What is returned is what was known of `login`, for `authenticate`.
+        """
         stopped = self._stopped.get(login)
         if stopped is None:
-            return
+            return None
         now = asyncio.get_running_loop().time()
         if now < stopped.until and stamp(Path(login.password_file)) == stopped.stamp:
             raise Refusal(Phase.AUTH, stopped.answer)
         stopped.until, stopped.stamp = now + self._pause_s, stamp(Path(login.password_file))
+        return stopped
 
-    async def authenticate(self, connection: Connection, login: Login, timeout_s: float) -> None:
+    async def authenticate(
+        self, connection: Connection, login: Login, timeout_s: float, *, known: Stopped | None
+    ) -> None:
         """AUTH on a connection whose host has said its extensions. Refusal when that fails.
 
         Until credentials were accepted once, one connection at a time tries them: many failures lock an account.
+        `known` is what `insist` returned before the connection was made: what a host refused since is not tried again.
         """
         if login in self._accepted:
             await self._authenticate(connection, login, timeout_s)
             return
-        before = self._stopped.get(login)
         first = self._first.setdefault(login, asyncio.Lock())
         try:
             async with asyncio.timeout_at(connection.until):
@@ -88,7 +94,7 @@ class Logins:
             raise Refusal(Phase.AUTH, ConnectionBroke("another connection's authentication took too long")) from None
         try:
             stopped = self._stopped.get(login)
-            if stopped is not None and stopped is not before:
+            if stopped is not None and stopped is not known:
                 raise Refusal(Phase.AUTH, stopped.answer)
             await self._authenticate(connection, login, timeout_s)
         finally:
@@ -149,7 +155,7 @@ class Logins:
         self._accepted.discard(login)
         REFUSED.labels(login.name).set(1)
         until = asyncio.get_running_loop().time() + self._pause_s
-        self._stopped[login] = _Stopped(answer, read, until)
+        self._stopped[login] = Stopped(answer, read, until)
         log.error(
             "credentials refused",
             credentials=login.name,
