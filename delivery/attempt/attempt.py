@@ -143,8 +143,8 @@ async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Resu
         connection = await pool.connection(endpoint, until=made.until, fresh=True)
         result = await _on(connection, tried, group)
     made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
-    if result.lost_in_group:
-        pool.distrust(endpoint)
+    for extension in result.distrusted:
+        pool.distrust(endpoint, extension)
     made.host, made.tls, made.unreachable = endpoint.host, connection.tls, made.unreachable and not result.heard
     pool.keep(connection, endpoint)
     return result

@@ -20,6 +20,8 @@ class AttemptSettings(ConnectSettings):
     """How content with bytes beyond ASCII is sent to a host that does not offer 8BITMIME. `send`: it is sent unchanged,
     and such hosts usually accept it. `bounce`: the message bounces (5.6.3), as RFC 6152, 3 requires without a
     conversion."""
+    chunking: bool = True
+    """Whether content goes out with BDAT to hosts that offer CHUNKING (RFC 3030), else with DATA."""
     source_address: IPvAnyAddress | None = None
     """The local address connections come from; none: the system chooses."""
     recipients_per_transaction: Annotated[int, Field(ge=1)] = 100

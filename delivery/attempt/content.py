@@ -1,16 +1,20 @@
-"""The content and its final dot, and what the host says to them, or already before (RFC 5321, 3.3 and 4.1.1.4)."""
+"""The content and its end, and what the host says to them, or already before (RFC 5321, 3.3 and 4.1.1.4).
+
+The end is the final dot, or the last octet of a chunk (RFC 3030).
+"""
 
 import math
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from delivery.attempt.commands import size
+from delivery.attempt.framing import Framing, WrongSize
 from delivery.attempt.scan import Chunks
 from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
 from delivery.connect.timeouts import Timeouts
 from jetpost.jetstream.errors import ApiError, Unreachable
-from jetpost.mail.content import DotStuffer, Inline
+from jetpost.mail.content import Inline
 from jetpost.mail.reply import Reply
 from jetpost.queue.content.large import ContentMissing
 from jetpost.queue.model.entry import Entry
@@ -27,7 +31,7 @@ class Heard(NamedTuple):
     """What the host said, and how far the content had come."""
 
     phase: Phase
-    """DATA before the final dot was sent, else FINAL_DOT."""
+    """DATA before the end was sent, else END_OF_DATA."""
     answers: tuple[Answer, ...]
     """One about all recipients; or after the final dot as many as were asked for, in the order of recipients."""
 
@@ -39,42 +43,44 @@ class Unavailable(NamedTuple):
 
 
 async def hand_over(
-    connection: Connection, entry: Entry, chunks: Chunks, timeouts: Timeouts, *, replies: int = 1
+    connection: Connection, entry: Entry, chunks: Chunks, timeouts: Timeouts, framing: Framing, *, replies: int = 1
 ) -> Heard | Unavailable:
-    """Send trace, content and final dot. A host that refuses before the dot is not sent the rest.
+    """Send trace and content in their `framing`. A host that refuses before the end is not sent the rest.
 
-    `replies` is how many follow the dot: over LMTP one for each accepted recipient (RFC 2033, 4.2).
+    `replies` is how many follow the end: over LMTP one for each accepted recipient (RFC 2033, 4.2).
     """
-    stuffer = DotStuffer()
     connection.give(timeouts.content_s(size(entry)))
     connection.begin_content()
     last = b""
     try:
         if isinstance(entry.content, Inline) and entry.content.size <= _PIECE:
-            last = stuffer.feed(entry.trace.encode() + entry.content.data)
+            last = framing.feed(entry.trace.encode() + entry.content.data)
         else:
             async for piece in _pieces(entry, chunks):
-                # One is kept back, to go out with the final dot.
+                # One is kept back, to go out with the end.
                 if last:
                     connection.write(last)
                 if (said := await connection.sent(timeouts.block_s)) is not None:
                     connection.abort()
                     return Heard(Phase.DATA, (_too_early(said),))
-                last = stuffer.feed(piece)
-    except (ContentMissing, Unreachable, ApiError) as error:
-        connection.abort()  # without the final dot the host has no message (RFC 5321, 4.1.1.4)
+                last = framing.feed(piece)
+        last += framing.end()
+    except (ContentMissing, WrongSize, Unreachable, ApiError) as error:
+        connection.abort()  # without the end the host has no message (RFC 5321, 4.1.1.4)
         return Unavailable(f"content unavailable: {reason_of(error)}")
     if (said := await connection.sent(timeouts.block_s)) is not None:
         connection.abort()
         return Heard(Phase.DATA, (_too_early(said),))
     connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
-    connection.end_content(last + stuffer.end(), replies=replies)
+    connection.end_content(last, replies=replies)
     first = await connection.reply(timeouts.final_dot_s)
     if replies == 1:
-        return Heard(Phase.FINAL_DOT, (first,))
+        return Heard(Phase.END_OF_DATA, (first,))
     # Each has its time, and all of them have a bound: a host that is slow with every recipient is not waited for.
     connection.give(timeouts.final_dot_s)
-    return Heard(Phase.FINAL_DOT, (first, *[await connection.reply(timeouts.final_dot_s) for _ in range(replies - 1)]))
+    return Heard(
+        Phase.END_OF_DATA, (first, *[await connection.reply(timeouts.final_dot_s) for _ in range(replies - 1)])
+    )
 
 
 async def _pieces(entry: Entry, chunks: Chunks) -> AsyncIterator[bytes]:

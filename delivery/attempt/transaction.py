@@ -1,4 +1,4 @@
-"""One mail transaction: MAIL, RCPT for each recipient, DATA, the content, the final dot (RFC 5321, 3.3).
+"""One mail transaction: MAIL, RCPT for each recipient, DATA or BDAT, the content (RFC 5321, 3.3; RFC 3030).
 
 Where the host offers PIPELINING the commands go out together (RFC 2920); the replies are judged the same way.
 """
@@ -12,13 +12,16 @@ from delivery.attempt.commands import (
     mail_command,
     obstacle,
     rcpt_command,
+    size,
 )
 from delivery.attempt.config import AttemptSettings
-from delivery.attempt.content import Heard, Unavailable, hand_over
+from delivery.attempt.content import Answer, Heard, Unavailable, hand_over
+from delivery.attempt.framing import OneChunk
 from delivery.attempt.scan import Chunks, scan
 from delivery.classify.phases import ConnectionBroke, Phase, Scope, Step, classify, outcome
 from delivery.connect.connection import Connection
 from jetpost.jetstream.errors import ApiError, Unreachable
+from jetpost.mail.content import DotStuffer
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -27,6 +30,8 @@ from jetpost.queue.model.entry import Entry
 from jetpost.reason import reason_of
 
 _CONTENT_AWAY = EnhancedStatus(4, 3, 0)
+_NOT_KNOWN = frozenset({500, 501, 502, 503, 504})
+"""To BDAT: the command, not the message, is refused (RFC 5321, 4.2.4)."""
 
 
 @dataclass
@@ -43,8 +48,8 @@ class Result:
     """Whether the host answered at all; a kept connection may have died before."""
     stale: bool = False
     """Whether the host had already left when MAIL came (421, or no reply): it has said nothing about this message."""
-    lost_in_group: bool = False
-    """Whether the host answered the first of a group of commands and then no more: its PIPELINING may be a lie."""
+    distrusted: set[str] = field(default_factory=set)
+    """Extensions that the host offers and may not have: the connection broke, or it did not know the command."""
 
 
 async def transact(
@@ -70,6 +75,7 @@ class _Transaction:
         self._recipients = recipients
         self._settings = settings
         self._timeouts = settings.timeouts
+        self._chunking = settings.chunking and "CHUNKING" in connection.extensions
         self._accepted: list[Recipient] = []
 
     async def obstacle(self, chunks: Chunks) -> Bounced | Deferred | None:
@@ -85,25 +91,29 @@ class _Transaction:
         return obstacle(self._entry, self._recipients, name, extensions, eight_bit=eight_bit, seen=seen)
 
     async def envelope(self) -> bool:
-        """MAIL, RCPT and DATA; whether the host now waits for content that is to be sent."""
+        """MAIL, RCPT and, unless BDAT is used, DATA; whether there is content to be sent now."""
         return await (self._grouped() if "PIPELINING" in self._connection.extensions else self._one_by_one())
 
     async def _grouped(self) -> bool:
         extensions = self._connection.extensions
         rcpts = (rcpt_command(recipient, extensions) for recipient in self._recipients)
-        lines = (mail_command(self._entry, extensions), *rcpts, "DATA")
+        # No BDAT: a host that refuses all recipients may read the octets behind it as commands.
+        lines = (mail_command(self._entry, extensions), *rcpts, *(() if self._chunking else ("DATA",)))
         self._connection.send("".join(f"{line}\r\n" for line in lines).encode(), replies=len(lines))
         # All replies are read, whatever the first ones say (RFC 2920, 3.1).
         mail = await self._reply(self._timeouts.mail_s)
         answers = [await self._reply(self._timeouts.rcpt_s) for _ in self._recipients]
-        data = await self._reply(self._timeouts.data_s)
+        data = None if self._chunking else await self._reply(self._timeouts.data_s)
         self.result.stale = _is_gone(mail)
-        self.result.lost_in_group = not self.result.stale and isinstance(data, ConnectionBroke)
+        if not self.result.stale and isinstance(answers[-1] if data is None else data, ConnectionBroke):
+            self.result.distrusted.add("PIPELINING")
         if not _is_positive(mail):
             self._all(Phase.MAIL, mail)
         else:
             for recipient, answer in zip(self._recipients, answers, strict=True):
                 self._rcpt(recipient, answer)
+        if data is None:
+            return await self._insist_on_recipients()
         if self._accepted and _goes_ahead(data):
             return True
         self._unwelcome(Phase.DATA, data)
@@ -129,9 +139,10 @@ class _Transaction:
         for recipient in self._recipients:
             answer = await self._command(rcpt_command(recipient, extensions), self._timeouts.rcpt_s)
             self._rcpt(recipient, answer)
-        if not self._accepted:
-            await self._reset()
+        if not await self._insist_on_recipients():
             return False
+        if self._chunking:
+            return True
         data = await self._command("DATA", self._timeouts.data_s)
         if not _goes_ahead(data):
             self._unwelcome(Phase.DATA, data)
@@ -140,28 +151,49 @@ class _Transaction:
         return True
 
     async def content(self, chunks: Chunks) -> None:
-        """The trace, the content and the final dot; then what the host says to them."""
+        """The trace, the content and its end; then what the host says to them."""
         replies = len(self._accepted) if self._connection.is_lmtp else 1
-        match await hand_over(self._connection, self._entry, chunks, self._timeouts, replies=replies):
+        framing = OneChunk(size(self._entry)) if self._chunking else DotStuffer()
+        heard = await hand_over(self._connection, self._entry, chunks, self._timeouts, framing, replies=replies)
+        if self._chunking and isinstance(heard, Heard) and self._failed_with_chunking(heard.answers):
+            return
+        match heard:
             case Unavailable(why=why):
                 self._all_accepted(Deferred(_CONTENT_AWAY, why))
-            case Heard(Phase.FINAL_DOT, answers) if self._connection.is_lmtp:
+            case Heard(Phase.END_OF_DATA, answers) if self._connection.is_lmtp:
                 self._one_for_each(answers)
-            case Heard(Phase.FINAL_DOT, (Reply(is_completion=True) as answer,)):
+            case Heard(Phase.END_OF_DATA, (Reply(is_completion=True) as answer,)):
                 self.result.heard = True
                 self._all_accepted(Delivered(answer, self._connection.name))
             case Heard(phase, answers):
                 self.result.heard = self.result.heard or isinstance(answers[0], Reply)
                 self._unwelcome(phase, answers[0])
 
-    def _one_for_each(self, answers: tuple[Reply | ConnectionBroke, ...]) -> None:
+    def _failed_with_chunking(self, answers: tuple[Answer, ...]) -> bool:
+        """Whether the host offers CHUNKING and does not know BDAT: it has no message, and gets it again with DATA."""
+        if all(isinstance(it, Reply) and it.code in _NOT_KNOWN for it in answers):
+            self._connection.abort()  # it may read the content as commands
+            self.result.again += self._accepted
+            self._accepted = []
+        elif not any(isinstance(it, ConnectionBroke) for it in answers):
+            return False
+        self.result.distrusted.add("CHUNKING")
+        return not self._accepted
+
+    async def _insist_on_recipients(self) -> bool:
+        """Whether there is one; else the transaction is over."""
+        if not self._accepted:
+            await self._reset()
+        return bool(self._accepted)
+
+    def _one_for_each(self, answers: tuple[Answer, ...]) -> None:
         """LMTP: each recipient has a reply of its own, also when the connection broke in the middle of them."""
         for recipient, answer in zip(self._accepted, answers, strict=True):
             self.result.heard = self.result.heard or isinstance(answer, Reply)
             if isinstance(answer, Reply) and answer.is_completion:
                 self.result.outcomes[recipient] = Delivered(answer, self._connection.name)
             else:
-                self._judge(Phase.FINAL_DOT, recipient, answer)
+                self._judge(Phase.END_OF_DATA, recipient, answer)
         self._accepted = []
 
     async def _reply(self, timeout_s: float) -> Reply | ConnectionBroke:

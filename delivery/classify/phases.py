@@ -18,8 +18,9 @@ class Phase(StrEnum):
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
-    """From the command until the final dot is sent."""
-    FINAL_DOT = "final dot"
+    """From the command until the end of data is sent."""
+    END_OF_DATA = "end of data"
+    """From the final dot, or the last octet of a chunk (RFC 3030)."""
 
 
 class Scope(StrEnum):
@@ -66,7 +67,7 @@ RULES = {  #                   whom it concerns  4yz             5yz            
     Phase.RCPT: Rule(Scope.RECIPIENT, Step.DEFER, Step.BOUNCE, Step.NEXT_HOST),
     Phase.DATA: Rule(Scope.MESSAGE, Step.DEFER, Step.BOUNCE, Step.NEXT_HOST),
     # The host may have the message already: another host now would duplicate it (RFC 5321, 4.5.3.2.6 and 6.1).
-    Phase.FINAL_DOT: Rule(Scope.MESSAGE, Step.DEFER, Step.BOUNCE, Step.DEFER),
+    Phase.END_OF_DATA: Rule(Scope.MESSAGE, Step.DEFER, Step.BOUNCE, Step.DEFER),
 }
 
 _BROKE = EnhancedStatus(4, 4, 2)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 Extensions = Mapping[str, str]
 """EHLO keyword → parameters."""
-_USED = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS", "AUTH"})
+_USED = frozenset({"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS", "AUTH", "CHUNKING"})
 _LONGEST_PARAMETERS = 100
 
 

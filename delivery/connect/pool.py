@@ -50,7 +50,8 @@ class Pool:
         """Of each idle connection, the one that is idle longest first."""
         self._closing: dict[asyncio.Task[None], Connection] = {}
         self._most_closing = max(most // 10, 10)
-        self._distrusted: dict[Endpoint, None] = {}
+        self._distrusted: dict[Endpoint, set[str]] = {}
+        """Extensions that an endpoint offers and has not kept to."""
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
         self._logins = Logins(settings.auth_retry_s)
 
@@ -72,7 +73,7 @@ class Pool:
                 REUSED.inc()
                 connection.until = until
                 self._used += 1
-                return connection
+                return self._as_trusted(connection, endpoint)
             connection.abort()
         self._used += 1
         try:
@@ -80,9 +81,7 @@ class Pool:
         except BaseException:
             self._used -= 1
             raise
-        if endpoint in self._distrusted:
-            connection.extensions.pop("PIPELINING", None)
-        return connection
+        return self._as_trusted(connection, endpoint)
 
     async def _opened(self, endpoint: Endpoint, until: float) -> Connection:
         """A new connection. Waits a while for a file descriptor: attempts end, and give theirs back."""
@@ -133,11 +132,17 @@ class Pool:
         self._without_tls.add(endpoint, loop.time())
         return await opened(endpoint, self._hostname, self.settings, until=until, plain=True)
 
-    def distrust(self, endpoint: Endpoint) -> None:
-        """The host offers PIPELINING, but fell silent in the middle of a group: send it one command at a time."""
-        self._distrusted[endpoint] = None
+    def distrust(self, endpoint: Endpoint, extension: str) -> None:
+        """The host offers `extension`, and failed where it was used: do without it from the next connection on."""
+        self._distrusted.setdefault(endpoint, set()).add(extension)
         if len(self._distrusted) > _REMEMBERED:
             del self._distrusted[next(iter(self._distrusted))]
+
+    def _as_trusted(self, connection: Connection, endpoint: Endpoint) -> Connection:
+        """The same, without what the host does not keep to."""
+        for extension in self._distrusted.get(endpoint, ()):
+            connection.extensions.pop(extension, None)
+        return connection
 
     def keep(self, connection: Connection, endpoint: Endpoint) -> None:
         """Keep a connection for the next message, or close it when it has had its share."""

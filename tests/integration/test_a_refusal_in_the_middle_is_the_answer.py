@@ -51,18 +51,21 @@ def code(outcome: object) -> int:
     return outcome.reply.code if outcome.reply else 0
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["in clear", "inside TLS"])
+WAYS = {"in clear": (False, ("PIPELINING",)), "inside TLS": (True, ("PIPELINING",)), "a chunk": (False, ("CHUNKING",))}
+
+
+@pytest.mark.parametrize(("inside", "extensions"), WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize(
     ("act", "kind", "said"), [case[1:] for case in IN_THE_CONTENT], ids=[case[0] for case in IN_THE_CONTENT]
 )
 def test_a_refusal_in_the_middle_of_the_content_is_the_answer(
-    certificates: Certificates, act: Act, kind: type, said: int, *, inside: bool
+    certificates: Certificates, act: Act, kind: type, said: int, extensions: tuple[str, ...], *, inside: bool
 ) -> None:
     async def run() -> None:
         tls = certificates.server() if inside else None
         moment = "TLS CONTENT" if inside else "CONTENT"
         async with (
-            RawHost("mx1.test", does={moment: act}, tls=tls, reads_ahead=64 * 1024) as host,
+            RawHost("mx1.test", does={moment: act}, tls=tls, extensions=extensions, reads_ahead=64 * 1024) as host,
             RawHost("mx2.test") as other,
         ):
             made = await tried([host, other], entry(LARGE), SETTINGS)

@@ -74,7 +74,7 @@ async def test_after_the_final_dot_a_silent_host_is_the_last_one_to_be_tried() -
         outcome = await tried([first, second], entry(Inline(LETTER)), Timeouts.model_construct(final_dot_s=SHORT_S))
 
     assert isinstance(outcome, Deferred)
-    assert "final dot" in outcome.why
+    assert "end of data" in outcome.why
     assert second.connections == 0  # the first one may have the message
 
 

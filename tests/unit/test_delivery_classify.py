@@ -29,10 +29,10 @@ def test_every_phase_follows_its_row(phase: Phase) -> None:
         (Phase.RCPT, Reply(552), Scope.RECIPIENT, Step.DEFER),
         (Phase.MAIL, Reply(451), Scope.MESSAGE, Step.NEXT_HOST),
         (Phase.DATA, BROKE, Scope.MESSAGE, Step.NEXT_HOST),
-        (Phase.FINAL_DOT, Reply(554), Scope.MESSAGE, Step.BOUNCE),
-        (Phase.FINAL_DOT, Reply(421), Scope.HOST, Step.DEFER),
-        (Phase.FINAL_DOT, BROKE, Scope.MESSAGE, Step.DEFER),  # no second host: it may have the message
-        (Phase.FINAL_DOT, Reply(354), Scope.MESSAGE, Step.DEFER),  # makes no sense here
+        (Phase.END_OF_DATA, Reply(554), Scope.MESSAGE, Step.BOUNCE),
+        (Phase.END_OF_DATA, Reply(421), Scope.HOST, Step.DEFER),
+        (Phase.END_OF_DATA, BROKE, Scope.MESSAGE, Step.DEFER),  # no second host: it may have the message
+        (Phase.END_OF_DATA, Reply(354), Scope.MESSAGE, Step.DEFER),  # makes no sense here
     ],
 )
 def test_what_an_unwelcome_answer_means(
