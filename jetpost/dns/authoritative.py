@@ -25,6 +25,7 @@ _UDP_BYTES = 512  # of a question without EDNS (RFC 1035, 4.2.1)
 _PORT_DRAWS = 20
 _STRING_BYTES = 255
 _IDLE_S = 30
+_SPECIAL = frozenset('"\\')
 _SOA = "ns.invalid. hostmaster.invalid. 1 3600 600 86400"
 
 
@@ -36,6 +37,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     a: tuple[str, ...] = ()
     aaaa: tuple[str, ...] = ()
     txt: tuple[str, ...] = ()
+    ptr: tuple[str, ...] = ()
+    """Names, of a node such as `1.2.0.192.in-addr.arpa`."""
     cname: str = ""
     ttl: int = 60
     """Seconds."""
@@ -54,7 +57,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             case RdataType.AAAA:
                 return list(self.aaaa)
             case RdataType.TXT:
-                return [" ".join(f'"{string}"' for string in _strings(text)) for text in self.txt]
+                return [" ".join(f'"{_quoted(string)}"' for string in _strings(text)) for text in self.txt]
+            case RdataType.PTR:
+                return [_absolute(name) for name in self.ptr]
             case RdataType.CNAME:
                 return [_absolute(self.cname)] if self.cname else []
             case _:
@@ -64,6 +69,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def _strings(text: str) -> list[str]:
     """The strings of a TXT record, 255 bytes each at most (RFC 1035, 3.3.14)."""
     return [text[begin : begin + _STRING_BYTES] for begin in range(0, max(len(text), 1), _STRING_BYTES)]
+
+
+def _quoted(string: str) -> str:
+    """As it stands between quotes in a zone file (RFC 1035, 5.1)."""
+    return "".join(f"\\{ord(it):03}" if it < " " or it in _SPECIAL else it for it in string)
 
 
 class Zone:

@@ -114,6 +114,10 @@ class Resolver:
         """The TXT records of `name`, the strings of each joined (RFC 7208, 3.3; RFC 6376, 3.6.2.2)."""
         return await self._ask(name, RdataType.TXT, lambda txt: b"".join(txt.strings).decode("utf-8", "replace"))
 
+    async def ptr(self, address: str) -> Answer[str]:
+        """The names of the IP `address`, in lower case without the final dot (RFC 1035, 3.5; RFC 3596, 2.5)."""
+        return await self._ask(ip_address(address).reverse_pointer, RdataType.PTR, lambda ptr: _text(ptr.target))
+
     async def addresses(self, name: str) -> tuple[Answer[str], Answer[str]]:
         """The IPv4 and IPv6 addresses of the host `name`, asked for at the same time; from the cache without a task."""
         now = time.monotonic()

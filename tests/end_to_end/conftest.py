@@ -46,6 +46,16 @@ def needs(program: str) -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def mailauth() -> Path:
+    """The folder in which it is installed."""
+    needs("node")
+    folder = os.environ.get("MAILAUTH")
+    if folder is None:
+        pytest.skip("needs mailauth in the folder $MAILAUTH; tests/end_to_end/mailauth/build installs it")
+    return Path(folder)
+
+
 class Mailboxes:
     """A Postfix that keeps mail for some users of some domains, and refuses everybody else. It insists on TLS."""
 

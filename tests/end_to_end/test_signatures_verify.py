@@ -1,6 +1,5 @@
 """Signatures verify at the far end: by OpenDKIM behind a real Postfix, and by mailauth."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -42,16 +41,6 @@ async def signer(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFa
         yield await system.start()
     finally:
         await system.stop()
-
-
-@pytest.fixture
-def mailauth() -> Path:
-    """The folder in which it is installed."""
-    needs("node")
-    folder = os.environ.get("MAILAUTH")
-    if folder is None:
-        pytest.skip("needs mailauth in the folder $MAILAUTH; tests/end_to_end/mailauth/build installs it")
-    return Path(folder)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
