@@ -43,6 +43,7 @@ class Fate(StrEnum):
 
     DELIVERED = "delivered"
     BOUNCED = "bounced"
+    DISCARDED = "discarded"
 
 
 class Transaction(NamedTuple):
@@ -126,6 +127,8 @@ class Account(NamedTuple):
     duplicates: tuple[Duplicate, ...]
     faults: tuple[str, ...]
     """What must not be. A line each."""
+    discarded: int = 0
+    """Recipients of those messages who were to have nothing, and have nothing."""
 
 
 def balance(
@@ -162,6 +165,11 @@ def balance(
         bounced=sum(Fate.BOUNCED in those for those in fates),
         duplicates=duplicates,
         faults=tuple(faults),
+        discarded=sum(
+            fate is Fate.DISCARDED and not arrived[one.message, one.number].get(name)
+            for one in accepted
+            for name, fate in one.fates.items()
+        ),
     )
 
 
@@ -180,7 +188,7 @@ def _wrong(transaction: Transaction, arrived: Mapping[str, Sequence[Copy]], outa
     for recipient, fate in transaction.fates.items():
         copies = arrived.get(recipient, [])
         became = _fates(copies)
-        if not became and may_be_withdrawn:
+        if not became and (may_be_withdrawn or fate is Fate.DISCARDED):
             continue
         if not became:
             yield f"lost: {name} for {recipient}" if transaction.accepted else f"stored in part: {name}, no {recipient}"

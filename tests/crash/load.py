@@ -118,7 +118,7 @@ class Load:
             emptied=self._emptied,
             swept=self._swept,
             longest_pause_s=self._longest_pause_s,
-            by_reference=sum(Letter.of(number).size == LARGE for number in accepted),
+            by_reference=sum(self._hosts.mix.letter(number).size == LARGE for number in accepted),
             parked=int(self.parked),
             evidence=self._system.logged_about(queue_ids),
         )
@@ -137,7 +137,7 @@ class Load:
         """A client that keeps each message until it has heard a 250, as clients must (RFC 5321, 4.5.4.1)."""
         client: RawClient | None = None
         while not self._stopping.is_set():
-            letter = Letter.of(next(self._numbers))
+            letter = self._hosts.mix.letter(next(self._numbers))
             self._hosts.expect(letter)
             for transaction in itertools.count(1):
                 client = await self._hand_in(client, letter, transaction)
@@ -155,7 +155,7 @@ class Load:
             client = client or await self._connected()
             for command in (
                 f"MAIL FROM:<{letter.sender}>",
-                *(f"RCPT TO:<{name}>" for name in letter.recipients),
+                *(f"RCPT TO:<{name}>" for name in letter.fates),
                 "DATA",
             ):
                 _temporary_at_worst(reply := await client.say(command))

@@ -1,16 +1,15 @@
 """Mail of all kinds, and hosts that make of each recipient what its name says. Pure, but for the hosts."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 from tests.conftest import MakeMx
 from tests.crash.account import ACK_WAIT_S, Copy, Fate
 from tests.fixtures.message import Message
 from tests.fixtures.mx import Mx
-from tests.fixtures.mx_script import greylist
+from tests.fixtures.mx_script import DROP, Script, greylist
 
 HOME = "crash-home.test"
 """Where the senders are, and the DSNs go."""
@@ -61,6 +60,16 @@ _KINDS: tuple[tuple[str, int], ...] = (
     ("ann@two", SMALL),
 )
 
+_WORDS: Mapping[str, tuple[str, str | tuple[str, ...]]] = {
+    "nobody": ("", "550 5.1.1 no such user"),
+    "grey": ("", greylist()),
+    # Over LMTP, after the final dot: the reply about one recipient of several.
+    "full": ("DOT ", "552 5.2.2 mailbox full"),
+    "busy": ("DOT ", ("452 4.2.0 not now",)),
+    "broken": ("DOT ", (DROP,)),
+}
+"""Words that recipients begin with, and what hosts say to them: at RCPT, or behind a prefix of the script's keys."""
+_REFUSED = frozenset({"nobody", "full"})
 
 _MARK = re.compile(rb"^Subject: message (\d+), transaction (\d+)\r$", re.MULTILINE)
 _QUEUE_ID = re.compile(rb"^\tid ([^;\s]+)", re.MULTILINE)
@@ -72,27 +81,14 @@ class Letter(NamedTuple):
     """One message as a client has it."""
 
     number: int
-    recipients: tuple[str, ...]
+    fates: Mapping[str, Fate]
+    """Its recipients, and what becomes of each."""
     size: int
-
-    @classmethod
-    def of(cls, number: int) -> "Letter":
-        """The message that has this number: sizes, domains and fates come in turn."""
-        to, size = (
-            ("ann@slow", SMALL) if _BEFORE <= number % _ROUND < _BEFORE + _BURST else _KINDS[number % len(_KINDS)]
-        )
-        names = (name.split("@") for name in to.split())
-        return cls(number, tuple(f"{word}{number}@{DOMAINS[domain]}" for word, domain in names), size)
 
     @property
     def sender(self) -> str:
         """Each message has one of its own, so that its DSNs are told apart."""
         return f"sender{self.number}@{HOME}"
-
-    @property
-    def fates(self) -> dict[str, Fate]:
-        """What becomes of each recipient."""
-        return {name: Fate.BOUNCED if name.startswith("nobody") else Fate.DELIVERED for name in self.recipients}
 
     def content(self, transaction: int) -> bytes:
         """The bytes that the client sends in its how-manieth transaction for this message; no line needs stuffing."""
@@ -100,53 +96,98 @@ class Letter(NamedTuple):
         return head + (b"x" * 70 + b"\r\n") * (self.size // 72)
 
 
+class Mix(NamedTuple):
+    """What is sent: kinds of messages in turn."""
+
+    domains: Mapping[str, str]
+    """By the words that stand for them in `kinds`."""
+    kinds: Sequence[tuple[str, int]]
+    """The recipients of a message, and its size."""
+    burst: str
+    """To whom many go in a row."""
+    ends: Mapping[str, Fate] = {}
+    """What becomes of everybody at a domain; elsewhere the name of the recipient says it."""
+
+    def letter(self, number: int) -> Letter:
+        """The message that has this number: sizes, domains and fates come in turn."""
+        is_burst = _BEFORE <= number % _ROUND < _BEFORE + _BURST
+        to, size = (self.burst, SMALL) if is_burst else self.kinds[number % len(self.kinds)]
+        names = (name.split("@") for name in to.split())
+        return Letter(
+            number, {f"{word}{number}@{self.domains[domain]}": self._fate(word, domain) for word, domain in names}, size
+        )
+
+    def _fate(self, word: str, domain: str) -> Fate:
+        return self.ends.get(domain) or (Fate.BOUNCED if word in _REFUSED else Fate.DELIVERED)
+
+
 @dataclass(frozen=True)
 class Hosts:
-    """Where the mail goes: three domains, and the senders' own."""
+    """Where the mail of a mix goes: the hosts of its domains, and of the senders' own."""
 
-    domains: Mapping[str, Mx]
+    mix: Mix
+    scripts: Mapping[str, Script]
+    """What the hosts of a domain say, by its name."""
+    domains: Sequence[Mx]
     home: Mx
 
     @classmethod
     async def started(cls, mx: MakeMx) -> "Hosts":
-        """Running, and in the zone."""
+        """Three domains with an MX each, running, and in the zone."""
         slow = {DOMAINS["slow"]: {"DOT": _SLOW_S}}
-        return cls(
-            {domain: await mx(domain, delays=slow.get(domain, {})) for domain in DOMAINS.values()}, await mx(HOME)
-        )
+        running = {domain: await mx(domain, delays=slow.get(domain, {})) for domain in DOMAINS.values()}
+        scripts = {domain: host.script for domain, host in running.items()}
+        return cls(Mix(DOMAINS, _KINDS, "ann@slow"), scripts, tuple(running.values()), await mx(HOME))
 
     def expect(self, letter: Letter) -> None:
-        """Know what to say to the recipients of a letter: `nobody` is refused, `grey` is to come again."""
-        for recipient in letter.recipients:
+        """Know what to say to the recipients of a letter; see `_WORDS`."""
+        for recipient in letter.fates:
             local, _, domain = recipient.partition("@")
-            if local.startswith("nobody"):
-                self.domains[domain].script.replies[local] = "550 5.1.1 no such user"
-            elif local.startswith("grey"):
-                self.domains[domain].script.replies[local] = greylist()
+            key, reply = _WORDS.get(local.rstrip("0123456789"), ("", ""))
+            if reply and domain in self.scripts:
+                self.scripts[domain].replies[key + local] = reply
 
     def copies(self) -> Iterator[Copy]:
         """Everything that came, by recipient."""
-        for message in chain.from_iterable(domain.messages for domain in self.domains.values()):
-            yield from _taken(message)
+        for host in self.domains:
+            for message in host.messages:
+                yield from self._taken(message)
         for message in self.home.messages:
-            yield from _reported(message)
+            yield from self._reported(message)
 
+    def _marked(self, message: Message) -> tuple[Letter, int]:
+        """The letter it is, or is about, and the client's transaction it came in by."""
+        found = _MARK.search(message.content)
+        assert found is not None, message.content[:2000]
+        return self.mix.letter(int(found[1])), int(found[2])
 
-def _marked(message: Message) -> tuple[Letter, int]:
-    """The letter it is, or is about, and the client's transaction it came in by."""
-    found = _MARK.search(message.content)
-    assert found is not None, message.content[:2000]
-    return Letter.of(int(found[1])), int(found[2])
+    def _taken(self, message: Message) -> Iterator[Copy]:
+        letter, transaction = self._marked(message)
+        intact = message.below_trace == letter.content(transaction) and message.reverse_path == letter.sender
+        for recipient in message.recipients:
+            attempted = (_queue_id(message), recipient)
+            yield Copy(
+                letter.number, transaction, recipient, "", intact, message.begun, message.at, message.source, attempted
+            )
 
-
-def _taken(message: Message) -> Iterator[Copy]:
-    letter, transaction = _marked(message)
-    intact = message.below_trace == letter.content(transaction) and message.reverse_path == letter.sender
-    for recipient in message.recipients:
-        attempted = (_queue_id(message), recipient)
-        yield Copy(
-            letter.number, transaction, recipient, "", intact, message.begun, message.at, message.source, attempted
-        )
+    def _reported(self, message: Message) -> Iterator[Copy]:
+        letter, transaction = self._marked(message)
+        dsn = _DSN.search(message.content)
+        assert dsn is not None, message.content[:2000]
+        queue_id = dsn[1].decode().rpartition("@")[0]
+        intact = message.recipients == (letter.sender,) and not message.reverse_path
+        for recipient in _ABOUT.findall(message.content):
+            yield Copy(
+                letter.number,
+                transaction,
+                recipient.decode(),
+                dsn[1].decode(),
+                intact,
+                message.begun,
+                message.at,
+                message.source,
+                (queue_id, letter.sender),
+            )
 
 
 def _queue_id(message: Message) -> str:
@@ -154,23 +195,3 @@ def _queue_id(message: Message) -> str:
     found = _QUEUE_ID.search(message.content)
     assert found is not None, message.content[:2000]
     return found[1].decode()
-
-
-def _reported(message: Message) -> Iterator[Copy]:
-    letter, transaction = _marked(message)
-    dsn = _DSN.search(message.content)
-    assert dsn is not None, message.content[:2000]
-    queue_id = dsn[1].decode().rpartition("@")[0]
-    intact = message.recipients == (letter.sender,) and not message.reverse_path
-    for recipient in _ABOUT.findall(message.content):
-        yield Copy(
-            letter.number,
-            transaction,
-            recipient.decode(),
-            dsn[1].decode(),
-            intact,
-            message.begun,
-            message.at,
-            message.source,
-            (queue_id, letter.sender),
-        )

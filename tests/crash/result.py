@@ -40,6 +40,7 @@ class Result(NamedTuple):
             f" {self.by_reference} by reference, {self.parked} times parked, {account.in_doubt} transactions in doubt",
             f"  delivered   {account.delivered}",
             f"  bounced     {account.bounced}",
+            *([f"  discarded   {account.discarded}"] if account.discarded else []),
             f"  duplicates  {len(account.duplicates)}",
             *self._listed([self._told(duplicate) for duplicate in account.duplicates]),
             f"  faults      {len(account.faults) or 'none'}",

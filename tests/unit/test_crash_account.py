@@ -197,3 +197,13 @@ def test_what_is_in_doubt_is_stored_whole_or_not_at_all() -> None:
     assert balance(both, [delivered(120), *second], [outage("ingress")]).faults == (
         f"stored in part: message 7, transaction 1, no {BOB}",
     )
+
+
+@pytest.mark.parametrize(
+    ("copies", "faults"), [([], []), ([delivered(91)], ["not discarded"]), ([reported(about=ANN)], ["not discarded"])]
+)
+def test_nothing_comes_of_what_is_discarded(copies: list[Copy], faults: list[str]) -> None:
+    account = balance([transaction()._replace(fates={ANN: Fate.DISCARDED})], copies, [])
+
+    assert [fault.partition(":")[0] for fault in account.faults] == faults
+    assert account.discarded == (not copies)
