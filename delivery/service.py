@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 from delivery.attempt.routed import Router
 from delivery.config import Delivery
@@ -11,6 +12,9 @@ from delivery.connect.pool import Pool
 from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lanes import Lanes
+from delivery.route.actions.kinds import ToMx
+from delivery.route.plan import plan
+from delivery.route.prefetch import Prefetch
 from delivery.route.routes import Routes
 from delivery.settle import postpone
 from delivery.shaping.adapt import DomainHealth, Observation
@@ -97,8 +101,11 @@ async def _deliver_until_stopped(context: DeliveryContext, lifecycle: Lifecycle)
         return await deliver(claim, health, context)
 
     consumer = context.queue.consumer(State.READY, max_claims=config.lanes.claims, max_bytes=config.lanes.ready_bytes)
+    prefetch = Prefetch(partial(_look_up, context))
     async with asyncio.TaskGroup() as tasks:
-        lanes = Lanes(context.queue, config.lanes, work, tasks, _route_limits(context))
+        lanes = Lanes(
+            context.queue, config.lanes, work, tasks, _route_limits(context), partial(_prepare, context, prefetch)
+        )
         watching = tasks.create_task(watch(lanes, context, lifecycle.stopping))
         taking = tasks.create_task(_take(await consumer.start(), lanes))
         await lifecycle.stopping.wait()
@@ -108,6 +115,19 @@ async def _deliver_until_stopped(context: DeliveryContext, lifecycle: Lifecycle)
         # The watchdog may be waiting out a queue that is away: it has no more time for that than attempts have.
         await asyncio.gather(finish([watching], config.drain_s), lanes.close(config.drain_s))
         await leaving
+        await prefetch.aclose()
+
+
+def _prepare(context: DeliveryContext, prefetch: Prefetch, entry: Entry) -> None:
+    """Ask DNS for the MX hosts of a domain whose entry waits. The hosts of a route are few, and cached already."""
+    rule = context.router.routes.rule(entry) if context.router is not None else None
+    if rule is None or isinstance(rule.action, ToMx):
+        prefetch.begin(entry.domain)
+
+
+async def _look_up(context: DeliveryContext, domain: str) -> None:
+    config = context.config
+    await plan(domain, context.resolver, config.route, config.attempt.terms, own=context.hostname, draw=context.draw)
 
 
 def _route_limits(context: DeliveryContext) -> RouteLimits | None:

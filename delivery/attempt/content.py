@@ -1,6 +1,6 @@
 """The content and its end, and what the host says to them, or already before (RFC 5321, 3.3 and 4.1.1.4).
 
-The end is the final dot, or the last octet of a chunk (RFC 3030).
+The end is the final dot, or the last byte of a chunk (RFC 3030).
 """
 
 import math

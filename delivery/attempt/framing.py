@@ -1,4 +1,4 @@
-"""How a host tells where the content ends: by its final dot, or by the number of its octets. Pure."""
+"""How a host tells where the content ends: by its final dot, or by the number of its bytes. Pure."""
 
 from typing import Protocol
 
@@ -18,14 +18,14 @@ class Framing(Protocol):
 
 
 class OneChunk:
-    """`BDAT <size> LAST` and so many octets as they are (RFC 3030, 2)."""
+    """`BDAT <size> LAST` and so many bytes as they are (RFC 3030, 2)."""
 
     def __init__(self, size: int) -> None:
         self._size = self._left = size
         self._command = b"BDAT %d LAST\r\n" % size
 
     def feed(self, chunk: bytes) -> bytes:
-        """The next octets. One too many would be a command to the host."""
+        """The next bytes. One too many would be a command to the host."""
         self._left -= len(chunk)
         if self._left < 0:
             raise WrongSize(f"it is longer than the {self._size} bytes of its entry")

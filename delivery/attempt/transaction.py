@@ -97,7 +97,7 @@ class _Transaction:
     async def _grouped(self) -> bool:
         extensions = self._connection.extensions
         rcpts = (rcpt_command(recipient, extensions) for recipient in self._recipients)
-        # No BDAT: a host that refuses all recipients may read the octets behind it as commands.
+        # No BDAT: a host that refuses all recipients may read the bytes behind it as commands.
         lines = (mail_command(self._entry, extensions), *rcpts, *(() if self._chunking else ("DATA",)))
         self._connection.send("".join(f"{line}\r\n" for line in lines).encode(), replies=len(lines))
         # All replies are read, whatever the first ones say (RFC 2920, 3.1).

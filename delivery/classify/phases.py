@@ -20,7 +20,7 @@ class Phase(StrEnum):
     DATA = "data"
     """From the command until the end of data is sent."""
     END_OF_DATA = "end of data"
-    """From the final dot, or the last octet of a chunk (RFC 3030)."""
+    """From the final dot, or the last byte of a chunk (RFC 3030)."""
 
 
 class Scope(StrEnum):

@@ -134,11 +134,16 @@ class Connection(Wire):
         finally:
             self.close(timeout_s)
 
-    async def secure(self, context: ssl.SSLContext, timeout_s: float) -> str | None:
-        """The TLS handshake. Nothing that came in clear survives (RFC 3207, 4.2). None, or why it failed."""
+    async def secure(
+        self, context: ssl.SSLContext, timeout_s: float, session: ssl.SSLSession | None = None
+    ) -> str | None:
+        """The TLS handshake. Nothing that came in clear survives (RFC 3207, 4.2). None, or why it failed.
+
+        `session` is that of an earlier connection, to be resumed where the host agrees.
+        """
         self._reader, self._early = ReplyReader(), None
         self._answers.clear()
-        self._begin_tls(context)
+        self._begin_tls(context, session)
         allowed_s = self._allowed(timeout_s)
         deadline = self._loop.time() + allowed_s
         self._is_in_handshake = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ssl
 from typing import Literal
 
 from prometheus_client import Counter
@@ -45,12 +46,19 @@ class OutOfFiles(Exception):  # noqa: N818 — our own trouble, which says nothi
 
 
 async def opened(
-    endpoint: Endpoint, hostname: str, settings: ConnectSettings, *, until: float, plain: bool = False
+    endpoint: Endpoint,
+    hostname: str,
+    settings: ConnectSettings,
+    *,
+    until: float,
+    plain: bool = False,
+    session: ssl.SSLSession | None = None,
 ) -> Connection:
     """A new connection to `endpoint`, ready for MAIL or AUTH: dial, greet, secure.
 
     Refusal when the host cannot be used; OutOfFiles when there is no file descriptor for it. `hostname` is our own;
-    `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host lately.
+    `until` is when the attempt has had its time, on the loop's clock; `plain`: TLS has failed with this host lately;
+    `session` is the TLS session to resume.
     """
     connection = await _dial(endpoint, settings, until)
     connection.until = until
@@ -61,7 +69,7 @@ async def opened(
         await _expect(connection, Phase.GREETING, settings.timeouts.greeting_s)
         await _greet(connection, hostname, settings)
         if not terms.implicit:
-            await _secure(connection, hostname, terms, settings, plain=plain)
+            await _secure(connection, hostname, terms, settings, plain=plain, session=session)
     except BaseException:
         connection.abort()
         raise
@@ -120,7 +128,13 @@ async def _greet(connection: Connection, hostname: str, settings: ConnectSetting
 
 
 async def _secure(
-    connection: Connection, hostname: str, terms: ConnectionTerms, settings: ConnectSettings, *, plain: bool
+    connection: Connection,
+    hostname: str,
+    terms: ConnectionTerms,
+    settings: ConnectSettings,
+    *,
+    plain: bool,
+    session: ssl.SSLSession | None,
 ) -> None:
     """STARTTLS as `terms` ask, and EHLO again inside (RFC 3207, 4.2)."""
     match judge(terms.tls, offered="STARTTLS" in connection.extensions, failed_before=plain):
@@ -133,17 +147,19 @@ async def _secure(
     answer = await connection.command("STARTTLS", settings.timeouts.tls_s)
     if isinstance(answer, ConnectionBroke) or not answer.is_completion:
         raise TlsFailure("starttls", answer)
-    await _shake_hands(connection, terms, settings)
+    await _shake_hands(connection, terms, settings, session)
     try:
         await _greet(connection, hostname, settings)
     except Refusal as refusal:  # TLS 1.3 hosts refuse us only now, and others close
         raise TlsFailure("ehlo", refusal.answer) from refusal
 
 
-async def _shake_hands(connection: Connection, terms: ConnectionTerms, settings: ConnectSettings) -> None:
+async def _shake_hands(
+    connection: Connection, terms: ConnectionTerms, settings: ConnectSettings, session: ssl.SSLSession | None = None
+) -> None:
     try:
         context = context_for(terms.verified)
     except OSError as error:  # ssl.SSLError is one
         raise TlsFailure("handshake", ConnectionBroke(f"cannot use {terms.verified}: {reason_of(error)}")) from error
-    if (why := await connection.secure(context, settings.timeouts.tls_s)) is not None:
+    if (why := await connection.secure(context, settings.timeouts.tls_s, session)) is not None:
         raise TlsFailure("handshake", ConnectionBroke(why))

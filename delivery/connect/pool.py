@@ -11,9 +11,10 @@ from delivery.connect.auth.logins import Logins
 from delivery.connect.connection import Connection
 from delivery.connect.opening import OutOfFiles, TlsFailure, opened
 from delivery.connect.settings import ConnectSettings
-from delivery.route.endpoint import Endpoint
+from delivery.route.endpoint import ConnectionTerms, Endpoint
 from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
+from delivery.security.sessions import Sessions
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -32,6 +33,8 @@ DROPPED = Counter(
 )
 
 _REMEMBERED = 10_000
+_SESSIONS = 1_000
+_USUAL = ConnectionTerms()
 _PAUSE_S = 1.0
 
 log = logger(__name__)
@@ -53,6 +56,7 @@ class Pool:
         self._distrusted: dict[Endpoint, set[str]] = {}
         """Extensions that an endpoint offers and has not kept to."""
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
+        self._sessions = Sessions(_SESSIONS)
         self._logins = Logins(settings.auth_retry_s)
 
     @property
@@ -117,6 +121,11 @@ class Pool:
         opportunistic = endpoint.terms.tls is TlsMode.OPPORTUNISTIC
         loop = asyncio.get_running_loop()
         plain = opportunistic and self._without_tls.has(endpoint, loop.time())
+        if not plain and (session := self._sessions.get(endpoint)) is not None:
+            try:
+                return await opened(endpoint, self._hostname, self.settings, until=until, session=session)
+            except TlsFailure:  # it may be the session that the host does not like
+                self._sessions.forget(endpoint)
         try:
             return await opened(endpoint, self._hostname, self.settings, until=until, plain=plain)
         except TlsFailure as failure:
@@ -147,6 +156,8 @@ class Pool:
     def keep(self, connection: Connection, endpoint: Endpoint) -> None:
         """Keep a connection for the next message, or close it when it has had its share."""
         self._used -= 1
+        if connection.transactions == 1 and _may_resume(endpoint):
+            self._sessions.keep(endpoint, connection.over_tls)
         settings = self.settings
         if not connection.usable or connection.transactions >= settings.messages_per_connection or not settings.idle_s:
             self._close(connection)
@@ -202,3 +213,8 @@ class Pool:
         task.add_done_callback(lambda done: self._closing.pop(done, None))
         if len(self._closing) > self._most_closing:
             self._closing.pop(next(iter(self._closing))).abort()
+
+
+def _may_resume(endpoint: Endpoint) -> bool:
+    """Whether its connections ask nothing of TLS: nothing but the source address differs from the usual terms."""
+    return endpoint.terms._replace(source="") == _USUAL

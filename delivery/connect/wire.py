@@ -61,6 +61,11 @@ class Wire(asyncio.Protocol):
         return bool(self.tls)
 
     @property
+    def over_tls(self) -> ssl.SSLObject | None:
+        """What does TLS; None on a plain connection."""
+        return self._ssl
+
+    @property
     def has_more(self) -> bool:
         """Whether `take` may have something, or the connection has ended."""
         return bool(self._raw) or self._ssl is not None or self._over is not None
@@ -154,10 +159,10 @@ class Wire(asyncio.Protocol):
             self._loop.call_later(patience_s, transport.abort)
         transport.close()
 
-    def _begin_tls(self, context: ssl.SSLContext) -> None:
+    def _begin_tls(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
         """Nothing that came in clear survives (RFC 3207, 4.2)."""
         self._raw.clear()
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self.name)
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self.name, session=session)
 
     def _handshake(self) -> bool | str:
         """Go on with the handshake: True when it is done, False when more bytes are needed, or why it failed."""

@@ -49,8 +49,11 @@ class Lanes:
         deliver: Deliver,
         tasks: asyncio.TaskGroup,
         limits: RouteLimits | None = None,
+        prepare: Callable[[Entry], None] | None = None,
     ) -> None:
         self._queue = queue
+        self._prepare = prepare
+        """Called for the first entry of a domain that waits for a connection of the process, or for its route."""
         self._limits = limits
         self._permits: dict[Claim, Permits] = {}
         """Of claims whose route has a limit."""
@@ -159,6 +162,8 @@ class Lanes:
         WAITING.inc()
         if lane.has_room:
             self._next_in_turn.setdefault(lane.domain_token, lane)
+            if self._prepare is not None and len(lane.waiting) == 1:
+                self._prepare(claim.entry)
 
     def _begin(self, claim: Claim, lane: Lane) -> None:
         self._took(claim, lane, self._tasks.create_task(self._work(claim, lane)))

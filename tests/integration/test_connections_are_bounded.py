@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
+from tests.fixtures.mx_script import SILENCE
 from tests.fixtures.zone import ServedZone
 
 DOMAINS = 8
@@ -103,3 +104,26 @@ def lowest_free_descriptor(pid: int) -> int:
     """What the next file that a process opens gets: as a limit, it forbids that."""
     taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     return min(set(range(len(taken) + 1)) - taken)
+
+
+async def test_dns_is_asked_while_a_domain_waits_for_a_connection(
+    make_system: MakeSystem, mx: MakeMx, names: ServedZone
+) -> None:
+    system = await make_system({"delivery.lanes.connections": 1})
+    (service,) = system.delivery
+    dest = await mx("holds.test", replies={"ann": SILENCE})
+    names.add("waits.test", mx=[(10, dest.name)])
+    await system.submit("me@home.test", ["ann@holds.test"], LETTER)
+    await eventually(lambda: dest.heard["RCPT"], "the one connection is in use")
+    asked = await service.metric("jetpost_dns_lookups_total", answer="found")
+
+    for user in ("bob", "eve"):
+        await system.submit("me@home.test", [f"{user}@waits.test"], LETTER)
+
+    async def is_known() -> bool:
+        return await service.metric("jetpost_dns_lookups_total", answer="found") > asked
+
+    await eventually_asked(is_known, "the MX records are known before the attempt")
+    assert await service.metric("jetpost_delivery_dns_prefetched_total") == 1
+    assert await service.metric("jetpost_delivery_waiting") >= 1
+    names.remove("waits.test")

@@ -1,4 +1,4 @@
-"""A chunk (RFC 3030): exactly the octets that its command announces, however the content is cut."""
+"""A chunk (RFC 3030): exactly the bytes that its command announces, however the content is cut."""
 
 import pytest
 from hypothesis import given
