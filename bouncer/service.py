@@ -13,9 +13,10 @@ from jetpost.events.publish import Events
 from jetpost.events.record import received
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.process.context import service_context
-from jetpost.process.dkim_records import compare_records
+from jetpost.process.dkim.records import compare_records
+from jetpost.process.dkim.settings import Dkim
 from jetpost.process.run import Lifecycle
-from jetpost.process.signing import Dkim, Signer, signing
+from jetpost.process.signing import Signer, signing
 from jetpost.queue.claims.claim import Claim
 from jetpost.queue.claims.consume import Consumer
 from jetpost.queue.content.large import ContentMissing
@@ -44,13 +45,13 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     config = settings.of(Bouncer)
     async with (
         service_context(settings, lifecycle, "bouncer") as (_, queue, events),
-        signing(settings.of(Dkim)) as signer,
+        signing(settings.of(Dkim), settings.of(Dns)) as signer,
     ):
         worker = BounceWorker(queue, events, config, settings.hostname, signer)
         lifecycle.ready_when("queue", queue.trouble)
         watching = [asyncio.create_task(watch(queue, lifecycle.stopping), name="gauge")]
         if signer is not None:
-            comparing = compare_records(signer, settings.of(Dns), settings.of(Dkim).records_s)
+            comparing = compare_records(signer.published_keys, settings.of(Dns), settings.of(Dkim).records_s)
             watching.append(asyncio.create_task(comparing, name="dkim records"))
         try:
             await _send_until_stopped(worker, lifecycle)

@@ -18,9 +18,11 @@ from ingress.smtp.ehlo import offers_of
 from ingress.smtp.protocol import SmtpProtocol
 from ingress.stages import STAGES
 from jetpost.config.load import Settings
+from jetpost.dns.resolver import Dns
 from jetpost.process.context import service_context
+from jetpost.process.dkim.settings import Dkim
 from jetpost.process.run import Lifecycle
-from jetpost.process.signing import Dkim, signing
+from jetpost.process.signing import signing
 from jetpost.process.tls import Reloading
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -35,7 +37,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
         log.warning("configuration", remark=remark)
     async with (
         service_context(settings, lifecycle, "ingress") as (_, queue, events),
-        signing(settings.of(Dkim)) as signer,
+        signing(settings.of(Dkim), settings.of(Dns)) as signer,
     ):
         acceptance = Acceptance(
             queue=queue,

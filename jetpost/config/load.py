@@ -21,7 +21,7 @@ SECTIONS: dict[str, str] = {
     "events": "jetpost.events.publish:EventsSettings",
     "dns": "jetpost.dns.resolver:Dns",
     "http": "jetpost.process.http:Http",
-    "dkim": "jetpost.process.signing:Dkim",
+    "dkim": "jetpost.process.dkim.settings:Dkim",
     "log": "jetpost.telemetry.log:Log",
     "ingress": "ingress.config:Ingress",
     "delivery": "delivery.config:Delivery",

@@ -85,6 +85,12 @@ def parse_nameserver(text: str) -> tuple[str, int]:
     return str(ip_address(host)), port
 
 
+def servers_of(settings: Dns) -> tuple[str, ...]:
+    """The name servers that are asked, each with its port, as `nameservers` takes them."""
+    asked = map(_address, _stub(settings).nameservers)
+    return tuple(dict.fromkeys(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in asked))
+
+
 class Resolver:
     """Asks the configured name servers. Look-ups never raise and never outlast `lifetime_s`.
 

@@ -1,25 +1,26 @@
 """The keys that sign with DKIM, read again when their files change; and signatures made with them."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
-from pydantic import AfterValidator, Field, model_validator
 
-from jetpost.config.section import ReadableFile, Section
-from jetpost.mail.address import a_labels
+from jetpost.dns.resolver import Dns
 from jetpost.mail.header import HeaderLine
-from jetpost.reason import reason_of
+from jetpost.process.dkim.files import Listed, Loaded, listed_or_why, load, loaded_or_why
+from jetpost.process.dkim.records import EveryServer, is_shown
+from jetpost.process.dkim.settings import MOST_KEYS_OF_A_DOMAIN, Dkim, held_of
 from jetpost.sign.dkim import REASONS, Signable, Unsigned, signatures
-from jetpost.sign.keys import KeyRing, PrivateKey, SigningKey, private_key
+from jetpost.sign.key_file import KeyName
+from jetpost.sign.keys import KeyRing, SigningKey, public_bytes
+from jetpost.sign.rotation import Held, Stage, asked_for, stages
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
-from jetpost.watched import Stamp, stamp
+from jetpost.watched import stamp
 
 SIGNED = Counter("jetpost_dkim_signed_total", "Messages that got DKIM signatures.")
 UNSIGNED = Counter(
@@ -30,98 +31,52 @@ UNSIGNED = Counter(
 )
 UNUSABLE = Gauge(
     "jetpost_dkim_key_unusable",
-    "1 while the file of a key cannot be used, and its previous key signs. Labels: `file`.",
+    "1 while the file of a key cannot be used, and its previous key signs, or none. Labels: `file`.",
     ["file"],
 )
+KEYS = Gauge(
+    "jetpost_dkim_keys",
+    "DKIM keys of this process. Labels: `state` is waiting (for its record in DNS), signs, or retired (another key has"
+    " replaced it).",
+    ["state"],
+)
 
-MOST_KEYS_OF_A_DOMAIN = 4
-"""Verifiers look at a few signatures only."""
-_MOST_FILE_BYTES = 64 * 1024
-SELECTOR = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
-"""In lower case (RFC 6376, 3.1)."""
+_MOST_LINES = 10
+"""In the log, when many keys change at once."""
+_STATES = {Stage.WAITS: "waiting", Stage.SIGNS: "signs", Stage.RETIRED: "retired"}
 
 log = logger(__name__)
 
 
-def _domain(name: str) -> str:
-    labels = a_labels(name)
-    if labels is None:
-        raise ValueError(f"must be a domain such as example.org, got `{name}`")
-    return labels
+class _Looked(NamedTuple):
+    """What became of the files."""
 
-
-def _selector(name: str) -> str:
-    if not SELECTOR.fullmatch(name.lower()):
-        raise ValueError(f"must be a name such as s2026, got `{name}`")
-    return name.lower()
-
-
-class DkimKey(Section):
-    """A key that signs for a domain, and for the domains below it that have no keys of their own."""
-
-    domain: Annotated[str, AfterValidator(_domain)]
-    """The domain in the author's address (From). It is also the domain of the signature (`d=`)."""
-    selector: Annotated[str, AfterValidator(_selector)]
-    """The name of the key (`s=`). The public key is at `<selector>._domainkey.<domain>` in DNS."""
-    file: ReadableFile
-    """The private key (PEM): RSA of 2048 to 4096 bits, or Ed25519, without a passphrase."""
-
-    @model_validator(mode="after")
-    def _is_a_key(self) -> Self:
-        try:
-            _read(self.file)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot use {self.file}: {reason_of(error)}") from error
-        return self
-
-
-class Dkim(Section):
-    """DKIM signatures of messages that ingress accepts from clients that may send anywhere, and of DSNs."""
-
-    keys: tuple[DkimKey, ...] = ()
-    """All keys of a domain sign. Have one of RSA, because not all receivers verify Ed25519. Without keys nothing is
-    signed."""
-    default_domain: Annotated[str, AfterValidator(lambda name: _domain(name) if name else "")] = ""
-    """The domain whose keys sign for all authors that have none. Empty: their messages are not signed."""
-    reload_s: Annotated[float, Field(gt=0)] = 10
-    """How often the files are looked at. Changed ones are taken without a restart."""
-    records_s: Annotated[float, Field(ge=60)] = 3600
-    """How often the bouncer compares the keys with their records in DNS (`jetpost_dkim_record_differs`)."""
-
-    @model_validator(mode="after")
-    def _keys_have_names_of_their_own(self) -> Self:
-        domains = [key.domain for key in self.keys]
-        names = [(key.domain, key.selector) for key in self.keys]
-        if len(set(names)) < len(names):
-            raise ValueError("two keys have the same domain and selector")
-        if crowded := next((it for it in domains if domains.count(it) > MOST_KEYS_OF_A_DOMAIN), None):
-            raise ValueError(
-                f"{crowded} has more than {MOST_KEYS_OF_A_DOMAIN} keys: verifiers ignore so many signatures"
-            )
-        if self.default_domain and self.default_domain not in domains:
-            raise ValueError(f"default_domain: there is no key of {self.default_domain}")
-        return self
-
-
-class _Loaded(NamedTuple):
-    key: PrivateKey
-    stamp: Stamp | None
-    """Of the file before it was read."""
+    folder: Listed | str | None
+    """Why it cannot be read; None: there is no folder."""
+    changed: dict[Path, Loaded | str]
+    """The keys of files that changed, or could not be used before, or why there are none."""
+    other: frozenset[Path]
+    """Those of them that have another key than before."""
 
 
 class Signer:
-    """Signs messages with keys that follow their files."""
+    """Signs messages with keys that follow their files, and their records while one replaces another."""
 
     def __init__(self, settings: Dkim) -> None:
         self._settings = settings
-        self._loaded = {key.file: _load(key.file) for key in settings.keys}
+        self._loaded = {key.file: load(key.file) for key in settings.keys}
+        self._fixed = frozenset(self._loaded)
+        self._folder: dict[Path, KeyName] = {}
         self._trouble: dict[Path, str] = {}
-        self._signing = self._read_keys()
-        self._keys = KeyRing(self._signing, settings.default_domain)
-        for file in self._loaded:
+        self._misnamed: frozenset[Path] = frozenset()
+        self._shown: dict[tuple[str, str], bool] = {}
+        self._stages: dict[tuple[str, str], Stage] = {}
+        for file in self._fixed:
             UNUSABLE.labels(str(file)).set(0)
         for reason in REASONS:
             UNSIGNED.labels(reason.reason)
+        self._take(self._look())
+        self._choose()
 
     async def run(self) -> None:
         """Look at the files for ever."""
@@ -129,28 +84,42 @@ class Signer:
             await asyncio.sleep(self._settings.reload_s)
             await self.refresh()
 
+    async def follow(self, dns: Dns) -> None:
+        """Ask DNS for ever for the records of keys that are to replace others."""
+        async with EveryServer(dns) as servers:
+            while True:
+                await asyncio.sleep(self._settings.rotation_s)
+                await self.look_up(servers)
+
     async def refresh(self) -> bool:
         """Take changed keys for the messages to come; True when there were any. Unusable ones are logged.
 
         Files are read in a thread: reading may take long, and thousands of keys take seconds.
         """
-        found = await asyncio.to_thread(self._changed)
-        for file, loaded in found.items():
-            if isinstance(loaded, str):
-                self._keep(file, loaded)
-                continue
-            self._loaded[file] = loaded
-            self._trouble.pop(file, None)
-            UNUSABLE.labels(str(file)).set(0)
-            log.info("DKIM key read", file=str(file))
-        if found:
-            self._signing = self._read_keys()
-            self._keys = KeyRing(self._signing, self._settings.default_domain)
-        return any(not isinstance(loaded, str) for loaded in found.values())
+        is_changed = self._take(await asyncio.to_thread(self._look))
+        if is_changed:
+            self._choose()
+        return is_changed
 
-    def signing_keys(self) -> tuple[SigningKey, ...]:
-        """The keys that sign now."""
-        return self._signing
+    async def look_up(self, servers: EveryServer) -> None:
+        """Ask all name servers for the records of keys that are to replace others. No answer changes nothing."""
+        asked = asked_for(self._held())
+        findings = await servers.of_all([held.key for held in asked])
+        now = {_name(held.key): held.key.private for held in asked_for(self._held())}
+        shown = {name: it for name, it in self._shown.items() if name in now}
+        for held, found in zip(asked, findings, strict=True):
+            said = is_shown(found.values())
+            if said is not None and now.get(_name(held.key)) is held.key.private:
+                shown[_name(held.key)] = said
+        if shown != self._shown:
+            self._shown = shown
+            self._choose()
+
+    def published_keys(self) -> tuple[SigningKey, ...]:
+        """The keys whose records verifiers need now: those that sign, and those whose signatures are on their way."""
+        return tuple(
+            [held.key for held in self._held() if self._stages.get(_name(held.key), Stage.WAITS) is not Stage.WAITS]
+        )
 
     def sign(self, message: Signable, added: Sequence[HeaderLine], now: datetime) -> tuple[HeaderLine, ...]:
         """The signatures of a message; `added` are the header lines that go above its content."""
@@ -161,48 +130,128 @@ class Signer:
         SIGNED.inc()
         return made
 
-    def _changed(self) -> dict[Path, _Loaded | str]:
-        """What became of the files that changed, or could not be used: their keys, or why there are none."""
-        found: dict[Path, _Loaded | str] = {}
-        for file, known in self._loaded.items():
-            if file not in self._trouble and stamp(file) == known.stamp:
-                continue
-            try:
-                found[file] = _load(file)
-            except Exception as error:
-                found[file] = reason_of(error)
-        return found
+    def _look(self) -> _Looked:
+        """Read what has changed."""
+        folder = listed_or_why(self._settings.folder, self._fixed) if self._settings.folder is not None else None
+        files = folder.files if isinstance(folder, Listed) else self._folder
+        changed: dict[Path, Loaded | str] = {}
+        other: set[Path] = set()
+        for file in (*self._fixed, *files):
+            known = self._loaded.get(file)
+            if known is None or file in self._trouble or stamp(file) != known.stamp:
+                changed[file] = loaded = loaded_or_why(file)
+                if known is None or isinstance(loaded, str) or public_bytes(known.key) != public_bytes(loaded.key):
+                    other.add(file)
+        return _Looked(folder, changed, frozenset(other))
+
+    def _take(self, looked: _Looked) -> bool:
+        """Whether there is a key that was not there before, or one less."""
+        gone = self._take_folder(looked.folder)
+        read = {file: loaded for file, loaded in looked.changed.items() if isinstance(loaded, Loaded)}
+        for file, loaded in looked.changed.items():
+            if isinstance(loaded, str):
+                self._keep(file, loaded)
+        # What DNS said was about another key.
+        for source in self._settings.sources(self._folder):
+            if source.file in looked.other and source.file in read:
+                self._shown.pop((source.name.domain, source.name.selector), None)
+        self._loaded |= read
+        for number, file in enumerate(read):
+            self._recovered(file)
+            if number < _MOST_LINES:
+                log.info("DKIM key read", file=str(file))
+        if len(read) > _MOST_LINES:
+            log.info("more DKIM keys read", keys=len(read) - _MOST_LINES)
+        return gone or bool(read)
+
+    def _take_folder(self, folder: Listed | str | None) -> bool:
+        """Whether a key is gone from it."""
+        if folder is None:
+            return False
+        path = self._settings.folder
+        assert path is not None
+        trouble = {path: folder} if isinstance(folder, str) else folder.trouble
+        for file in self._misnamed - trouble.keys():
+            self._recovered(file)
+        for file, why in trouble.items():
+            self._keep(file, why)
+        self._misnamed = frozenset(trouble)
+        if isinstance(folder, str):
+            return False
+        gone = self._folder.keys() - folder.files.keys() - self._fixed
+        for file in gone:
+            self._recovered(file)
+            self._loaded.pop(file, None)
+        if gone:
+            log.info("DKIM keys removed", keys=len(gone), file=str(min(gone)))
+        self._folder = folder.files
+        return bool(gone)
 
     def _keep(self, file: Path, why: str) -> None:
         self._trouble[file] = why
         UNUSABLE.labels(str(file)).set(1)
         log.warning("cannot use DKIM key, keeping previous", file=str(file), error=why, limited_by=(str(file), why))
 
-    def _read_keys(self) -> tuple[SigningKey, ...]:
-        keys = self._settings.keys
-        return tuple([SigningKey(key.domain, key.selector, self._loaded[key.file].key) for key in keys])
+    def _recovered(self, file: Path) -> None:
+        """There is nothing wrong with a file any more."""
+        if file in self._fixed:
+            UNUSABLE.labels(str(file)).set(0)
+        elif file in self._trouble:
+            UNUSABLE.remove(str(file))
+        self._trouble.pop(file, None)
+
+    def _held(self) -> list[Held]:
+        """The keys that there are."""
+        sources = self._settings.sources(self._folder)
+        return [held_of(it, self._loaded[it.file]) for it in sources if it.file in self._loaded]
+
+    def _choose(self) -> None:
+        """Decide which keys sign."""
+        held = self._held()
+        before, self._stages = self._stages, stages(held, self._shown)
+        signing: dict[str, list[SigningKey]] = {}
+        for it in held:
+            if self._stages[_name(it.key)] is Stage.SIGNS:
+                signing.setdefault(it.key.domain, []).append(it.key)
+        for domain, keys in signing.items():
+            if len(keys) > MOST_KEYS_OF_A_DOMAIN:
+                log.warning(
+                    "too many DKIM keys, others do not sign",
+                    domain=domain,
+                    most=MOST_KEYS_OF_A_DOMAIN,
+                    limited_by=(domain,),
+                )
+        self._keys = KeyRing(
+            [key for keys in signing.values() for key in keys[:MOST_KEYS_OF_A_DOMAIN]], self._settings.default_domain
+        )
+        states = list(self._stages.values())
+        for stage, label in _STATES.items():
+            KEYS.labels(label).set(states.count(stage))
+        changed = [name for name, stage in self._stages.items() if before.get(name, stage) is not stage]
+        for domain, selector in changed[:_MOST_LINES]:
+            state = _STATES[self._stages[domain, selector]]
+            log.info("DKIM key changed its state", domain=domain, selector=selector, state=state)
 
 
 @asynccontextmanager
-async def signing(settings: Dkim) -> AsyncIterator[Signer | None]:
+async def signing(settings: Dkim, dns: Dns) -> AsyncIterator[Signer | None]:
     """A signer while the block runs; None when there are no keys."""
-    if not settings.keys:
+    if not settings.keys and settings.folder is None:
         yield None
         return
     signer = await asyncio.to_thread(Signer, settings)
-    watching = asyncio.create_task(signer.run(), name="dkim")
+    with suppress(TimeoutError):  # Then it goes by the files, until DNS answers.
+        async with asyncio.timeout(dns.lifetime_s), EveryServer(dns) as servers:
+            await signer.look_up(servers)
+    tasks = [
+        asyncio.create_task(signer.run(), name="dkim"),
+        asyncio.create_task(signer.follow(dns), name="dkim rotation"),
+    ]
     try:
         yield signer
     finally:
-        await end([watching])
+        await end(tasks)
 
 
-def _load(file: Path) -> _Loaded:
-    seen = stamp(file)
-    return _Loaded(_read(file), seen)
-
-
-def _read(file: Path) -> PrivateKey:
-    """OSError when the file cannot be read, ValueError when it has no key that can sign."""
-    with file.open("rb") as stream:
-        return private_key(stream.read(_MOST_FILE_BYTES))
+def _name(key: SigningKey) -> tuple[str, str]:
+    return key.domain, key.selector

@@ -49,6 +49,11 @@ def zone_line(domain: str, selector: str, key: PrivateKey) -> str:
     return f"{record_name(domain, selector)}. IN TXT ( {strings} )"
 
 
+def revoked_line(domain: str, selector: str) -> str:
+    """The record that revokes a key, as a line of a zone file (RFC 6376, 3.6.1: an empty `p=`)."""
+    return f'{record_name(domain, selector)}. IN TXT ( "v=DKIM1; p=" )'
+
+
 def finding(texts: Sequence[str], key: PrivateKey) -> Finding:
     """What the records `texts`, the strings of each joined, say about a key."""
     if len(texts) != 1:

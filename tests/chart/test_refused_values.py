@@ -52,7 +52,7 @@ def listeners(old: str = "", new: str = "") -> str:
             ('config.dkim.keys=[{"domain": "a.test", "selector": "s", "file": "/etc/jetpost/dkim/key"}]',),
             "dkim.secrets",
         ),
-        (('dkim.secrets=["keys"]',), "config.dkim.keys"),
+        (('config.dkim.folder="/etc/jetpost/dkim"',), "dkim.secrets"),
         (('dkim.secrets="keys"',), "dkim.secrets"),
         (("networkPolicy.metricsFrom={}",), "metricsFrom"),
         (("networkPolicy.dnsPorts=[]",), "dnsPorts"),

@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner, Result
 
-from jetpost.cli.dkim import dkim_app
+from jetpost.cli.dkim.commands import dkim_app
 from jetpost.sign.dkim import Unsigned, signable_of, signatures
 from jetpost.sign.keys import KeyRing, PrivateKey, SigningKey, private_key
 from jetpost.sign.record import Finding, finding, record_text, strings_of
@@ -151,21 +151,21 @@ async def test_what_dns_says_is_compared(configuration: Path, zone: ServedZone) 
     zone.add("e._domainkey.a.test", txt=[record_text(ED25519)])
     assert await checked(configuration, "a.test") == (
         0,
-        ["r._domainkey.a.test: matches", "e._domainkey.a.test: matches"],
+        ["r._domainkey.a.test: matches; signs", "e._domainkey.a.test: matches; signs"],
     )
     assert await checked(configuration) == (
         1,
         [
-            "r._domainkey.a.test: matches",
-            "e._domainkey.a.test: matches",
-            "r._domainkey.b.test: no such record",
+            "r._domainkey.a.test: matches; signs",
+            "e._domainkey.a.test: matches; signs",
+            "r._domainkey.b.test: no such record; signs",
         ],
     )
 
     zone.add("r._domainkey.b.test", txt=[record_text(OTHER_RSA)])
-    assert await checked(configuration, "b.test") == (1, ["r._domainkey.b.test: `p=` is another key"])
+    assert await checked(configuration, "b.test") == (1, ["r._domainkey.b.test: `p=` is another key; signs"])
     zone.add("r._domainkey.b.test", cname="r._domainkey.a.test")
-    assert await checked(configuration, "b.test") == (0, ["r._domainkey.b.test: matches"])
+    assert await checked(configuration, "b.test") == (0, ["r._domainkey.b.test: matches; signs"])
 
 
 async def test_no_answer_is_not_a_missing_record(configuration: Path, zone: ServedZone) -> None:

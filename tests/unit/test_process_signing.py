@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from jetpost.config.load import ConfigurationError, load
 from jetpost.dns.answer import Answer, Failed, Found, NoData, NoDomain
 from jetpost.dns.resolver import Dns
-from jetpost.process import signing
-from jetpost.process.dkim_records import DIFFERS, compare_records, judge
-from jetpost.process.signing import UNSIGNED, UNUSABLE, Dkim, DkimKey, Signer
+from jetpost.process.dkim import files
+from jetpost.process.dkim.records import DIFFERS, compare_records, judge
+from jetpost.process.dkim.settings import Dkim, DkimKey
+from jetpost.process.signing import UNSIGNED, UNUSABLE, Signer
 from jetpost.sign.dkim import signable_of
 from jetpost.sign.keys import SigningKey, private_key
 from jetpost.sign.record import record_text
@@ -100,14 +101,14 @@ async def test_a_file_that_takes_long_to_read_holds_up_nobody(tmp_path: Path, mo
     file.write_bytes(ed25519_pem())
     signer = Signer(settings(file))
     reading, may_end = threading.Event(), threading.Event()
-    read = signing._read
+    read = files.load
 
     def slow(path: Path) -> object:
         reading.set()
         assert may_end.wait(60)
         return read(path)
 
-    monkeypatch.setattr(signing, "_read", slow)
+    monkeypatch.setattr(files, "load", slow)
     file.write_bytes(ed25519_pem(1))
     refreshing = asyncio.create_task(signer.refresh())
     await eventually(reading.is_set, "the file is being read")
@@ -210,7 +211,7 @@ async def test_keys_are_compared_with_what_dns_says(tmp_path: Path, zone: Served
     signer = Signer(Dkim.model_validate({"keys": [{"domain": "c.test", "selector": "s", "file": tmp_path / "key"}]}))
     gauge = DIFFERS.labels("c.test", "s")
     dns = Dns(nameservers=(zone.address,), ttl_min_s=0, ttl_max_s=0)
-    comparing = asyncio.create_task(compare_records(signer, dns, 0.01))
+    comparing = asyncio.create_task(compare_records(signer.published_keys, dns, 0.01))
 
     await eventually(lambda: gauge._value.get() == 1, "there is no record")
     zone.add("s._domainkey.c.test", txt=[record_text(private_key(ed25519_pem()))], ttl=0)

@@ -92,6 +92,7 @@
   "delivery" $delivery
   "bouncer" (dict "drain_s" .Values.bouncer.drainSeconds)
 -}}
+{{- if .Values.dkim.secrets }}{{ $_ := set $usual "dkim" (dict "folder" "/etc/jetpost/dkim") }}{{ end -}}
 {{- mergeOverwrite $usual (deepCopy .Values.config) $own | toYaml -}}
 {{- end }}
 
@@ -139,14 +140,12 @@
 {{- fail "delivery.keda: enable either delivery.keda or delivery.hpa" -}}
 {{- end -}}
 {{- $inSecrets := false -}}
+{{- if eq (dig "dkim" "folder" "" .Values.config | default "") "/etc/jetpost/dkim" }}{{ $inSecrets = true }}{{ end -}}
 {{- range dig "dkim" "keys" list .Values.config -}}
 {{- if hasPrefix "/etc/jetpost/dkim/" (.file | default "") }}{{ $inSecrets = true }}{{ end -}}
 {{- end -}}
 {{- if and $inSecrets (not .Values.dkim.secrets) -}}
-{{- fail "dkim.secrets: config.dkim.keys has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
-{{- end -}}
-{{- if and .Values.dkim.secrets (not $inSecrets) -}}
-{{- fail "config.dkim.keys: dkim.secrets has keys, but none has a domain and a selector; see docs/howto/sign-your-domain.md" -}}
+{{- fail "dkim.secrets: config.dkim has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
 {{- end -}}
 {{- $names := list -}}{{- $ports := list -}}
 {{- range include "jetpost.listeners" . | fromJsonArray -}}

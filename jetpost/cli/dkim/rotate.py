@@ -1,0 +1,175 @@
+"""`jetpost dkim rotate`: from the keys of a domain to a new one, a step each time that it is called."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, assert_never
+
+import typer
+
+from jetpost.cli.dkim import key_files
+from jetpost.cli.dkim.keys import Findings, Known, asked, fail, generated, known, of_domain, pem, queued, said
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, settings_for
+from jetpost.config.load import Settings
+from jetpost.dns.resolver import Dns
+from jetpost.mail.address import a_labels
+from jetpost.process.dkim.records import is_shown
+from jetpost.process.dkim.settings import Dkim
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.reason import reason_of
+from jetpost.sign.key_file import SELECTOR, KeyName, Notes, file_name, with_notes
+from jetpost.sign.keys import LEAST_RSA_BITS, MOST_RSA_BITS
+from jetpost.sign.record import record_name, revoked_line, zone_line
+from jetpost.sign.rotation import (
+    Complete,
+    Impossible,
+    Keep,
+    Make,
+    Publish,
+    Remove,
+    Retire,
+    Step,
+    next_step,
+)
+
+EXIT_DIFFERS = 1
+_ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
+
+
+class _Rotation(NamedTuple):
+    """What is asked for."""
+
+    name: KeyName
+    kind: str
+    bits: int
+    dkim: Dkim
+    folder: Path
+    settings: Settings
+    with_queue: bool
+
+
+def rotate(
+    domain: Annotated[str, typer.Argument(help="The domain whose keys are replaced.")],
+    selector: Annotated[str, typer.Argument(help="The name of the new key, such as rsa2027.")],
+    *,
+    kind: Annotated[Literal["rsa", "ed25519"], typer.Option(help="The kind of the keys.")] = "rsa",
+    bits: Annotated[int, typer.Option(min=LEAST_RSA_BITS, max=MOST_RSA_BITS, help="Of an RSA key.")] = LEAST_RSA_BITS,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="The folder with the keys, instead of `dkim.folder`. Then the queue is not asked."),
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = DATA,
+) -> None:
+    """Replace the keys of DOMAIN by a new one called SELECTOR. Call it again until it says that all is done.
+
+    It makes the new key, which signs once all name servers show its record. Then it keeps the old ones as long as their
+    records are needed, and removes them. Exit status 1: the record is not there yet.
+    """
+    name = a_labels(domain)
+    if name is None:
+        fail(f"{domain} is no domain")
+    if not SELECTOR.fullmatch(selector.lower()):
+        fail(f"{selector} is no selector: use letters, digits and hyphens")
+    settings = settings_for(config, data, "dns", "nats", "queue", *(["dkim"] if folder is None else []))
+    dkim = settings.of(Dkim) if folder is None else Dkim.model_construct(folder=folder)
+    if dkim.folder is None:
+        fail("set `dkim.folder`: the new key is a file that processes find there")
+    asked_for = _Rotation(
+        KeyName(name, selector.lower()), kind, bits, dkim, dkim.folder, settings, with_queue=folder is None
+    )
+    try:
+        with key_files.locked(dkim.folder):
+            _go_on(asked_for)
+    except BlockingIOError:
+        fail(f"another command changes {dkim.folder}")
+    except OSError as error:
+        fail(f"cannot change the keys: {reason_of(error)}")
+
+
+def _go_on(rotation: _Rotation) -> None:
+    """Take the steps that can be taken now."""
+    while True:
+        keys = of_domain(known(rotation.dkim), rotation.name.domain)
+        new = [it for it in keys if it.source.name == rotation.name]
+        (findings,) = asked(rotation.settings.of(Dns), new) or [{}]
+        step = next_step(
+            [it.held for it in keys],
+            rotation.name.selector,
+            _ALGORITHMS[rotation.kind],
+            is_shown=is_shown(findings.values()) is True,
+            now=datetime.now(UTC),
+            lifetime_s=rotation.settings.of(QueueSettings).lifetime_s,
+        )
+        if not _take(step, rotation, keys, findings):
+            return
+
+
+def _take(step: Step, rotation: _Rotation, keys: list[Known], findings: Findings) -> bool:
+    """Whether another step may follow at once."""
+    name = rotation.name
+    by_selector = {it.source.name.selector: it for it in keys}
+    match step:
+        case Make(replaces):
+            _make(rotation, replaces, by_selector)
+            return True
+        case Publish():
+            typer.echo(f"{record_name(*name)}: {said(findings)}")
+            typer.echo(f"publish: {zone_line(*name, by_selector[name.selector].held.key.private)}")
+            typer.echo("The old key signs until all name servers show this record.")
+            raise typer.Exit(EXIT_DIFFERS)
+        case Retire(selectors):
+            for selector in selectors:
+                _retire(by_selector[selector])
+                typer.echo(f"{selector} is replaced: {name.selector} signs")
+            return True
+        case Keep(until):
+            names = ", ".join(sorted(by_selector[name.selector].held.notes.replaces & by_selector.keys()))
+            typer.echo(f"keep the records of {names} until {until:%Y-%m-%d %H:%M} UTC: messages need them")
+            return False
+        case Remove(selectors):
+            return _remove(rotation, [by_selector[selector] for selector in selectors])
+        case Complete():
+            typer.echo(f"{name.selector} signs for {name.domain}. No key that it replaces is there.")
+            for selector in sorted(by_selector[name.selector].held.notes.replaces):
+                typer.echo(f"{selector}: remove its record, or revoke it: {revoked_line(name.domain, selector)}")
+            return False
+        case Impossible():
+            typer.echo(f"{name.domain} has no {rotation.kind} key to replace. Make one: `jetpost dkim new`", err=True)
+            raise typer.Exit(1)
+        case _:
+            assert_never(step)
+
+
+def _make(rotation: _Rotation, replaces: frozenset[str], keys: dict[str, Known]) -> None:
+    content = with_notes(pem(generated(rotation.kind, rotation.bits)), Notes(replaces))
+    file = rotation.folder / file_name(*rotation.name)
+    key_files.create(file, content, like=keys[min(replaces)].source.file)
+    typer.echo(f"made {file}")
+
+
+def _retire(old: Known) -> None:
+    content = old.source.file.read_bytes()
+    notes = Notes(old.held.notes.replaces, datetime.now(UTC))
+    key_files.replace(old.source.file, with_notes(content, notes))
+
+
+def _remove(rotation: _Rotation, old: list[Known]) -> bool:
+    """What they signed must have left the queue: held messages stay in it for longer than any lifetime."""
+    if rotation.with_queue:
+        counts = queued(rotation.settings)
+        for it in old:
+            if count := counts[it.source.name]:
+                typer.echo(f"keep the record of {it.source.name.selector}: it signed {count} queued messages")
+                return False
+    else:
+        typer.echo("The queue was not asked: see `jetpost dkim check --queue`.")
+    for it in old:
+        typer.echo(f"{it.source.name.selector}: remove its record, or revoke it: {revoked_line(*it.source.name)}")
+    for it in old:
+        if not it.source.is_configured:
+            key_files.remove(it.source.file)
+            typer.echo(f"removed {it.source.file}")
+    if configured := [it for it in old if it.source.is_configured]:
+        typer.echo(f"remove {', '.join(it.source.name.selector for it in configured)} from `dkim.keys`")
+        return False
+    return True

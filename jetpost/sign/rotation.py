@@ -1,0 +1,158 @@
+"""Which keys of a domain sign while one replaces another, and how long a record is needed (RFC 6376, 3.1). Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from jetpost.sign.key_file import Notes
+from jetpost.sign.keys import SigningKey
+
+VERIFIERS = timedelta(days=7)
+"""How long after our last attempt a verifier may need the record: hosts after the next one queue for days (RFC 5321,
+4.5.4.1), and mailboxes are filtered when they are read."""
+_SIGNATURE = re.compile(r"^DKIM-Signature:((?:[^\r\n]|\r\n[ \t])*)", re.MULTILINE | re.IGNORECASE)
+_TAG = re.compile(r"(?:^|;)\s*([ds])\s*=\s*([^;\s]+)")
+
+
+class Stage(StrEnum):
+    """What a key does."""
+
+    WAITS = "waiting for DNS"
+    SIGNS = "signs"
+    RETIRED = "retired"
+
+
+class Held(NamedTuple):
+    """A key that there is."""
+
+    key: SigningKey
+    notes: Notes = Notes()
+
+
+def asked_for(keys: Iterable[Held]) -> list[Held]:
+    """The keys about whose records DNS is asked: those that replace another one that is there."""
+    keys = list(keys)
+    there = _by_name(keys)
+    return [held for held in keys if _predecessors(held, there)]
+
+
+def stages(keys: Iterable[Held], shown: Mapping[tuple[str, str], bool]) -> dict[tuple[str, str], Stage]:
+    """The stage of each key, by domain and selector. `shown`: whether all name servers show its record, if they say.
+
+    A key that replaces others signs once its record is shown. Where nobody knows, it signs when those that it replaces
+    are retired. Without a key that it replaces it signs at once. Of each domain that has keys at least one signs.
+    """
+    there = _by_name(keys)
+    ready = {name for name, held in there.items() if _is_ready(_predecessors(held, there), shown.get(name))}
+    replaced = _replaced(ready, there)
+    found = {
+        name: Stage.RETIRED if name in replaced else Stage.SIGNS if name in ready else Stage.WAITS for name in there
+    }
+    signing = {domain for (domain, _), stage in found.items() if stage is Stage.SIGNS}
+    # Keys that replace one another: none is the newer one.
+    return {name: stage if name[0] in signing else Stage.SIGNS for name, stage in found.items()}
+
+
+def _by_name(keys: Iterable[Held]) -> dict[tuple[str, str], Held]:
+    return {(held.key.domain, held.key.selector): held for held in keys}
+
+
+def _is_ready(predecessors: Sequence[Held], shown: bool | None) -> bool:
+    if not predecessors:
+        return True
+    return all(it.notes.retired is not None for it in predecessors) if shown is None else shown
+
+
+def _predecessors(held: Held, there: Mapping[tuple[str, str], Held]) -> list[Held]:
+    names = ((held.key.domain, it) for it in sorted(held.notes.replaces) if it != held.key.selector)
+    return [there[name] for name in names if name in there]
+
+
+def _replaced(ready: Iterable[tuple[str, str]], there: Mapping[tuple[str, str], Held]) -> set[tuple[str, str]]:
+    """The keys that one of the `ready` replaces, or a key that replaces them."""
+    found: set[tuple[str, str]] = set()
+    follow = list(ready)
+    while follow:
+        for other in _predecessors(there[follow.pop()], there):
+            name = other.key.domain, other.key.selector
+            if name not in found:
+                found.add(name)
+                follow.append(name)
+    return found
+
+
+class Make(NamedTuple):
+    """The next step of a rotation: make the new key."""
+
+    replaces: frozenset[str]
+
+
+class Publish(NamedTuple):
+    """Wait until DNS shows the record of the new key."""
+
+
+class Retire(NamedTuple):
+    """Note that these keys are replaced for good."""
+
+    selectors: tuple[str, ...]
+
+
+class Keep(NamedTuple):
+    """Wait: the records of the replaced keys are needed."""
+
+    until: datetime
+
+
+class Remove(NamedTuple):
+    """These keys are needed no longer, unless the queue has messages that they signed."""
+
+    selectors: tuple[str, ...]
+
+
+class Complete(NamedTuple):
+    """Nothing is left to do."""
+
+
+class Impossible(NamedTuple):
+    """There is no key of this kind to replace."""
+
+
+Step = Make | Publish | Retire | Keep | Remove | Complete | Impossible
+
+
+def next_step(
+    domain_keys: Iterable[Held], selector: str, algorithm: str, *, is_shown: bool, now: datetime, lifetime_s: float
+) -> Step:
+    """What comes next on the way from the keys of an `algorithm` to the key called `selector`. All are of one domain.
+
+    It follows from the keys and from DNS alone: whoever was interrupted asks again.
+    """
+    there = {held.key.selector: held for held in domain_keys}
+    new = there.get(selector)
+    if new is None:
+        old = [it for it in there.values() if it.key.algorithm == algorithm and it.notes.retired is None]
+        return Make(frozenset(it.key.selector for it in old)) if old else Impossible()
+    old = [there[it] for it in sorted(new.notes.replaces - {selector}) if it in there]
+    if not old:
+        return Complete()
+    if signing := tuple(it.key.selector for it in old if it.notes.retired is None):
+        return Retire(signing) if is_shown else Publish()
+    until = max(kept_until(it.notes.retired, lifetime_s) for it in old if it.notes.retired is not None)
+    return Keep(until) if now < until else Remove(tuple(it.key.selector for it in old))
+
+
+def kept_until(retired: datetime, lifetime_s: float) -> datetime:
+    """Until when the record of a key is needed that signed last at `retired`. A message is tried for `lifetime_s`."""
+    return retired + timedelta(seconds=lifetime_s) + VERIFIERS
+
+
+def signers_of(trace: str) -> set[tuple[str, str]]:
+    """The keys, by domain and selector, whose signatures are among the header lines `trace` of an entry."""
+    found = set()
+    for signature in _SIGNATURE.findall(trace):
+        tags = dict(_TAG.findall(signature))
+        if "d" in tags and "s" in tags:
+            found.add((tags["d"], tags["s"]))
+    return found

@@ -1,0 +1,180 @@
+"""Which keys sign while one replaces another: decided by the files and by DNS alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jetpost.sign.key_file import Notes, file_name, named, notes_of, with_notes
+from jetpost.sign.keys import SigningKey, private_key
+from jetpost.sign.rotation import (
+    VERIFIERS,
+    Complete,
+    Held,
+    Impossible,
+    Keep,
+    Make,
+    Publish,
+    Remove,
+    Retire,
+    Stage,
+    Step,
+    asked_for,
+    kept_until,
+    next_step,
+    signers_of,
+    stages,
+)
+from tests.fixtures.dkim import ed25519_pem
+
+NOW = datetime(2027, 1, 15, 9, 30, tzinfo=UTC)
+PRIVATE = private_key(ed25519_pem())
+WAITS, SIGNS, RETIRED = Stage.WAITS, Stage.SIGNS, Stage.RETIRED
+LIFETIME_S = 5 * 86400
+
+
+def held(selector: str, *replaces: str, retired: datetime | None = None, domain: str = "a.test") -> Held:
+    return Held(SigningKey(domain, selector, PRIVATE), Notes(frozenset(replaces), retired))
+
+
+OLD, GONE = held("old"), held("old", retired=NOW)
+NEW, NEWER = held("new", "old"), held("newer", "old", "new")
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown", "expected"),
+    [
+        ([OLD], {}, {"old": SIGNS}),
+        ([OLD], {"old": False}, {"old": SIGNS}),
+        ([OLD, held("ed")], {}, {"old": SIGNS, "ed": SIGNS}),
+        ([OLD, NEW], {}, {"old": SIGNS, "new": WAITS}),
+        ([OLD, NEW], {"new": False}, {"old": SIGNS, "new": WAITS}),
+        ([OLD, NEW], {"new": True}, {"old": RETIRED, "new": SIGNS}),
+        ([OLD, NEW, held("ed")], {"new": True}, {"old": RETIRED, "new": SIGNS, "ed": SIGNS}),
+        ([NEW], {"new": False}, {"new": SIGNS}),
+        ([GONE, NEW], {}, {"old": RETIRED, "new": SIGNS}),
+        ([GONE, NEW], {"new": False}, {"old": SIGNS, "new": WAITS}),
+        ([GONE], {}, {"old": SIGNS}),
+        ([OLD, NEW, NEWER], {}, {"old": SIGNS, "new": WAITS, "newer": WAITS}),
+        ([OLD, NEW, NEWER], {"new": True}, {"old": RETIRED, "new": SIGNS, "newer": WAITS}),
+        ([OLD, NEW, NEWER], {"newer": True}, {"old": RETIRED, "new": RETIRED, "newer": SIGNS}),
+        ([OLD, NEW, held("newer", "new")], {"newer": True}, {"old": RETIRED, "new": RETIRED, "newer": SIGNS}),
+        ([held("x", "x")], {}, {"x": SIGNS}),
+        ([held("x", "y"), held("y", "x")], {}, {"x": SIGNS, "y": SIGNS}),
+        ([held("x", "y"), held("y", "x")], {"x": True, "y": True}, {"x": SIGNS, "y": SIGNS}),
+    ],
+)
+def test_who_signs(keys: list[Held], shown: dict[str, bool], expected: dict[str, Stage]) -> None:
+    found = stages(keys, {("a.test", selector): it for selector, it in shown.items()})
+
+    assert {selector: stage for (_, selector), stage in found.items()} == expected
+
+
+def test_a_key_replaces_none_of_another_domain() -> None:
+    found = stages([OLD, held("old", domain="b.test"), NEW], {("a.test", "new"): True})
+
+    assert found["b.test", "old"] is SIGNS
+    assert asked_for([held("old", domain="b.test"), NEW]) == []
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+KEYS = st.builds(
+    lambda selector, replaces, is_retired: held(selector, *replaces, retired=NOW if is_retired else None),
+    NAMES,
+    st.frozensets(NAMES),
+    st.booleans(),
+)
+
+
+@given(st.lists(KEYS, min_size=1, unique_by=lambda it: it.key.selector), st.dictionaries(NAMES, st.booleans()))
+def test_whatever_replaces_what_some_key_signs(keys: list[Held], shown: dict[str, bool]) -> None:
+    answers = {("a.test", selector): it for selector, it in shown.items()}
+    found = stages(keys, answers)
+
+    assert set(found) == {(it.key.domain, it.key.selector) for it in keys}
+    assert SIGNS in found.values()
+    assert stages(list(reversed(keys)), answers) == found, "all processes decide alike"
+
+
+def step(keys: list[Held], *, is_shown: bool = False, after: timedelta = timedelta(0)) -> Step:
+    return next_step(keys, "new", "ed25519-sha256", is_shown=is_shown, now=NOW + after, lifetime_s=LIFETIME_S)
+
+
+UNTIL = timedelta(days=5) + VERIFIERS
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        (step([]), Impossible()),
+        (step([OLD]), Make(frozenset({"old"}))),
+        (step([OLD, held("older", retired=NOW)]), Make(frozenset({"old"}))),
+        (step([OLD, NEW]), Publish()),
+        (step([OLD, NEW], is_shown=True), Retire(("old",))),
+        (step([GONE, NEW], is_shown=True), Keep(NOW + UNTIL)),
+        (step([GONE, NEW], after=UNTIL - timedelta(seconds=1)), Keep(NOW + UNTIL)),
+        (step([GONE, NEW], after=UNTIL), Remove(("old",))),
+        (step([GONE, held("other"), held("new", "old", "other")], is_shown=True), Retire(("other",))),
+        (step([NEW], is_shown=True), Complete()),
+        (step([NEW]), Complete()),
+    ],
+)
+def test_the_next_step(taken: Step, expected: Step) -> None:
+    assert taken == expected
+
+
+def test_a_key_of_another_kind_is_not_replaced() -> None:
+    assert next_step([OLD], "new", "rsa-sha256", is_shown=False, now=NOW, lifetime_s=1) == Impossible()
+
+
+def test_a_record_is_kept_for_the_queue_and_for_verifiers() -> None:
+    assert kept_until(NOW, LIFETIME_S) == NOW + timedelta(days=12)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("rsa2026._domainkey.example.org.pem", ("example.org", "rsa2026")),
+        ("RSA._domainkey.Example.org.pem", ("example.org", "rsa")),
+        ("a.b._domainkey.example.org.pem", ("example.org", "a.b")),
+        ("rsa2026.pem", None),
+        ("rsa2026._domainkey.example.org", None),
+        ("._domainkey.example.org.pem", None),
+        ("a b._domainkey.example.org.pem", None),
+        ("a._domainkey.-.pem", None),
+        ("a._domainkey..pem", None),
+    ],
+)
+def test_the_name_of_a_file_is_that_of_the_record(name: str, key: tuple[str, str] | None) -> None:
+    assert named(name) == key
+    assert key is None or named(file_name(*key)) == key
+
+
+@given(st.frozensets(NAMES), st.none() | st.integers(0, 10**6))
+def test_notes_stand_above_the_key(replaces: frozenset[str], hours: int | None) -> None:
+    notes = Notes(replaces, None if hours is None else NOW + timedelta(hours=hours))
+    content = with_notes(b"A remark.\nRetired: 2020-01-01T00:00:00Z\n" + ed25519_pem(), notes)
+
+    assert notes_of(content) == notes
+    assert private_key(content)
+    assert b"A remark." in content
+    assert with_notes(content, notes) == content
+    assert notes_of(content.replace(b"\n", b"\r\n")) == notes
+
+
+@pytest.mark.parametrize("line", [b"Retired: yesterday", b"Retired:", b"Replaces: a;b", b"Replaces: -x"])
+def test_a_note_that_cannot_be_read_is_said(line: bytes) -> None:
+    with pytest.raises(ValueError, match=line.partition(b":")[0].decode()):
+        notes_of(line + b"\n" + ed25519_pem())
+
+
+def test_the_signers_of_an_entry_are_found_in_its_trace() -> None:
+    trace = (
+        "Received: from x by y; s=other; d=other.test\r\n"
+        "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n\td=a.test; s=r.x;\r\n\tt=1; bh=d=x;\r\n\tb=s=\r\n"
+        "DKIM-Signature: v=1; a=ed25519-sha256;\r\n\td=b.test; s=e; b=\r\nSubject: d=c.test; s=z;\r\n"
+    )
+
+    assert signers_of(trace) == {("a.test", "r.x"), ("b.test", "e")}
+    assert signers_of("") == set()
