@@ -1,5 +1,6 @@
 """The shell of one delivery: plan, attempt, settle, transition."""
 
+import asyncio
 from collections.abc import Mapping
 
 from prometheus_client import Counter
@@ -111,7 +112,12 @@ async def conclude(
     if not settled or any(successor.state is State.HELD for successor in successors):
         QUARANTINED.inc()
         return
-    record(claim.entry, outcomes, successors, context.now(), context.events)
+    # NATS's client writes the ack in the next pass of the event loop. Told before that, a message would be logged as
+    # delivered and, after a kill in between, be delivered again.
+    try:
+        await asyncio.sleep(0)
+    finally:
+        record(claim.entry, outcomes, successors, context.now(), context.events)
 
 
 async def _quarantine(claim: Claim, context: DeliveryContext) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from delivery.attempt.attempt import attempt
 from delivery.attempt.config import AttemptSettings
 from delivery.connect.pool import Pool
+from delivery.context import DeliveryContext
+from delivery.deliver import conclude
 from delivery.record import record
 from delivery.route.mx import MxHost, Route
 from ingress.accept import Acceptance, Submission, accept
@@ -220,3 +224,27 @@ async def outcome(submission: Submission, acceptance: Acceptance) -> tuple[bool,
         "STREAM.INFO.MAIL", {"subjects_filter": f"mail.*.*.{submission.queue_id}"}
     )
     return is_accepted, len(about["state"].get("subjects", {}))
+
+
+class Looking(Events):
+    """Notes whether anything was still to be written to NATS when it was told of an event."""
+
+    unwritten: int = -1
+
+    def tell(self, event: Event) -> None:
+        """Look before this event is to be written as well."""
+        self.unwritten = self._jetstream.nc.pending_data_size
+        super().tell(event)
+
+
+async def test_what_is_logged_as_delivered_has_left_the_process_as_an_ack(server: NatsServer) -> None:
+    """A kill right behind the log line must not bring the entry back."""
+    async with opened(server) as queue:
+        await queue.enqueue([fresh()])
+        consumer = await queue.consumer(State.READY, max_claims=1, max_bytes=PLENTY).start()
+        claim = await anext(aiter(consumer))
+        events = Looking(queue._jetstream, EventsSettings(), "delivery")
+        context = cast("DeliveryContext", SimpleNamespace(queue=queue, events=events, now=lambda: datetime.now(UTC)))
+        delivered = Delivered(Reply(250, None, ("taken",)), "mx.test")
+        await conclude(claim, dict.fromkeys(claim.entry.envelope.recipients, delivered), (), context)
+        assert events.unwritten == 0
