@@ -13,6 +13,7 @@ from pydantic import Field, IPvAnyNetwork
 from ingress.listen.connections import Connections
 from ingress.listen.preamble import Preamble, ProtocolOf, listening_sockets
 from ingress.policy.request import ListenerPolicy
+from jetpost.listening import listening_on
 from jetpost.telemetry.log import logger
 
 _BACKLOG = 1024
@@ -46,10 +47,12 @@ async def listen(
     reuse_port: bool,
     handshake_s: float,
 ) -> AsyncIterator[None]:
-    """Listen with a `protocol` for each connection while the block runs. OSError when the port cannot be bound."""
+    """Listen with a `protocol` for each connection while the block runs. CannotListen when the port cannot be bound."""
+    binding = partial(listening_on, settings.host, settings.port, f"ingress.listeners, {settings.name}")
     wrapping = tls if settings.tls == "implicit" else None
     if settings.proxy_protocol_from or wrapping is not None:
-        sockets = await listening_sockets(settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG)
+        with binding():
+            sockets = await listening_sockets(settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG)
         preamble = Preamble(
             sockets,
             protocol,
@@ -65,9 +68,10 @@ async def listen(
         finally:
             await preamble.close()
         return
-    server = await asyncio.get_running_loop().create_server(
-        partial(protocol, None), settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG
-    )
+    with binding():
+        server = await asyncio.get_running_loop().create_server(
+            partial(protocol, None), settings.host, settings.port, reuse_port=reuse_port, backlog=_BACKLOG
+        )
     _tell(settings, server.sockets)
     try:
         yield

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from jetpost.config.section import Section
+from jetpost.listening import listening_on
 from jetpost.telemetry.log import logger
 
 LOOP_LAG = Histogram(
@@ -51,9 +52,10 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(settings: Http, obstacles: Callable[[], dict[str, str]]) -> AsyncIterator[int]:
-    """Serve health and metrics while the block runs; yields the bound port. OSError when it cannot be bound."""
+    """Serve health and metrics while the block runs; yields the bound port. CannotListen when it cannot be bound."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.create_server((settings.host, settings.port), family=family)
+    with listening_on(settings.host, settings.port, "http.port"):
+        listening = socket.create_server((settings.host, settings.port), family=family)
     port: int = listening.getsockname()[1]
     if settings.port_file is not None:
         settings.port_file.write_text(f"{port}\n")

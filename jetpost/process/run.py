@@ -15,6 +15,7 @@ import uvloop
 from jetpost.config.environment import FILE_VARIABLE
 from jetpost.config.load import SHARED, ConfigurationError, Settings, load
 from jetpost.config.refused import Unsafe
+from jetpost.listening import CannotListen
 from jetpost.process import files, http
 from jetpost.process.signals import obey_signals
 from jetpost.reason import reason_of
@@ -183,6 +184,9 @@ async def _live(serve: Serve, settings: Settings) -> int:
     except Stopped:
         log.info("stopped")
         return 0
+    except CannotListen as error:
+        log.error("cannot listen", reason=reason_of(error))  # noqa: TRY400 — for an operator, who needs no traceback
+        return EXIT_CRASHED
     except Unsafe as error:
         log.error("refused to start", reason=reason_of(error))  # noqa: TRY400 — for an operator, who needs no traceback
         return EXIT_CONFIGURATION
