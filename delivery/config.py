@@ -9,6 +9,7 @@ from delivery.retry import RetryPolicy
 from delivery.route.plan import Routing
 from delivery.route.rules import Rule, checked
 from delivery.shaping.limits import LaneSettings
+from delivery.shaping.throttles import Backoff
 from jetpost.config.section import Section
 
 
@@ -24,6 +25,8 @@ class Delivery(Section):
     routes: Annotated[tuple[Rule, ...], AfterValidator(checked)] = ()
     """Which messages do not simply go to the MX hosts of their domain. The first route that matches counts. Mail that
     no route matches goes to its MX hosts."""
+    backoff: Backoff = Backoff()
+    """How a route obeys a host that throttles it (421, 454, "too many"). Its mail waits, and is not attempted."""
     attempt: AttemptSettings = AttemptSettings()
     """How one attempt is made: time-outs, TLS, connection reuse."""
     drain_s: Annotated[float, Field(ge=0)] = 60

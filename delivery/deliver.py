@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 
 from prometheus_client import Counter
 
 from delivery.attempt.attempt import Attempt, attempt
 from delivery.attempt.routed import Router, why_of
 from delivery.context import DeliveryContext
+from delivery.lanes.lanes import POSTPONED
 from delivery.record import record
 from delivery.route.actions.kinds import ToMx
 from delivery.route.mx import Route
 from delivery.route.plan import plan
 from delivery.route.rules import Rule
-from delivery.settle import settle
+from delivery.settle import CONGESTED, postpone, settle
 from delivery.shaping.adapt import DomainHealth, Missed, Observation, Reached
+from delivery.shaping.throttles import Pause, why_paused
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
@@ -75,10 +78,24 @@ async def _attempt_by(rule: Rule, claim: Claim, router: Router, context: Deliver
     routed = await router.attempt(entry, rule, lambda: context.queue.content.chunks(entry.content))
     if isinstance(routed.result, Attempt):
         outcomes = routed.result.outcomes
-        await conclude(claim, outcomes, _follow(entry, outcomes, context), context)
+        not_before = None if routed.pause is None else context.ends(routed.pause)
+        await conclude(claim, outcomes, _follow(entry, outcomes, context, not_before), context)
+    elif isinstance(routed.result, Pause):
+        await _wait(claim, routed.result, context)
     else:
         await _record(claim, routed.result, context)
     return Reached() if routed.reached else None
+
+
+async def _wait(claim: Claim, pause: Pause, context: DeliveryContext) -> None:
+    """Nothing was attempted: the entry comes back when its route can be tried again, unless its time is up."""
+    why = why_paused(pause)
+    later = postpone(claim.entry, why, context.now(), context.ends(pause))
+    if later is None:
+        await _record(claim, Deferred(CONGESTED, why), context)
+        return
+    await conclude(claim, {}, (later,), context)
+    POSTPONED.inc()
 
 
 async def _record(claim: Claim, outcome: Outcome, context: DeliveryContext) -> None:
@@ -87,7 +104,12 @@ async def _record(claim: Claim, outcome: Outcome, context: DeliveryContext) -> N
     await conclude(claim, outcomes, _follow(claim.entry, outcomes, context), context)
 
 
-def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], context: DeliveryContext) -> tuple[Entry, ...]:
+def _follow(
+    entry: Entry,
+    outcomes: Mapping[Recipient, Outcome],
+    context: DeliveryContext,
+    not_before: datetime | None = None,
+) -> tuple[Entry, ...]:
     """The successors. Never raises: an outcome that was not recorded would be an attempt made again."""
     try:
         return settle(
@@ -97,6 +119,7 @@ def _follow(entry: Entry, outcomes: Mapping[Recipient, Outcome], context: Delive
             context.config.retry,
             jitter=context.draw(),
             may_expire=context.may_expire(),
+            not_before=not_before,
         )
     except Exception as error:
         log.exception("cannot record outcome", queue_id=entry.queue_id)

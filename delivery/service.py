@@ -12,6 +12,7 @@ from delivery.connect.pool import Pool
 from delivery.context import DeliveryContext
 from delivery.deliver import deliver
 from delivery.lanes.lanes import Lanes
+from delivery.retry import backoff
 from delivery.route.actions.kinds import ToMx
 from delivery.route.plan import plan
 from delivery.route.prefetch import Prefetch
@@ -20,6 +21,7 @@ from delivery.settle import postpone
 from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import affordable
 from delivery.shaping.permits import RouteLimits
+from delivery.shaping.throttles import why_paused
 from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns, Resolver
@@ -74,7 +76,7 @@ def _router(config: Delivery, resolver: Resolver, pool: Pool, hostname: str) -> 
     if not config.routes:
         return None
     return Router(
-        routes=Routes(config.routes, config.lanes),
+        routes=Routes(config.routes, config.lanes, config.backoff, time.monotonic),
         resolver=resolver,
         pool=pool,
         routing=config.route,
@@ -136,11 +138,16 @@ def _route_limits(context: DeliveryContext) -> RouteLimits | None:
     if router is None or not router.routes.have_limits:
         return None
 
-    def postponed(entry: Entry) -> Entry | None:
-        why = "not tried: too many messages wait for their route"
-        return postpone(entry, why, context.now(), context.config.retry, jitter=context.draw())
+    routes = router.routes
 
-    return RouteLimits(router.routes.permits, postponed)
+    def postponed(entry: Entry) -> Entry | None:
+        now = context.now()
+        if (pause := routes.pause_of(entry)) is not None:
+            return postpone(entry, why_paused(pause), now, context.ends(pause))
+        due = now + backoff(1, context.config.retry, jitter=context.draw())
+        return postpone(entry, "not tried: too many messages wait for their route", now, due)
+
+    return RouteLimits(routes.permits, lambda entry: routes.pause_of(entry) is not None, postponed)
 
 
 async def _take(consumer: Consumer, lanes: Lanes) -> None:

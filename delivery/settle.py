@@ -25,12 +25,14 @@ def settle(
     *,
     jitter: float,
     may_expire: bool = True,
+    not_before: datetime | None = None,
 ) -> tuple[Entry, ...]:
     """The successors of `entry` after an attempt that ended at `now`; none when everybody has the message.
 
     Deferred recipients are tried again while the entry lives, the last time when its lifetime ends; after that they
     have failed. Unless `may_expire`, as `now` is not trusted: then they are tried again. A recipient without an outcome
-    counts as deferred: nobody may be lost.
+    counts as deferred: nobody may be lost. `not_before` is set when recipients are deferred only because their route is
+    throttled, and says until when: such an attempt makes the next waits no longer.
     """
     attempts = entry.attempts + 1
     deferred: list[tuple[Recipient, Deferred]] = []
@@ -49,11 +51,16 @@ def settle(
                 assert_never(unknown)
     successors = []
     if deferred:
-        due = now + backoff(attempts, policy, jitter=jitter)
+        throttled = entry.throttled + (not_before is not None)
+        due = now + backoff(max(attempts - throttled, 1), policy, jitter=jitter)
+        due = max(due, not_before or due)
         if now < entry.expires:
             due = min(due, entry.expires)
         again = entry.for_recipients(tuple(recipient for recipient, _ in deferred))
-        successors.append(again.moved(State.RETRY, attempts=attempts, attempted=now, due=due, last=deferred[-1][1]))
+        last = deferred[-1][1]
+        successors.append(
+            again.moved(State.RETRY, attempts=attempts, throttled=throttled, attempted=now, due=due, last=last)
+        )
     if failed:
         # A key never has two live entries: beside a retry, the bounce is a part with an id of its own.
         bounced = entry.part(f"b{attempts}") if deferred else entry
@@ -61,15 +68,14 @@ def settle(
     return tuple(successors)
 
 
-def postpone(entry: Entry, why: str, now: datetime, policy: RetryPolicy, *, jitter: float) -> Entry | None:
-    """The successor of an entry whose route is congested: it comes back after the first wait, and was no attempt.
+def postpone(entry: Entry, why: str, now: datetime, due: datetime) -> Entry | None:
+    """The successor of an entry whose route is congested or throttled: it comes back when `due`, and was no attempt.
 
-    None when its lifetime has ended: then it waits for its last attempt.
+    None when its lifetime has ended.
     """
     if now >= entry.expires:
         return None
-    due = min(now + backoff(1, policy, jitter=jitter), entry.expires)
-    return entry.moved(State.RETRY, due=due, last=Deferred(CONGESTED, why))
+    return entry.moved(State.RETRY, due=min(due, entry.expires), last=Deferred(CONGESTED, why))
 
 
 def expire(entry: Entry, now: datetime) -> tuple[Entry, ...]:

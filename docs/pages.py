@@ -36,7 +36,10 @@ WHO: dict[tuple[State, State], str] = {
         State.READY,
         State.PARKED,
     ): "delivery: the domain's lane is full; or it is near quarantine after many NAKs and is stored again",
-    (State.READY, State.RETRY): "delivery: recipients are deferred, or too many entries wait for their route",
+    (
+        State.READY,
+        State.RETRY,
+    ): "delivery: recipients are deferred; or their route is throttled, or too many entries wait for it",
     (State.READY, State.BOUNCE): "delivery: recipients failed, or their time is up",
     (State.READY, State.HELD): "delivery: claimed more than `queue.quarantine_after` times without an outcome, or its "
     "successors can never be stored, or it cannot be read",

@@ -11,6 +11,7 @@ from delivery.attempt.config import AttemptSettings
 from delivery.attempt.scan import Chunks
 from delivery.attempt.transaction import Result, transact
 from delivery.classify.phases import Phase, outcome
+from delivery.classify.throttling import EARLY, is_throttling
 from delivery.connect.connection import Connection
 from delivery.connect.opening import OutOfFiles, Refusal
 from delivery.connect.pool import Pool
@@ -38,6 +39,18 @@ _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many
 log = logger(__name__)
 
 
+Host = tuple[str, int]
+"""Name and port."""
+
+
+class Throttle(NamedTuple):
+    """A host's word that it is sent too much."""
+
+    why: str
+    early: bool
+    """Whether it came before MAIL and AUTH."""
+
+
 @dataclass
 class Attempt:
     """One try of one entry."""
@@ -61,6 +74,19 @@ class Attempt:
     last: dict[Recipient, Deferred] = field(default_factory=dict)
     """What the hosts so far said to them."""
 
+    throttles: dict[Host, Throttle] = field(default_factory=dict)
+    """Hosts that said that they are sent too much."""
+    untroubled: set[Host] = field(default_factory=set)
+    """Hosts that answered and did not say so."""
+    throttled: dict[Recipient, Deferred] = field(default_factory=dict)
+    """What they said to recipients."""
+
+    @property
+    def waits_for_hosts(self) -> bool:
+        """Whether all that is deferred is so because hosts are sent too much."""
+        deferred = [(to, it) for to, it in self.outcomes.items() if isinstance(it, Deferred)]
+        return bool(deferred) and all(self.throttled.get(to) == it for to, it in deferred)
+
     @property
     def has_time(self) -> bool:
         """Whether something may still begin."""
@@ -75,15 +101,25 @@ class Tried(NamedTuple):
     chunks: Chunks
     pool: Pool
     settings: AttemptSettings
+    obeys: bool
+    """Whether the host gets nothing more once it has said that it is sent too much."""
 
 
 async def attempt(
-    entry: Entry, route: Route, chunks: Chunks, pool: Pool, settings: AttemptSettings, *, until: float | None = None
+    entry: Entry,
+    route: Route,
+    chunks: Chunks,
+    pool: Pool,
+    settings: AttemptSettings,
+    *,
+    until: float | None = None,
+    obeys: bool = False,
 ) -> Attempt:
     """Try the hosts of `route` in order (RFC 5321, 5.1). Once a recipient is settled it raises no error.
 
     A bug in the middle takes the outcomes before it not along: who has the message must not get it again. `until` is
-    when an attempt that has begun elsewhere has had its time, on the loop's clock.
+    when an attempt that has begun elsewhere has had its time, on the loop's clock. `obeys`: a host that says that it is
+    sent too much is not tried at its other addresses.
     """
     begun = time.perf_counter()
     if until is None:
@@ -91,8 +127,9 @@ async def attempt(
     made = Attempt(until, left=list(entry.envelope.recipients))
     try:
         for endpoint in route.endpoints():
-            if made.left and not made.starved and made.has_time:
-                await _try(made, Tried(entry, endpoint, chunks, pool, settings))
+            throttle = made.throttles.get((endpoint.host, endpoint.port)) if obeys else None
+            if made.left and not made.starved and made.has_time and (throttle is None or throttle.early):
+                await _try(made, Tried(entry, endpoint, chunks, pool, settings, obeys))
     except Exception:
         if not made.outcomes:
             raise
@@ -123,11 +160,25 @@ async def _try(made: Attempt, tried: Tried) -> None:
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
+                if is_throttling(refusal.phase, refusal.answer):
+                    _throttled(made, tried.endpoint, dict.fromkeys(waiting, said), early=refusal.phase in EARLY)
             break
         made.last |= result.elsewhere
         elsewhere += result.elsewhere
         waiting = result.again + waiting[most:]
+        if result.throttled and tried.obeys:
+            said = next(iter(result.throttled.values()))
+            made.last |= dict.fromkeys(waiting, said)
+            _throttled(made, tried.endpoint, dict.fromkeys(waiting, said) | result.throttled, early=False)
+            break
+        if result.heard and not result.throttled:
+            made.untroubled.add((tried.endpoint.host, tried.endpoint.port))
     made.left = elsewhere + waiting
+
+
+def _throttled(made: Attempt, endpoint: Endpoint, said: dict[Recipient, Deferred], *, early: bool) -> None:
+    made.throttled |= said
+    made.throttles[endpoint.host, endpoint.port] = Throttle(next(iter(said.values())).why, early)
 
 
 async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Result:

@@ -1,7 +1,7 @@
 """One attempt by a route: its hosts, and those of its fallback while none of them can be reached."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from delivery.route.plan import Routing, plan, plan_hosts
 from delivery.route.routes import Routes
 from delivery.route.rules import Fallback, Rule
 from delivery.shaping.adapt import Missed, Reached
+from delivery.shaping.throttles import Pause, RouteHost
 from jetpost.dns.resolver import Resolver
 from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
@@ -28,7 +29,7 @@ from jetpost.telemetry.log import logger
 ROUTED = Counter(
     "jetpost_delivery_routed_total",
     "Entries attempted by a configured route. Labels: `route` is its name, or the name and `/fallback`; `result` is "
-    "reached, unreachable, suspended, no_host (none has an address), discarded or failed.",
+    "reached, unreachable, suspended, throttled, no_host (none has an address), discarded or failed.",
     ["route", "result"],
 )
 _NO_ANSWER = EnhancedStatus(4, 4, 1)
@@ -41,10 +42,12 @@ log = logger(__name__)
 class Routed(NamedTuple):
     """What came of an attempt by a route."""
 
-    result: Attempt | Outcome
-    """An outcome is the same for all recipients."""
+    result: Attempt | Outcome | Pause
+    """An outcome is the same for all recipients; a pause: nothing was attempted."""
     reached: bool
     """Whether a host answered."""
+    pause: Pause | None = None
+    """Set where recipients are deferred only because hosts of the route are throttled: when they can be tried again."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,40 @@ class Router:
         if not isinstance(route, Route):
             ROUTED.labels(name, "no_host").inc()
             return Routed(route, reached=False)
-        made = await attempt(entry, route, chunks, self.pool, self.settings, until=until)
+        hosts_of_route = {host: RouteHost(*hosts, host.name, host.port) for host in route.hosts}
+        began = self.monotonic()
+        if (pause := self.routes.pause(list(hosts_of_route.values()), began)) is not None:
+            ROUTED.labels(name, "throttled").inc()
+            return Routed(pause, reached=False)
+        open_hosts = tuple(it for it in route.hosts if self.routes.pause([hosts_of_route[it]], began) is None)
+        made = await attempt(
+            entry, route._replace(hosts=open_hosts), chunks, self.pool, self.settings, until=until, obeys=True
+        )
         ROUTED.labels(name, "unreachable" if made.unreachable else "reached").inc()
+        self._learn(hosts, made, began)
+        waits = made.waits_for_hosts or (made.unreachable and len(open_hosts) < len(hosts_of_route))
+        pause = self._next(list(hosts_of_route.values())) if waits else None
+        return Routed(made, reached=not made.unreachable, pause=pause)
+
+    def _learn(self, hosts: tuple[str, str], made: Attempt, began: float) -> None:
+        """Apply what an attempt that began at `began` says about the hosts of a route."""
         if not made.unreachable:
             self.routes.learn(hosts, Reached(), self.monotonic())
-        elif could_not_be_reached(made):
+        elif could_not_be_reached(made) and not made.throttles:
             self.routes.learn(hosts, Missed(began, why_of(made)), self.monotonic())
-        return Routed(made, reached=not made.unreachable)
+        for (host, port), throttle in made.throttles.items():
+            # What a host said before MAIL is a matter of this host while another one answers.
+            if made.unreachable or not throttle.early:
+                self.routes.throttled(
+                    RouteHost(*hosts, host, port), throttle.why, began, early=throttle.early, jitter=self.draw()
+                )
+        for host, port in made.untroubled:
+            self.routes.accepted(RouteHost(*hosts, host, port), began)
+
+    def _next(self, hosts_of_route: Sequence[RouteHost]) -> Pause:
+        """When a route whose hosts are throttled can be tried again: at once while one of them is not paused."""
+        now = self.monotonic()
+        return self.routes.pause(hosts_of_route, now) or Pause(now, now, 0, "", early=False)
 
     async def _planned(self, entry: Entry, name: str, action: Fallback) -> Route | Deferred | Bounced:
         if isinstance(action, ToMx):
@@ -111,10 +141,12 @@ class Router:
         return await plan_hosts(name, action, self.resolver, self.routing, source=source, draw=self.draw)
 
 
-def leaves_room_for_fallback(result: Attempt | Outcome) -> bool:
+def leaves_room_for_fallback(result: Attempt | Outcome | Pause) -> bool:
     """Whether no host could be reached, so that another way may be tried at once."""
     if isinstance(result, Attempt):
         return could_not_be_reached(result) and result.has_time
+    if isinstance(result, Pause):
+        return result.early
     return isinstance(result, Deferred)
 
 

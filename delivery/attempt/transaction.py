@@ -19,6 +19,7 @@ from delivery.attempt.content import Answer, Heard, Unavailable, hand_over
 from delivery.attempt.framing import OneChunk
 from delivery.attempt.scan import Chunks, scan
 from delivery.classify.phases import ConnectionBroke, Phase, Scope, Step, classify, outcome
+from delivery.classify.throttling import is_throttling
 from delivery.connect.connection import Connection
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.mail.content import DotStuffer
@@ -50,6 +51,8 @@ class Result:
     """Whether the host had already left when MAIL came (421, or no reply): it has said nothing about this message."""
     distrusted: set[str] = field(default_factory=set)
     """Extensions that the host offers and may not have: the connection broke, or it did not know the command."""
+    throttled: dict[Recipient, Deferred] = field(default_factory=dict)
+    """Recipients that are deferred because the host is sent too much."""
 
 
 async def transact(
@@ -234,6 +237,9 @@ class _Transaction:
     def _judge(self, phase: Phase, recipient: Recipient, answer: Reply | ConnectionBroke) -> None:
         scope, step = classify(phase, answer)
         settled = outcome(phase, answer, self._connection.name)
+        of_recipient = phase is Phase.RCPT or (phase is Phase.END_OF_DATA and self._connection.is_lmtp)
+        if isinstance(settled, Deferred) and is_throttling(phase, answer, of_recipient=of_recipient):
+            self.result.throttled[recipient] = settled
         if step is Step.NEXT_HOST and isinstance(settled, Deferred):
             self.result.elsewhere[recipient] = settled
         else:

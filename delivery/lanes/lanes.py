@@ -29,7 +29,8 @@ WAITING = Gauge("jetpost_delivery_waiting", "Entries waiting in memory for a slo
 ACTIVE = Gauge("jetpost_delivery_active", "Entries being attempted.")
 PARKED = Counter("jetpost_delivery_parked_total", "Entries parked because their domain was congested.")
 POSTPONED = Counter(
-    "jetpost_delivery_postponed_total", "Entries moved to a later retry because too many waited for their route."
+    "jetpost_delivery_postponed_total",
+    "Entries moved to a later retry without an attempt, because their route is throttled or too many wait for it.",
 )
 SUSPENDED = Counter("jetpost_delivery_suspensions_total", "Suspensions of a domain because no host answered.")
 
@@ -90,7 +91,8 @@ class Lanes:
             self._leave(self._park(claim, lane))
             return
         if self._limits is not None and (permits := self._limits.permits(claim.entry)) is not None:
-            if permits.is_congested and (later := self._limits.postponed(claim.entry)) is not None:
+            waits = permits.is_congested or self._limits.is_paused(claim.entry)
+            if waits and (later := self._limits.postponed(claim.entry)) is not None:
                 self._leave(self._postpone(claim, later))
                 return
             self._permits[claim] = permits
@@ -244,13 +246,14 @@ class Lanes:
         return permits is None or permits.is_free
 
     def _wake(self, permits: Permits) -> None:
-        """The lane that has waited longest for a permit gets its turn, when one is free."""
-        while permits.is_free and (domain_token := permits.longest_waiting()) is not None:
+        """The lanes that have waited longest for a permit get their turn, as many as there are free ones."""
+        free = permits.free
+        while free >= 1 and (domain_token := permits.longest_waiting()) is not None:
             lane = self._lanes.get(domain_token)
             if lane is not None and lane.waiting and lane.has_room:
                 self._next_in_turn.setdefault(lane.domain_token, lane)
                 if self._permits.get(lane.waiting[0]) is permits:
-                    return
+                    free -= 1
 
     def _forget(self, lane: Lane) -> None:
         if lane.forgettable(time.monotonic()) and self._lanes.get(lane.domain_token) is lane:

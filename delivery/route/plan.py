@@ -13,6 +13,7 @@ from delivery.route.actions.kinds import Host, ToHosts, ToLmtp
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.hosts import Located, ordered, route_to
 from delivery.route.mx import HostAnswers, MxHost, Preference, Route
+from delivery.shaping.throttles import RouteHost
 from jetpost.config.section import Section
 from jetpost.dns.answer import Answer, Found, MxRecord, NoData
 from jetpost.dns.resolver import Resolver
@@ -96,6 +97,13 @@ async def plan_hosts(
         addresses_max=routing.addresses_max,
         draw=draw,
     )
+
+
+def route_hosts(name: str, action: ToHosts | ToLmtp) -> tuple[RouteHost, ...]:
+    """The hosts of the route called `name`, as its pauses are kept."""
+    if isinstance(action, ToLmtp) and action.socket:
+        return (RouteHost(name, "", _HERE, 0),)
+    return tuple(RouteHost(name, "", host.host, host.port or action.usual_port) for host in action.hosts)
 
 
 async def locate(hosts: Sequence[Host], resolver: Resolver) -> list[Located]:

@@ -195,6 +195,12 @@ CASES: dict[str, Case] = {
         "In mail a failed recipient has waited for its DSN for 10m 0s.",
         queue("waiting_seconds", "bounce", "60"),
     ),
+    "route-is-throttled": Case(
+        of_pod("delivery_route_throttled", "1", 'route="upstream", '),
+        "In mail each host of the route upstream throttles delivery. The mail of the route waits.",
+        of_pod("delivery_route_throttled", "0", 'route="upstream", '),
+        {"namespace": "mail", "route": "upstream"},
+    ),
     "service-is-down": Case(
         {
             # Ended in the ninth hour: Prometheus finds no series any more.

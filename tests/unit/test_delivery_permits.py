@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from delivery.lanes.lanes import Lanes
 from delivery.shaping.adapt import DomainHealth, Observation, Reached
 from delivery.shaping.limits import LaneSettings
-from delivery.shaping.permits import Permits, RouteLimits
+from delivery.shaping.permits import RouteLimits
+from delivery.shaping.permits import permits as permits_of
 from jetpost.mail.content import Inline
 from jetpost.queue.claims.claim import Claim
 from jetpost.queue.model.entry import Entry, QueueId, token_of
 from jetpost.queue.queue import Queue
 from tests.fixtures import attempts
 
-ROUTES = {"one": 1, "two": 2, "": 0}
-"""Limits; the empty route has none."""
+ROUTES = {"one": 1, "two": 2, "wide": 0, "": 0}
+"""Limits. `wide` has one only while it is throttled; the route without a name never has."""
 
 
 @dataclass(eq=False)
@@ -43,8 +44,10 @@ class Running:
     taken: list[Claimed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        permits = {name: Permits(most, 1000) for name, most in ROUTES.items() if most}
-        limits = RouteLimits(lambda entry: permits.get(self._route_of(entry)), lambda _: None)
+        self.permits = {name: permits_of(most or None, 1000, 4) for name, most in ROUTES.items() if name}
+        limits = RouteLimits(
+            lambda entry: self.permits.get(self._route_of(entry)), is_paused=lambda _: False, postponed=lambda _: None
+        )
         settings = LaneSettings(connections=self.process, first_connections=2, connections_per_domain=2)
         self.lanes = Lanes(cast("Queue", None), settings, self._deliver, self.tasks, limits)
 
@@ -55,6 +58,8 @@ class Running:
         claimed = cast("Claimed", claim)
         self.begun.append(claimed)
         running = Counter(it.route for it in self.running)
+        permits = self.permits.get(claimed.route)
+        assert permits is None or permits.used <= permits.allowed
         assert all(running[route] <= most for route, most in ROUTES.items() if most)
         assert len(self.running) <= self.process
         await claimed.done.wait()
@@ -76,6 +81,8 @@ steps = st.lists(
         st.tuples(st.just("end"), st.integers(0, 20), st.just("")),
         st.tuples(st.just("take away"), st.integers(0, 20), st.just("")),
         st.tuples(st.just("sweep"), st.just(0), st.just("")),
+        st.tuples(st.just("halve"), st.just(0), st.sampled_from(["two", "wide"])),
+        st.tuples(st.just("grow"), st.just(0), st.sampled_from(["two", "wide"])),
     ),
     max_size=40,
 )
@@ -108,9 +115,23 @@ FORGOTTEN_LANE = [
 """A domain whose lane was forgotten while it waited for a permit has a new lane, which waits as well."""
 
 
+GROWN = [
+    *(("offer", number, "wide") for number in range(3)),
+    ("halve", 0, "wide"),
+    ("offer", 3, "wide"),
+    ("offer", 3, "wide"),
+    ("end", 0, ""),
+    ("end", 0, ""),
+    ("grow", 0, "wide"),
+    ("end", 0, ""),
+]
+"""A route that is allowed more begins more, though only one attempt has ended."""
+
+
 @given(steps, st.integers(1, 6))
 @example(OFFERED_WHILE_FULL, 3)
 @example(FORGOTTEN_LANE, 3)
+@example(GROWN, 6)
 def test_no_entry_waits_for_ever_and_no_route_exceeds_its_limit(done: list[tuple[str, int, str]], process: int) -> None:
     asyncio.run(_run(done, process))
 
@@ -132,6 +153,10 @@ async def _step(all_lanes: Running, what: str, number: int, route: str) -> None:
         claimed = Claimed(_entry(len(all_lanes.offered), f"d{number}.test"), route)
         all_lanes.offered.append(claimed)
         await all_lanes.lanes.offer(cast("Claim", claimed))
+    elif what == "halve":
+        all_lanes.permits[route].halve()
+    elif what == "grow":
+        all_lanes.permits[route].grow()
     elif what == "sweep":
         all_lanes.lanes.sweep()
     elif what == "end" and all_lanes.running:

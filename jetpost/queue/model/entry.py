@@ -79,6 +79,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     size: _Count = 0
     reason: str = ""
     claims: _Count = 0
+    throttled: _Count = 0
 
 
 _encoder = msgspec.json.Encoder()
@@ -120,6 +121,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Why a HELD entry is held."""
     claims: int = 0
     """How often it was claimed without an outcome before it was stored again as it is."""
+    throttled: int = 0
+    """Those of its `attempts` that ended because its route was throttled: they make no wait longer."""
 
     @property
     def domain(self) -> str:
@@ -222,6 +225,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             size=self.content.size if by_reference else 0,
             reason=self.reason,
             claims=self.claims,
+            throttled=self.throttled,
         )
         payload = self.content.data if isinstance(self.content, Inline) else b""
         return _encoder.encode(record).decode(), payload
@@ -252,6 +256,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
                 last=record.last,
                 reason=record.reason,
                 claims=record.claims,
+                throttled=record.throttled,
             )
         except Exception as error:  # RecursionError and OverflowError, too: any bytes may lie there
             raise ValueError(f"{NO_ENTRY}{reason_of(error)[:300]}") from error
