@@ -47,6 +47,7 @@ PAGES: tuple[Page, ...] = (
     Page(DOCS / "reference/events.md", pages.events),
     Page(DOCS / "reference/subjects.md", pages.subjects),
     Page(DOCS / "reference/cli.md", pages.commands),
+    Page(DOCS / "reference/findings.md", pages.findings),
     Page(chart.CHART / "values.schema.json", chart.schema),
     Page(chart.CHART / "README.md", chart.page),
     *(Page(chart.CHART / f"dashboards/{each.name}.json", partial(grafana, each)) for each in DASHBOARDS),

@@ -17,6 +17,7 @@ from delivery.classify.phases import RULES
 from jetpost.cli.config.reference import reference
 from jetpost.cli.main import COMMANDS, app
 from jetpost.config.load import configuration_model
+from jetpost.doctor.finding import KINDS
 from jetpost.events.publish import STREAM as EVENTS_STREAM
 from jetpost.events.record import Event
 from jetpost.mail.reply import Reply
@@ -25,6 +26,7 @@ from jetpost.queue.model.entry import ENVELOPE_HEADER, RECORD_BYTES_HEADER
 from jetpost.queue.model.states import MOVES, State
 from jetpost.queue.model.transition import TOMBSTONE_TTL_S
 from jetpost.queue.provision.stream import CONTENT_STREAM
+from jetpost.sender.requirements import Demand, demanded_by
 
 PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 
@@ -179,6 +181,21 @@ message's, or one."""
     said = [(f"`{reply}`", f"`{ours[reply]}`") for reply in sorted(ours, key=lambda it: (it.code, str(it)))]
     told = _table(("phase", "whom it concerns", "4yz", "5yz", "connection broke"), *rows)
     return head + told + "\n## What clients hear\n\n" + _table(("reply", "said in"), *said)
+
+
+def findings() -> str:
+    """What `jetpost doctor` may find, and what providers demand."""
+    intro = """\
+`jetpost doctor` prints findings. Each has an id, a severity (ok, skipped, warning, error), what was found, and how to
+mend it. Exit status 1: there are warnings, 2: there are errors."""
+    rows = [(f"`{name}`", kind.means, kind.mend) for name, kind in KINDS.items()]
+    text = _head("`jetpost/doctor/finding.py` and `jetpost/sender/requirements.py`", "Findings of the doctor", intro)
+    text += _table(("id", "what it checks", "how to mend it"), *rows)
+    text += (
+        "\n## What providers demand\n\nThe facts are as of 2026-11-27. A bulk sender sends 5 000 messages a day to the"
+    )
+    text += " provider.\n\n"
+    return text + _table(("demand", "who"), *[(str(it), demanded_by(it)) for it in Demand])
 
 
 def commands() -> str:

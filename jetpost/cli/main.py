@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "user": Command("jetpost.cli.user:user_app", "Add, remove and list the users who may submit mail."),
     "route": Command("jetpost.cli.config.route:route_app", "Show which route a message takes, and to which hosts."),
     "dkim": Command("jetpost.cli.dkim.commands:dkim_app", "Make keys that sign mail, and compare them with DNS."),
+    "doctor": Command("jetpost.cli.config.doctor:doctor", "Check a sender domain and this installation."),
     "config": Command(
         "jetpost.cli.config.commands:config_app", "Check a configuration, or print what can be configured."
     ),

@@ -37,15 +37,21 @@ DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="Data fo
 R = TypeVar("R")
 
 
+def sources(config: Path | None, data: Path) -> tuple[Path | None, dict[str, str]]:
+    """Where the configuration comes from: the file, if there is one, and the environment."""
+    running = state.read(data) if config is None else None
+    environ = {**(running.environment() if running else {}), **os.environ}
+    return Path(running.config) if running and running.config else config, environ
+
+
 def settings_for(config: Path | None, data: Path, *sections: str) -> Settings:
     """The configuration FILE, else that of the system in the folder `data`, else the defaults; with the environment.
 
     Mistakes are printed and end the command with status 78.
     """
-    running = state.read(data) if config is None else None
-    environ = {**(running.environment() if running else {}), **os.environ}
+    file, environ = sources(config, data)
     try:
-        return load(Path(running.config) if running and running.config else config, environ, sections=sections)
+        return load(file, environ, sections=sections)
     except ConfigurationError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)

@@ -75,6 +75,11 @@ class Settings:
         assert isinstance(section, kind)
         return section
 
+    def section(self, name: str) -> Section:
+        """The section called `name`; KeyError when this process does not read it."""
+        kind: type[Section] = pkgutil.resolve_name(SECTIONS[name])
+        return self._sections[kind]
+
     def remarks(self) -> tuple[str, ...]:
         """What its sections have to say about themselves."""
         return tuple(remark for section in self._sections.values() for remark in section.remarks())

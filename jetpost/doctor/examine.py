@@ -1,0 +1,172 @@
+"""What is to be checked: a sender domain, the addresses that its mail leaves from, and the installation."""
+
+import asyncio
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jetpost.config.environment import FILE_VARIABLE, PREFIX
+from jetpost.config.load import ConfigurationError, load
+from jetpost.dns.resolver import Dns, Resolver
+from jetpost.doctor import egress, installation
+from jetpost.doctor.domain import Sender, check_alignment, check_dkim, check_dmarc, check_mx, check_spf
+from jetpost.doctor.finding import Finding, error, ok, skipped
+from jetpost.doctor.run import Check, run_checks
+from jetpost.jetstream.settings import Nats
+from jetpost.process.signing import Dkim
+from jetpost.queue.provision.settings import QueueSettings
+from jetpost.reason import reason_of
+from jetpost.sign.keys import KeyRing, SigningKey, private_key
+
+SECTIONS = ("dns", "dkim", "nats", "queue", "ingress", "delivery")
+_LEAVING = "delivery.trial.upstream:leaving"
+"""By its name, as `jetpost` imports no service."""
+_MOST_PROBLEMS = 50
+
+
+class Examination(NamedTuple):
+    """What an operator wants to know."""
+
+    domain: str = ""
+    """A sender domain; "" for those of the configured keys."""
+    egress: tuple[str, ...] = ()
+    """Public addresses that mail leaves from; empty: those of the configuration, or of this machine."""
+    mx_of: str = ""
+    """Port 25 is tried at the MX hosts of this domain; "" for nowhere."""
+    within_s: float = 30
+    """The time of each check."""
+    domain_only: bool = False
+
+
+@dataclass
+class Installation:
+    """The configuration, as far as it can be used."""
+
+    hostname: str = ""
+    sections: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    is_there: bool = True
+    """Whether there is any configuration."""
+
+    def of(self, section: str, default: Any) -> Any:
+        """A section; `default` when it cannot be used."""
+        return self.sections.get(section, default)
+
+
+def read(file: Path | None, environ: Mapping[str, str], names: Sequence[str] = SECTIONS) -> Installation:
+    """Each section for itself: the checks of the others are of use when one has a mistake."""
+    variables = [it for it in environ if it.startswith(PREFIX) and it != FILE_VARIABLE]
+    installed = Installation(is_there=file is not None or bool(variables))
+    if not installed.is_there:
+        installed.findings.append(skipped("configuration", "none", "no configuration is named: use --config or --data"))
+    problems: list[str] = []
+    for name in names:
+        try:
+            settings = load(file, environ, sections=(name,))
+        except ConfigurationError as mistakes:
+            problems += [it for it in mistakes.problems if it not in problems]
+            continue
+        installed.hostname = settings.hostname
+        installed.sections[name] = settings.section(name)
+    installed.findings += [error("configuration", str(file or "environment"), it) for it in problems[:_MOST_PROBLEMS]]
+    if installed.is_there and not problems:
+        installed.findings.append(ok("configuration", str(file or "environment"), "it can be used"))
+    return installed
+
+
+async def examine(installed: Installation, asked: Examination) -> list[Finding]:
+    """All findings."""
+    domain, mx_of, given, within_s = asked.domain, asked.mx_of, asked.egress, asked.within_s
+    checks_here = installed.is_there and not asked.domain_only
+    resolver = Resolver(installed.of("dns", Dns()))
+    try:
+        keys, unusable = await asyncio.to_thread(_keys, installed.of("dkim", Dkim()))
+        domains = [domain] if domain else list(dict.fromkeys(key.domain for key in keys))
+        ring = KeyRing(keys, installed.of("dkim", Dkim()).default_domain)
+        addresses, upstream = _egress(installed, domains[0] if domains else "", given)
+        checks = [it for name in domains for it in _of_domain(resolver, _sender(installed, name, ring, given))]
+        if not upstream and (domains or given):
+            checks += _of_addresses(resolver, addresses, installed.hostname, given)
+        if checks_here:
+            checks += _of_installation(installed, resolver, within_s)
+        if mx_of:
+            port = getattr(getattr(installed.of("delivery", None), "route", None), "port", 25)
+            checks.append(Check(f"port {port} of {mx_of}", lambda: installation.check_port(resolver, mx_of, port)))
+        found = await run_checks(checks, within_s)
+    finally:
+        await resolver.aclose()
+    notes = [] if mx_of or not checks_here else [skipped("port", "port 25", "not tried: name a domain with --mx-of")]
+    remarks = [] if not checks_here else installation.remarks(list(installed.sections.values()))
+    return [*installed.findings, *remarks, *unusable, *found, *notes]
+
+
+def _sender(installed: Installation, domain: str, keys: KeyRing, given: tuple[str, ...]) -> Sender:
+    addresses, upstream = _egress(installed, domain, given)
+    return Sender(domain, keys, tuple(it for it in addresses if given or egress.is_public(it)), upstream)
+
+
+def _egress(installed: Installation, domain: str, given: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The addresses that mail of `domain` leaves from, and the route that takes it to a smart host."""
+    if given:
+        return given, ""
+    delivery = installed.of("delivery", None)
+    told = pkgutil.resolve_name(_LEAVING)(delivery, domain) if delivery is not None else {"kind": "mx", "sources": []}
+    if told["kind"] != "mx":
+        return (), str(told["route"])
+    return tuple(told["sources"]) or egress.addresses_of_this_machine(), ""
+
+
+def _of_domain(resolver: Resolver, sender: Sender) -> list[Check]:
+    name = sender.domain
+    return [
+        Check(f"MX of {name}", lambda: check_mx(resolver, name)),
+        Check(f"SPF of {name}", lambda: check_spf(resolver, sender)),
+        Check(f"DKIM of {name}", lambda: check_dkim(resolver, sender)),
+        Check(f"DMARC of {name}", lambda: check_dmarc(resolver, sender)),
+        Check(f"alignment of {name}", lambda: check_alignment(resolver, sender)),
+    ]
+
+
+def _of_addresses(resolver: Resolver, addresses: tuple[str, ...], hostname: str, given: tuple[str, ...]) -> list[Check]:
+    public = [it for it in addresses if given or egress.is_public(it)]
+
+    async def unknown() -> list[Finding]:
+        return [egress.unknown_egress(addresses)]
+
+    def one(address: str) -> Check:
+        return Check(f"reverse DNS of {address}", lambda: egress.check_address(resolver, address, hostname))
+
+    return [one(it) for it in public] or [Check("egress", unknown)]
+
+
+def _of_installation(installed: Installation, resolver: Resolver, within_s: float) -> list[Check]:
+    sections, hostname = installed.sections, installed.hostname
+    checks: list[Check] = []
+    tls = getattr(sections.get("ingress"), "tls", None)
+    if tls is not None:
+        checks.append(Check("certificate", lambda: installation.check_certificate(tls.certificate, hostname)))
+    if "nats" in sections and "queue" in sections:
+        nats: Nats = sections["nats"]
+        queue: QueueSettings = sections["queue"]
+        checks.append(Check("nats", lambda: installation.check_nats(nats, queue)))
+    if "delivery" in sections:
+        delivery = sections["delivery"]
+        patience_s = within_s * 0.9
+        checks.append(
+            Check("upstreams", lambda: installation.check_upstreams(delivery, resolver, hostname, patience_s))
+        )
+    return checks
+
+
+def _keys(settings: Dkim) -> tuple[list[SigningKey], list[Finding]]:
+    """The keys that can be read, and what is wrong with the others."""
+    keys: list[SigningKey] = []
+    unusable: list[Finding] = []
+    for key in settings.keys:
+        try:
+            keys.append(SigningKey(key.domain, key.selector, private_key(key.file.read_bytes())))
+        except (OSError, ValueError) as problem:
+            unusable.append(error("dkim", str(key.file), f"the key cannot be used: {reason_of(problem)}"))
+    return keys, unusable
