@@ -13,17 +13,19 @@ from jetpost.dns.resolver import Dns, Resolver
 from jetpost.doctor import egress, installation
 from jetpost.doctor.domain import Sender, check_alignment, check_dkim, check_dmarc, check_mx, check_spf
 from jetpost.doctor.finding import Finding, error, ok, skipped
+from jetpost.doctor.keys import keys_of
 from jetpost.doctor.run import Check, run_checks
 from jetpost.jetstream.settings import Nats
-from jetpost.process.signing import Dkim
+from jetpost.process.dkim.settings import Dkim
 from jetpost.queue.provision.settings import QueueSettings
-from jetpost.reason import reason_of
-from jetpost.sign.keys import KeyRing, SigningKey, private_key
+from jetpost.sign.keys import KeyRing
 
 SECTIONS = ("dns", "dkim", "nats", "queue", "ingress", "delivery")
 _LEAVING = "delivery.trial.upstream:leaving"
 """By its name, as `jetpost` imports no service."""
 _MOST_PROBLEMS = 50
+_MOST_DOMAINS = 50
+_SMTP_PORT = 25
 
 
 class Examination(NamedTuple):
@@ -78,44 +80,39 @@ def read(file: Path | None, environ: Mapping[str, str], names: Sequence[str] = S
 
 async def examine(installed: Installation, asked: Examination) -> list[Finding]:
     """All findings."""
-    domain, mx_of, given, within_s = asked.domain, asked.mx_of, asked.egress, asked.within_s
+    keys = await asyncio.to_thread(keys_of, installed.of("dkim", Dkim()))
+    domains = [asked.domain] if asked.domain else list(dict.fromkeys(key.domain for key in keys.signing))
     checks_here = installed.is_there and not asked.domain_only
+    findings = [*installed.findings, *keys.unusable]
+    findings += [skipped("domain", it, "not checked: name it") for it in domains[_MOST_DOMAINS:]]
+    if checks_here:
+        findings += installation.remarks(list(installed.sections.values()))
     resolver = Resolver(installed.of("dns", Dns()))
     try:
-        keys, unusable = await asyncio.to_thread(_keys, installed.of("dkim", Dkim()))
-        domains = [domain] if domain else list(dict.fromkeys(key.domain for key in keys))
-        ring = KeyRing(keys, installed.of("dkim", Dkim()).default_domain)
-        addresses, upstream = _egress(installed, domains[0] if domains else "", given)
-        checks = [it for name in domains for it in _of_domain(resolver, _sender(installed, name, ring, given))]
-        if not upstream and (domains or given):
-            checks += _of_addresses(resolver, addresses, installed.hostname, given)
+        senders = [_sender(installed, domain, keys.ring, asked.egress) for domain in domains[:_MOST_DOMAINS]]
+        checks = [check for sender in senders for check in _of_domain(resolver, sender)]
+        checks += _of_addresses(resolver, senders, installed.hostname, asked.egress)
         if checks_here:
-            checks += _of_installation(installed, resolver, within_s)
-        if mx_of:
-            port = getattr(getattr(installed.of("delivery", None), "route", None), "port", 25)
-            checks.append(Check(f"port {port} of {mx_of}", lambda: installation.check_port(resolver, mx_of, port)))
-        found = await run_checks(checks, within_s)
+            checks += _of_installation(installed, resolver, asked.within_s)
+        if asked.mx_of:
+            checks.append(_of_port(installed, resolver, asked.mx_of))
+        elif checks_here:
+            findings.append(skipped("port", "port 25", "not tried: name a domain with --mx-of"))
+        return [*findings, *await run_checks(checks, asked.within_s)]
     finally:
         await resolver.aclose()
-    notes = [] if mx_of or not checks_here else [skipped("port", "port 25", "not tried: name a domain with --mx-of")]
-    remarks = [] if not checks_here else installation.remarks(list(installed.sections.values()))
-    return [*installed.findings, *remarks, *unusable, *found, *notes]
 
 
 def _sender(installed: Installation, domain: str, keys: KeyRing, given: tuple[str, ...]) -> Sender:
-    addresses, upstream = _egress(installed, domain, given)
-    return Sender(domain, keys, tuple(it for it in addresses if given or egress.is_public(it)), upstream)
-
-
-def _egress(installed: Installation, domain: str, given: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """The addresses that mail of `domain` leaves from, and the route that takes it to a smart host."""
+    """How mail of `domain` leaves: from the addresses given, those of the configuration, or of this machine."""
     if given:
-        return given, ""
+        return Sender(domain, keys, given, "")
     delivery = installed.of("delivery", None)
     told = pkgutil.resolve_name(_LEAVING)(delivery, domain) if delivery is not None else {"kind": "mx", "sources": []}
     if told["kind"] != "mx":
-        return (), str(told["route"])
-    return tuple(told["sources"]) or egress.addresses_of_this_machine(), ""
+        return Sender(domain, keys, (), str(told["route"]))
+    addresses = tuple(told["sources"]) or egress.addresses_of_this_machine()
+    return Sender(domain, keys, tuple(filter(egress.is_public, addresses)), "")
 
 
 def _of_domain(resolver: Resolver, sender: Sender) -> list[Check]:
@@ -129,16 +126,23 @@ def _of_domain(resolver: Resolver, sender: Sender) -> list[Check]:
     ]
 
 
-def _of_addresses(resolver: Resolver, addresses: tuple[str, ...], hostname: str, given: tuple[str, ...]) -> list[Check]:
-    public = [it for it in addresses if given or egress.is_public(it)]
+def _of_addresses(resolver: Resolver, senders: Sequence[Sender], hostname: str, given: tuple[str, ...]) -> list[Check]:
+    """The egress addresses of all senders. Those behind a NAT have another address, which nobody here knows."""
+    leaving = [sender for sender in senders if not sender.upstream]
+    addresses = dict.fromkeys([*given, *(address for sender in leaving for address in sender.egress)])
 
     async def unknown() -> list[Finding]:
-        return [egress.unknown_egress(addresses)]
+        return [egress.unknown_egress(egress.addresses_of_this_machine())]
 
     def one(address: str) -> Check:
         return Check(f"reverse DNS of {address}", lambda: egress.check_address(resolver, address, hostname))
 
-    return [one(it) for it in public] or [Check("egress", unknown)]
+    return [one(it) for it in addresses] or ([Check("egress", unknown)] if leaving else [])
+
+
+def _of_port(installed: Installation, resolver: Resolver, domain: str) -> Check:
+    port = getattr(getattr(installed.of("delivery", None), "route", None), "port", _SMTP_PORT)
+    return Check(f"port {port} of {domain}", lambda: installation.check_port(resolver, domain, port))
 
 
 def _of_installation(installed: Installation, resolver: Resolver, within_s: float) -> list[Check]:
@@ -158,15 +162,3 @@ def _of_installation(installed: Installation, resolver: Resolver, within_s: floa
             Check("upstreams", lambda: installation.check_upstreams(delivery, resolver, hostname, patience_s))
         )
     return checks
-
-
-def _keys(settings: Dkim) -> tuple[list[SigningKey], list[Finding]]:
-    """The keys that can be read, and what is wrong with the others."""
-    keys: list[SigningKey] = []
-    unusable: list[Finding] = []
-    for key in settings.keys:
-        try:
-            keys.append(SigningKey(key.domain, key.selector, private_key(key.file.read_bytes())))
-        except (OSError, ValueError) as problem:
-            unusable.append(error("dkim", str(key.file), f"the key cannot be used: {reason_of(problem)}"))
-    return keys, unusable

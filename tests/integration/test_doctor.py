@@ -20,7 +20,7 @@ from jetpost.dns.resolver import Dns
 from jetpost.doctor.examine import Examination, Installation, examine, read
 from jetpost.doctor.finding import KINDS, Finding, Severity, worst
 from jetpost.doctor.installation import check_certificate
-from jetpost.process.signing import Dkim, DkimKey
+from jetpost.process.dkim.settings import Dkim, DkimKey
 from tests.conftest import MakeMx
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.dkim import ed25519_pem, record, rsa_pem, signing_keys
