@@ -44,6 +44,8 @@ class ConnectionBroke(NamedTuple):
     """No answer: the connection was refused, reset, closed, or stayed silent for too long."""
 
     why: str
+    status: EnhancedStatus | None = None
+    """Of the deferral; None: the usual one of the phase."""
 
 
 class Rule(NamedTuple):
@@ -79,7 +81,7 @@ _BROKE_IN = {
 """Phases with a status of their own: no answer from the host; no cryptography; no credentials."""
 _WANTS_MORE = 530
 """To MAIL: the host wants TLS or credentials first (RFC 3207, 4; RFC 4954, 6), which an operator can set right."""
-_BAD_CREDENTIALS = EnhancedStatus(4, 7, 8)
+BAD_CREDENTIALS = EnhancedStatus(4, 7, 8)
 """X.7.8 (RFC 4954, 6), as a deferral."""
 
 
@@ -104,7 +106,9 @@ def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step
 def outcome(phase: Phase, answer: Reply | ConnectionBroke, host: str) -> Deferred | Bounced:
     """The outcome of an unwelcome `answer` from `host`, in words for people."""
     if isinstance(answer, ConnectionBroke):
-        return Deferred(_BROKE_IN.get(phase, _BROKE), f"{host}: {answer.why} ({phase.value})", None, host)
+        return Deferred(
+            answer.status or _BROKE_IN.get(phase, _BROKE), f"{host}: {answer.why} ({phase.value})", None, host
+        )
     _, step = classify(phase, answer)
     said = f"{host} said at {phase.value}: {answer}"
     if step is Step.BOUNCE:
@@ -113,6 +117,6 @@ def outcome(phase: Phase, answer: Reply | ConnectionBroke, host: str) -> Deferre
     if answer.code == _WANTS_MORE:
         usual = EnhancedStatus(4, 7, 0)
     elif phase is Phase.AUTH and answer.is_permanent:
-        usual = _BAD_CREDENTIALS
+        usual = BAD_CREDENTIALS
     status = answer.status if answer.status and answer.status.klass == 4 else usual
     return Deferred(status, said, answer, host)

@@ -57,7 +57,7 @@ class Pool:
         """Extensions that an endpoint offers and has not kept to."""
         self._without_tls = Failures(settings.tls_retry_s, _REMEMBERED)
         self._sessions = Sessions(_SESSIONS)
-        self._logins = Logins(settings.auth_retry_s)
+        self._logins = Logins(settings.auth_retry_s, settings.timeouts.token_s)
 
     @property
     def idle(self) -> int:
@@ -109,6 +109,7 @@ class Pool:
         if login is None:
             return await self._dial(endpoint, until)
         known = self._logins.insist(login)
+        await self._logins.prepare(login, until)
         connection = await self._dial(endpoint, until)
         try:
             await self._logins.authenticate(connection, login, self.settings.timeouts.auth_s, known=known)
@@ -174,7 +175,8 @@ class Pool:
         connection.abort()
 
     async def aclose(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and what gets access tokens."""
+        await self._logins.aclose()
         while self._timers:
             self._expire(next(iter(self._timers)))
         if self._closing:

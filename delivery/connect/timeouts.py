@@ -27,6 +27,8 @@ class Timeouts(Section):
     """Waiting for the reply to STARTTLS, and then for the handshake."""
     auth_s: Annotated[float, Field(gt=0)] = 60
     """Waiting for each reply of an authentication."""
+    token_s: Annotated[float, Field(gt=0)] = 30
+    """Waiting for the issuer of an access token (`auth.oauth`), from the look-up of its name to the whole answer."""
     mail_s: Annotated[float, Field(gt=0)] = 300
     """Waiting for the reply to MAIL (4.5.3.2.2)."""
     rcpt_s: Annotated[float, Field(gt=0)] = 300

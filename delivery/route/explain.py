@@ -9,7 +9,7 @@ from typing import Any
 
 from delivery.route import mx
 from delivery.route.actions.kinds import Discard, Fail, ToHosts, ToLmtp, ToMx
-from delivery.route.endpoint import ConnectionTerms
+from delivery.route.endpoint import WITH_PASSWORDS, ConnectionTerms, Login
 from delivery.route.hosts import left_out
 from delivery.route.mx import Route
 from delivery.route.plan import Routing, locate, plan, plan_hosts
@@ -109,6 +109,11 @@ def _planned(planned: Route | Deferred | Bounced) -> Told:
     return {"hosts": [], "result": f"{does}: {planned.status} {planned.why}"}
 
 
+def _credentials(login: Login) -> Told:
+    told: Told = {"name": login.name, "user": login.user, "mechanisms": list(login.mechanisms or WITH_PASSWORDS)}
+    return told if login.tokens is None else told | {"issuer": login.tokens.host}
+
+
 def _terms(terms: ConnectionTerms) -> Told:
     modes = {TlsMode.REQUIRED: "STARTTLS required", TlsMode.OPPORTUNISTIC: "STARTTLS if offered", TlsMode.NONE: "none"}
     tls = "implicit" if terms.implicit else modes[terms.tls]
@@ -116,7 +121,7 @@ def _terms(terms: ConnectionTerms) -> Told:
     return {
         "tls": tls,
         "verified": terms.verified or "not verified",
-        "credentials": None if login is None else {"name": login.name, "user": login.user},
+        "credentials": None if login is None else _credentials(login),
         "source": terms.source or "chosen by the system",
         "protocol": terms.dialect.value,
     }

@@ -143,6 +143,18 @@ def test_the_hosts_of_routes_are_reached_on_their_ports() -> None:
     assert not reaches(policies, ours("delivery"), OUTSIDE, 143)
 
 
+@pytest.mark.parametrize(("url", "port"), [(None, 443), ("https://i.test/t", 443), ("https://i.test:8443/t", 8443)])
+def test_the_issuers_of_access_tokens_are_reached_on_their_ports(url: str | None, port: int) -> None:
+    oauth = {"kind": "jwt_bearer", "key_file": "/x"} | ({"token_url": url} if url else {})
+    action = {"kind": "hosts", "preset": "google-workspace", "auth": {"user": "a@b.test", "oauth": oauth}}
+    routes = [{"name": "a", "action": action}]
+    policies = of_kind(render(MINIMAL, f"config.delivery.routes={json.dumps(routes)}"), "NetworkPolicy")
+
+    assert reaches(policies, ours("delivery"), OUTSIDE, port)
+    assert not reaches(policies, ours("ingress"), OUTSIDE, port)
+    assert not reaches(policies, ours("delivery"), OUTSIDE, 9443)
+
+
 def test_name_servers_are_reached_on_every_port_that_is_named() -> None:
     named = 'config.dns.nameservers=["192.0.2.53", "192.0.2.54:5300", "[2001:db8::53]:5301"]'
     policies = of_kind(render(MINIMAL, named, "networkPolicy.dnsPorts=[53, 5353]"), "NetworkPolicy")

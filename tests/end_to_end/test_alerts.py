@@ -90,6 +90,13 @@ CASES: dict[str, Case] = {
         "In mail 2 replicas of the queue's streams are offline or not current.",
         of_pod("queue_replicas_behind", "0"),
     ),
+    "access-tokens-fail": Case(
+        of_pod("delivery_token_request_failing", "1", 'credentials="upstream", issuer="issuer.test", '),
+        "In mail the issuer issuer.test gives no access token to the credentials upstream. Without one the mail of "
+        "their route is deferred.",
+        of_pod("delivery_token_request_failing", "0", 'credentials="upstream", issuer="issuer.test", '),
+        {"namespace": "mail", "credentials": "upstream", "issuer": "issuer.test"},
+    ),
     "credentials-are-refused": Case(
         of_pod("delivery_credentials_refused", "1", 'credentials="upstream", '),
         "In mail a host refuses the credentials upstream. The mail of their route is deferred.",

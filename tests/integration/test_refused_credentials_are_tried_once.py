@@ -36,7 +36,7 @@ async def test_one_of_many_connections_tries_them(tmp_path: Path, at_once: bool,
     login = Login("upstream", "jet", str(file), without_tls=True)
     script = Script(users={"jet": "right"})
     async with Mx("smart.test", loopback_address(), script=script) as host:
-        logins = Logins(pause_s=300)
+        logins = Logins(pause_s=300, token_s=30)
         if accepted_before:
             connection = await connected(host, login)
             await logins.authenticate(connection, login, PATIENCE_S, known=logins.insist(login))

@@ -60,7 +60,11 @@ async def test_it_says_route_hosts_tls_and_credentials(names: ServedZone, tmp_pa
     )
     assert told["left_out"] == ["missing.explained.test has no address in DNS"]
     assert (told["tls"], told["verified"]) == ("STARTTLS required", "public CAs")
-    assert told["credentials"] == {"name": "upstream", "user": "jet"}
+    assert told["credentials"] == {
+        "name": "upstream",
+        "user": "jet",
+        "mechanisms": ["PLAIN", "LOGIN", "CRAM-MD5"],
+    }
     assert told["fallback"]["hosts"] == [{"host": "spare.explained.test", "port": 24, "addresses": ["2001:db8::1"]}]
     assert told["fallback"]["protocol"] == "lmtp"
     assert "secret-word" not in printed

@@ -197,7 +197,7 @@ def problems(*routes: dict[str, Any]) -> list[str]:
             [{"action": {**HOSTS, "insecure_auth": True, "auth": {"user": "u", "password_file": __file__}}}],
             ".0 (r0).action: insecure_auth: ",
         ),
-        ([{"action": {**HOSTS, "auth": {"user": "u"}}}], ".0 (r0).action.auth.password_file: is required"),
+        ([{"action": {**HOSTS, "auth": {"user": "u"}}}], ".0 (r0).action.auth: password_file: is required, or `oauth`"),
         (
             [{"action": {**HOSTS, "auth": {"user": "u", "password_file": "/no/such"}}}],
             ".0 (r0).action.auth.password_file: cannot read /no/such: No such file or directory",

@@ -23,6 +23,7 @@ DOORS = {
     "logging": ("jetpost.telemetry",),
     "aiosmtpd": ("ingress.listen", "jetpost.cli"),
     "h11": ("jetpost.http_client",),
+    "joserfc": ("delivery.connect.auth.oauth",),
     "nats": ("jetpost.jetstream", "jetpost.queue", "jetpost.events"),
 }
 """One library, one door: who may import it."""

@@ -1,10 +1,10 @@
-"""What a GET makes of whatever answers."""
+"""What a GET or a POST makes of whatever answers."""
 
 import asyncio
 
 import pytest
 
-from jetpost.http_client import get
+from jetpost.http_client import get, post_form
 
 MOST_BYTES = 1000
 ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
@@ -75,6 +75,25 @@ async def test_what_is_no_answer_is_an_error_that_says_why(answer: bytes, why: s
 async def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         await get(url, most_bytes=MOST_BYTES)
+
+
+async def test_a_form_is_posted_as_one() -> None:
+    heard = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        heard.append((head.decode(), await reader.readexactly(21)))
+        writer.write(b"HTTP/1.1 400 No\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token?x=y"
+        said = await post_form(url, {"a": "b c", "d": "e&=é"}, headers={"Accept": "x/y"}, most_bytes=MOST_BYTES)
+    (head, body), lines = heard[0], heard[0][0].split("\r\n")
+    assert (said.status, said.body) == (400, b"{}")
+    assert head.startswith("POST /token?x=y HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert {"Accept: x/y", "Content-Type: application/x-www-form-urlencoded", "Content-Length: 21"} <= set(lines)
+    assert body == b"a=b+c&d=e%26%3D%C3%A9"
 
 
 async def test_nobody_answers_is_an_os_error() -> None:

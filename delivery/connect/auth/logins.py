@@ -1,17 +1,19 @@
-"""Authentication to hosts (RFC 4954): passwords from their files, and which credentials a host has refused."""
+"""Authentication to hosts (RFC 4954): with passwords or access tokens, and which credentials a host has refused."""
 
 import asyncio
-from base64 import b64decode, b64encode
-from binascii import Error as NoBase64
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
 
-from delivery.classify.phases import ConnectionBroke, Phase
-from delivery.connect.auth.mechanisms import MECHANISMS, WITH_PASSWORDS, Secret, chosen
+from delivery.classify.phases import BAD_CREDENTIALS, ConnectionBroke, Phase
+from delivery.connect.auth.exchange import exchanged
+from delivery.connect.auth.mechanisms import Secret, chosen
+from delivery.connect.auth.oauth.tokens import AccessToken, NoToken, Tokens
+from delivery.connect.auth.passwords import Passwords, Unreadable
 from delivery.connect.connection import Connection
 from delivery.connect.opening import Refusal
-from delivery.route.endpoint import Login
+from delivery.route.endpoint import WITH_PASSWORDS, Login, TokenSource
 from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
@@ -28,34 +30,45 @@ REFUSED = Gauge(
     "1 while mail waits because a host refused these credentials, else 0. Labels: `credentials` is their name.",
     ["credentials"],
 )
-_MOST_PASSWORD = 64 * 1024
+_TOKENS_TRIED = 2
 
 log = logger(__name__)
 
-
-class _Known:
-    """A password as it was read."""
-
-    def __init__(self, read: Stamp | None, password: str) -> None:
-        self.stamp = read
-        self.password = password
+Stamps = tuple[Stamp | None, ...]
+"""Of the files of credentials."""
 
 
 class Stopped:
     """Credentials that a host refused."""
 
-    def __init__(self, answer: Reply, read: Stamp | None, until: float) -> None:
+    def __init__(self, answer: Reply, read: Stamps, until: float) -> None:
         self.answer = answer
-        self.stamp = read
+        self.stamps = read
         self.until = until
 
 
-class Logins:
-    """The credentials of a process. `pause_s`: how long refused ones are not tried again, unless their file changes."""
+class _Held(NamedTuple):
+    """What credentials are now."""
 
-    def __init__(self, pause_s: float) -> None:
+    secret: Secret
+    stamps: Stamps
+    """Of the files, when the secret was read."""
+    token: AccessToken | None = None
+
+
+class Logins:
+    """The credentials of a process.
+
+    `pause_s`: how long refused ones are not tried again, unless their file changes. `token_s`: how long an issuer may
+    take to answer.
+    """
+
+    def __init__(self, pause_s: float, token_s: float) -> None:
         self._pause_s = pause_s
-        self._known: dict[str, _Known] = {}
+        self._passwords = Passwords()
+        self._tokens = Tokens(token_s, pause_s)
+        self._rejected: dict[Login, AccessToken] = {}
+        """Tokens that a host has refused, and none accepted since."""
         self._stopped: dict[Login, Stopped] = {}
         self._accepted: set[Login] = set()
         """Those that a host has accepted, and none refused since."""
@@ -70,10 +83,22 @@ class Logins:
         if stopped is None:
             return None
         now = asyncio.get_running_loop().time()
-        if now < stopped.until and stamp(Path(login.password_file)) == stopped.stamp:
+        if now < stopped.until and _stamps(login) == stopped.stamps:
             raise Refusal(Phase.AUTH, stopped.answer)
-        stopped.until, stopped.stamp = now + self._pause_s, stamp(Path(login.password_file))
+        stopped.until, stopped.stamps = now + self._pause_s, _stamps(login)
         return stopped
+
+    async def prepare(self, login: Login, until: float) -> None:
+        """Have an access token before a host is connected to, if `login` needs one. Refusal when there is none.
+
+        It waits for nothing longer than `until`, on the loop's clock.
+        """
+        if login.tokens is not None:
+            await self._token(login, login.tokens, until)
+
+    async def aclose(self) -> None:
+        """Give up what is on its way to token issuers."""
+        await self._tokens.aclose()
 
     async def authenticate(
         self, connection: Connection, login: Login, timeout_s: float, *, known: Stopped | None
@@ -83,8 +108,7 @@ class Logins:
         Until credentials were accepted once, one connection at a time tries them: many failures lock an account.
         `known` is what `insist` returned before the connection was made: what a host refused since is not tried again.
         """
-        if login in self._accepted:
-            await self._authenticate(connection, login, timeout_s)
+        if login in self._accepted and await self._authenticate(connection, login, timeout_s):
             return
         first = self._first.setdefault(login, asyncio.Lock())
         try:
@@ -96,49 +120,84 @@ class Logins:
             stopped = self._stopped.get(login)
             if stopped is not None and stopped is not known:
                 raise Refusal(Phase.AUTH, stopped.answer)
-            await self._authenticate(connection, login, timeout_s)
+            for _ in range(_TOKENS_TRIED):
+                if await self._authenticate(connection, login, timeout_s):
+                    return
+            raise self._failed(login, "refuses access tokens that other connections were accepted with")
         finally:
             first.release()
 
-    async def _authenticate(self, connection: Connection, login: Login, timeout_s: float) -> None:
-        read, password = self._read(login)
+    async def _authenticate(self, connection: Connection, login: Login, timeout_s: float) -> bool:
+        """Whether the host accepts; False when it refuses an access token and another one may be tried."""
+        held = await self._held(login, connection.until)
         name = chosen(connection.extensions.get("AUTH", ""), login.mechanisms)
         if not (connection.is_secure or login.without_tls):
             raise self._failed(login, "credentials are not sent without TLS")
         if name is None:
             wanted = ", ".join(login.mechanisms or WITH_PASSWORDS)
             raise self._failed(login, f"offers none of the authentication mechanisms {wanted}")
-        answer = await _exchange(connection, name, Secret(login.user, password), timeout_s)
+        answer = await exchanged(connection, name, held.secret, timeout_s)
         if isinstance(answer, ConnectionBroke) or not (answer.is_completion or answer.is_permanent):
             self._may_try_again(login)
             LOGINS.labels(login.name, "failed").inc()
             raise Refusal(Phase.AUTH, answer)
         if answer.is_permanent:
-            self._stop(login, answer, read, connection.name)
+            if self._may_replace(login, held.token):
+                log.info("access token refused, getting another", credentials=login.name, host=connection.name)
+                return False
+            self._stop(login, answer, held.stamps, connection.name)
             raise Refusal(Phase.AUTH, answer)
         LOGINS.labels(login.name, "accepted").inc()
         self._accepted.add(login)
+        self._rejected.pop(login, None)
         if self._stopped.pop(login, None) is not None:
             log.info("credentials accepted again", credentials=login.name, host=connection.name)
         REFUSED.labels(login.name).set(0)
+        return True
 
-    def _read(self, login: Login) -> tuple[Stamp | None, str]:
-        """The password and what its file looks like; the previous one while the file cannot be read."""
-        file = Path(login.password_file)
-        now, known = stamp(file), self._known.get(login.password_file)
-        if known is not None and known.stamp == now:
-            return now, known.password
+    def _may_replace(self, login: Login, token: AccessToken | None) -> bool:
+        """Whether another access token may be tried, as a host has refused `token`: it may have been revoked.
+
+        Only once: when the next one is refused as well, it is the credentials.
+        """
+        if login.tokens is None or token is None:
+            return False
+        before, self._rejected[login] = self._rejected.get(login), token
+        self._accepted.discard(login)
+        return before == token or (before is None and self._tokens.may_replace(login.tokens, token))
+
+    async def _held(self, login: Login, until: float) -> _Held:
+        """The credentials as they are now. Refusal when there are none."""
+        if login.tokens is not None:
+            read = _stamps(login)
+            token = await self._token(login, login.tokens, until)
+            return _Held(Secret(login.user, token.text), read, token)
         try:
-            with file.open("rb") as opened:
-                password = _usable(opened.read(_MOST_PASSWORD).decode())
-        except (OSError, ValueError) as error:
-            why = f"cannot read password file {file}: {reason_of(error)}"
-            log.warning("cannot read password file", credentials=login.name, error=why, limited_by=(why,))
-            if known is None:
-                raise self._failed(login, why) from error
-            return known.stamp, known.password
-        self._known[login.password_file] = _Known(now, password)
-        return now, password
+            stamped, password = self._passwords.read(login.password_file, login.name)
+        except Unreadable as error:
+            raise self._failed(login, reason_of(error)) from error
+        return _Held(Secret(login.user, password), (stamped,))
+
+    async def _token(self, login: Login, source: TokenSource, until: float) -> AccessToken:
+        try:
+            return await self._tokens.token(source, login.name, until, unlike=self._rejected.get(login))
+        except NoToken as none:
+            raise self._without_token(login, source, none) from none
+
+    def _without_token(self, login: Login, source: TokenSource, none: NoToken) -> Refusal:
+        self._may_try_again(login)
+        if not none.refused:
+            return Refusal(Phase.AUTH, ConnectionBroke(str(none)))
+        REFUSED.labels(login.name).set(1)
+        log.error(
+            "credentials refused",
+            credentials=login.name,
+            user=login.user,
+            issuer=source.host,
+            why=str(none),
+            limited_by=(login.name, source.host),
+        )
+        return Refusal(Phase.AUTH, ConnectionBroke(str(none), BAD_CREDENTIALS))
 
     def _failed(self, login: Login, why: str) -> Refusal:
         self._may_try_again(login)
@@ -150,7 +209,7 @@ class Logins:
         if login in self._stopped:
             self._stopped[login].until = 0.0
 
-    def _stop(self, login: Login, answer: Reply, read: Stamp | None, host: str) -> None:
+    def _stop(self, login: Login, answer: Reply, read: Stamps, host: str) -> None:
         LOGINS.labels(login.name, "refused").inc()
         self._accepted.discard(login)
         REFUSED.labels(login.name).set(1)
@@ -166,36 +225,6 @@ class Logins:
         )
 
 
-def _usable(text: str) -> str:
-    """The password in a file's `text`; ValueError when there is none that a host could be told."""
-    password = text.rstrip("\r\n")
-    if not password or "\0" in password:
-        raise ValueError("it has a NUL character" if password else "it is empty")
-    return password
-
-
-async def _exchange(connection: Connection, name: str, secret: Secret, timeout_s: float) -> Reply | ConnectionBroke:
-    """The dialogue of one mechanism; what the host said at its end."""
-    exchange = MECHANISMS[name](secret)
-    first = next(exchange)
-    line = f"AUTH {name}" if first is None else f"AUTH {name} {b64encode(first).decode() or '='}"
-    answer = await connection.command(line, timeout_s)
-    while isinstance(answer, Reply) and answer.code == 334:
-        try:
-            response = exchange.send(_decoded("".join(answer.text)))
-        except StopIteration:
-            cancelled = await connection.command("*", timeout_s)
-            return cancelled if isinstance(cancelled, ConnectionBroke) else ConnectionBroke("asked for more than known")
-        assert response is not None
-        answer = await connection.command(b64encode(response).decode(), timeout_s)
-    if isinstance(answer, Reply) and answer.is_positive and not answer.is_completion:
-        return ConnectionBroke(f"said {answer.code} to AUTH")
-    return answer
-
-
-def _decoded(challenge: str) -> bytes:
-    """What a host's base64 stands for; some write `Username:` as it is, which LOGIN does not look at."""
-    try:
-        return b64decode(challenge)
-    except NoBase64:
-        return challenge.encode()
+def _stamps(login: Login) -> Stamps:
+    """What changes when one of the files of `login` does."""
+    return tuple(stamp(Path(file)) for file in login.files)

@@ -5,12 +5,17 @@ import hmac
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
+from delivery.route.endpoint import WITH_PASSWORDS
+
 
 class Secret(NamedTuple):
     """What a client proves to know."""
 
     user: str
     password: str
+
+    def __repr__(self) -> str:
+        return f"Secret(user={self.user!r})"
 
 
 Exchange = Generator[bytes | None, bytes, None]
@@ -56,8 +61,6 @@ MECHANISMS: Mapping[str, Callable[[Secret], Exchange]] = {
     "XOAUTH2": _xoauth2,
     "OAUTHBEARER": _oauthbearer,
 }
-WITH_PASSWORDS = ("PLAIN", "LOGIN", "CRAM-MD5")
-"""In the order of preference: hosts announce CRAM-MD5 that have no password they could check it with."""
 
 
 def chosen(offered: str, wanted: Sequence[str]) -> str | None:

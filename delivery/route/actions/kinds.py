@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, IPvAnyAddress, model_validator
 
-from delivery.route.actions.presets import PRESETS
-from delivery.route.endpoint import ConnectionTerms, Dialect, Login
+from delivery.route.actions.auth import Auth
+from delivery.route.actions.presets import PRESETS, Issuer
+from delivery.route.endpoint import ConnectionTerms, Dialect, Grant
 from delivery.route.mx import is_host_name
 from delivery.security.requirement import PUBLIC_CAS, TlsMode
 from jetpost.config.section import ReadableFile, Section
@@ -47,21 +48,6 @@ class Host(Section):
     weight: Annotated[int, Field(ge=0, le=65535)] = 1
     """The share of messages for which this host is the first of those with equal preference (RFC 2782). 0: it comes
     after the others."""
-
-
-class Auth(Section):
-    """The credentials with which delivery authenticates to the hosts of a route."""
-
-    user: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
-    """The user name."""
-    password_file: ReadableFile
-    """The file with the password: its text, without the line end. It is read again when it has changed. For XOAUTH2 and
-    OAUTHBEARER it has an access token, which somebody else renews."""
-    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"], ...] = ()
-    """The mechanisms that may be used, in this order. Empty: the first of PLAIN, LOGIN and CRAM-MD5 that the host
-    offers."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{0,63}$")] = ""
-    """The name of the credentials in metrics, alerts and logs. Empty: the name of the route."""
 
 
 class ToMx(Section):
@@ -123,10 +109,7 @@ class _Named(Section):
     def _terms(self, route: str, source: str, dialect: Dialect) -> ConnectionTerms:
         modes = {HopTls.OPPORTUNISTIC: TlsMode.OPPORTUNISTIC, HopTls.NONE: TlsMode.NONE}
         verified = "" if not self.verifies else str(self.ca_file) if self.ca_file else PUBLIC_CAS
-        login = None
-        if self.auth is not None:
-            auth = self.auth
-            login = Login(auth.name or route, auth.user, str(auth.password_file), auth.mechanisms, self.insecure_auth)
+        login = None if self.auth is None else self.auth.login(route, without_tls=self.insecure_auth)
         return ConnectionTerms(
             source=source if self.source_address is None else str(self.source_address),
             tls=modes.get(self.tls, TlsMode.REQUIRED),
@@ -158,10 +141,13 @@ class ToHosts(_Named):
             return given
         if given.get("hosts"):
             raise ValueError("hosts: `preset` sets them; leave one of the two out")
-        host = {"host": preset.host.replace("{region}", str(given.get("region") or "region")), "port": preset.port}
-        auth = given.get("auth")
+        name, mechanisms, auth = preset.host, preset.mechanisms, given.get("auth")
+        if isinstance(auth, Mapping) and isinstance(auth.get("oauth"), Mapping) and preset.oauth is not None:
+            name, mechanisms = preset.oauth.host, ("XOAUTH2",)
+            auth = {**auth, "oauth": {**_usual(preset.oauth, auth["oauth"]), **auth["oauth"]}}
         if isinstance(auth, Mapping):
-            auth = {"mechanisms": preset.mechanisms, **auth}
+            auth = {"mechanisms": mechanisms, **auth}
+        host = {"host": name.replace("{region}", str(given.get("region") or "region")), "port": preset.port}
         return {"tls": preset.tls, **given, "hosts": (host,), "auth": auth}
 
     @model_validator(mode="after")
@@ -236,6 +222,14 @@ class Fail(Section):
     """The enhanced status code (RFC 3463)."""
     text: Annotated[str, Field(pattern=r"^[ -~]{1,400}$")] = "mail to this recipient is not delivered"
     """The reason, for the sender."""
+
+
+def _usual(issuer: Issuer, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a preset sets of `auth.oauth`, where `given` does not."""
+    usual: dict[str, Any] = {"kind": issuer.grant, "token_url": issuer.token_url, "scope": issuer.scope}
+    if given.get("kind", issuer.grant) != Grant.JWT_BEARER:
+        usual |= {"client_auth": "body", "algorithm": issuer.algorithm}
+    return usual
 
 
 def _refuse_twice(hosts: tuple[Host, ...], usual_port: int) -> None:

@@ -87,9 +87,14 @@ def _way(told: Mapping[str, Any]) -> Iterator[str]:
     if "tls" in told:
         credentials = told["credentials"]
         yield f"TLS        {told['tls']}, {told['verified']}"
-        yield f"login      {credentials['name']} (user {credentials['user']})" if credentials else "login      none"
+        yield f"login      {_login(credentials)}" if credentials else "login      none"
         yield f"source     {told['source']}"
         yield f"protocol   {told['protocol']}"
+
+
+def _login(credentials: Mapping[str, Any]) -> str:
+    said = f"{credentials['name']} (user {credentials['user']}), {' or '.join(credentials['mechanisms'])}"
+    return f"{said}, access tokens from {credentials['issuer']}" if "issuer" in credentials else said
 
 
 def _insist_on_address(address: str, where: str) -> None:

@@ -53,6 +53,9 @@
 {{- $ports = concat $ports (ternary (list 465) (list 587) (eq $action.preset "brevo")) -}}
 {{- end -}}
 {{- with $action.port }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- with dig "auth" "oauth" dict $action -}}
+{{- $ports = append $ports (include "jetpost.policy.portOf" (.token_url | default "https://preset") | int) -}}
+{{- end -}}
 {{- range $action.hosts -}}
 {{- $ports = append $ports (int (.port | default $usual)) -}}
 {{- end -}}

@@ -1,0 +1,60 @@
+"""The dialogue of one SASL mechanism over SMTP (RFC 4954, 4)."""
+
+from base64 import b64decode, b64encode
+from binascii import Error as NoBase64
+
+from msgspec import structs
+
+from delivery.classify.phases import ConnectionBroke
+from delivery.connect.auth.mechanisms import MECHANISMS, Secret
+from delivery.connect.connection import Connection
+from jetpost.mail.reply import Reply
+
+_LONGEST_LINE = 510
+"""Of a command, without its line end (RFC 5321, 4.5.3.1.4)."""
+_LEAST_SECRET = 4
+"""A shorter text is in every sentence."""
+
+
+async def exchanged(connection: Connection, name: str, secret: Secret, timeout_s: float) -> Reply | ConnectionBroke:
+    """The dialogue of the mechanism called `name`; what the host said at its end.
+
+    A response that makes AUTH longer than a command may be waits for the host's first challenge (RFC 4954, 4): access
+    tokens are long.
+    """
+    exchange = MECHANISMS[name](secret)
+    first = next(exchange)
+    line, waiting = f"AUTH {name}", None
+    if first is not None:
+        initial = f"{line} {b64encode(first).decode() or '='}"
+        line, waiting = (initial, None) if len(initial) <= _LONGEST_LINE else (line, first)
+    answer = await connection.command(line, timeout_s)
+    while isinstance(answer, Reply) and answer.code == 334:
+        try:
+            response = waiting if waiting is not None else exchange.send(_decoded("".join(answer.text)))
+            waiting = None
+        except StopIteration:
+            cancelled = await connection.command("*", timeout_s)
+            return cancelled if isinstance(cancelled, ConnectionBroke) else ConnectionBroke("asked for more than known")
+        assert response is not None
+        answer = await connection.command(b64encode(response).decode(), timeout_s)
+    if isinstance(answer, ConnectionBroke):
+        return answer
+    if answer.is_positive and not answer.is_completion:
+        return ConnectionBroke(f"said {answer.code} to AUTH")
+    return _without(answer, secret.password)
+
+
+def _decoded(challenge: str) -> bytes:
+    """What a host's base64 stands for; some write `Username:` as it is, which LOGIN does not look at."""
+    try:
+        return b64decode(challenge)
+    except NoBase64:
+        return challenge.encode()
+
+
+def _without(answer: Reply, secret: str) -> Reply:
+    """`answer`, which goes to logs and DSNs, without a secret that the host quotes."""
+    if len(secret) < _LEAST_SECRET or not any(secret in line for line in answer.text):
+        return answer
+    return structs.replace(answer, text=tuple(line.replace(secret, "***") for line in answer.text))
