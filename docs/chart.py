@@ -39,6 +39,19 @@ _ALLOWED: dict[str, dict[str, Any]] = {
     "nats.servers": {"items": {"type": "string", "pattern": "^(nats|tls)://"}},
     "nats.monitoring": {"items": {"type": "string", "pattern": "^https?://"}},
     "dkim.secrets": {"items": {"type": "string", "minLength": 1}, "uniqueItems": True},
+    "dkim.create": {
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["domain", "selector"],
+            "properties": {
+                "domain": {"type": "string", "pattern": r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", "maxLength": 200},
+                "selector": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$"},
+                "kind": {"enum": ["rsa", "ed25519"]},
+            },
+        },
+        "uniqueItems": True,
+    },
     "ingress.users": {"additionalProperties": {"type": "string", "pattern": r"^\$argon2(id|i|d)\$"}},
     "ingress.service.ports": {"additionalProperties": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "ingress.service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},

@@ -1,6 +1,7 @@
 """Create the Secrets that an installation needs and nobody has named: a Job of the chart.
 
     python -m jetpost.provision [--login NAME] [--nats-tls NAME --dns-name NAME…] [--ingress-tls NAME --hostname NAME]
+        [--dkim NAME,DOMAIN,SELECTOR,KIND,REPLACED+…]…
 
 Each Secret is one request that creates it whole, or finds it there and leaves it as it is. So the Job may be killed at
 any line, run twice or run beside itself. It may create Secrets and nothing else: it cannot read, change or delete any.
@@ -18,10 +19,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jetpost.client_tls import verifying
-from jetpost.provision.material import Data, authority_and_certificate, login, self_signed
+from jetpost.provision.material import Data, authority_and_certificate, dkim_key, login, self_signed
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import Log, configure, logger
 
@@ -46,10 +48,14 @@ def main(words: list[str]) -> int:
         )
     if asked.ingress_tls:
         made[asked.ingress_tls] = "kubernetes.io/tls", lambda: self_signed(asked.hostname)
+    for words_of_key in asked.dkim:
+        secret, domain, selector, kind, replaces = words_of_key.split(",")
+        made[secret] = "Opaque", partial(dkim_key, domain, selector, kind, [it for it in replaces.split("+") if it])
     configure("provision", Log(format="json"))
     deadline = time.monotonic() + asked.within
     for name, (kind, make) in made.items():
-        while not _create(asked, name, kind, make()):
+        data = make()
+        while not _create(asked, name, kind, data):
             if time.monotonic() > deadline:
                 return 1
             time.sleep(_PAUSE_S)
@@ -97,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dns-name", action="append", help="what that certificate is for")
     parser.add_argument("--ingress-tls", help="the Secret with a self-signed certificate for ingress")
     parser.add_argument("--hostname", help="what that one is for")
+    parser.add_argument("--dkim", action="append", default=[], help="a Secret with a key that signs")
     parser.add_argument("--api", default=api, help="URL of the Kubernetes API")
     parser.add_argument("--account", type=Path, default=_POD, help="folder with token, namespace and ca.crt")
     parser.add_argument("--within", type=float, default=600, help="seconds to try")

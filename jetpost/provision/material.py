@@ -1,14 +1,18 @@
-"""Passwords and certificates for a first installation, as the data of Kubernetes Secrets."""
+"""Passwords, certificates and keys for a first installation, as the data of Kubernetes Secrets."""
 
 import ipaddress
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from jetpost.sign.key_file import Notes, file_name, with_notes
+from jetpost.sign.keys import LEAST_RSA_BITS, PrivateKey
+from jetpost.sign.record import zone_line
 
 _LIFETIME = timedelta(days=3650)
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -54,6 +58,19 @@ def authority_and_certificate(name: str, dns_names: Sequence[str]) -> Data:
         .sign(authority_key, hashes.SHA256())
     )
     return {"ca.crt": _pem(authority), "tls.crt": _pem(certificate), "tls.key": _private(key)}
+
+
+def dkim_key(domain: str, selector: str, kind: str, replaces: Iterable[str]) -> Data:
+    """A key that signs, in a file called after its record, and that record as a line of a zone file."""
+    key: PrivateKey = (
+        rsa.generate_private_key(65537, LEAST_RSA_BITS) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = file_name(domain, selector)
+    return {
+        file: with_notes(pem, Notes(frozenset(replaces))),
+        f"{file.removesuffix('.pem')}.txt": zone_line(domain, selector, key).encode(),
+    }
 
 
 def self_signed(hostname: str) -> Data:

@@ -277,6 +277,7 @@ def test_jetpost_takes_the_configuration(manifests: list[Manifest], certificates
         "/etc/jetpost/nats/tls.key": certificates.key_file,
         "/etc/jetpost/nats/nats.creds": tmp_path / "nats.creds",
         "/etc/jetpost/users/users": users,
+        "/etc/jetpost/dkim": tmp_path,
         "/etc/jetpost/dkim/example-org.pem": key,
         "/etc/jetpost/dkim/example-net.pem": key,
     }.items():

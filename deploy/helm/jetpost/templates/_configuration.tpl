@@ -95,7 +95,7 @@
   "delivery" $delivery
   "bouncer" (dict "drain_s" .Values.bouncer.drainSeconds)
 -}}
-{{- if .Values.dkim.secrets }}{{ $_ := set $usual "dkim" (dict "folder" "/etc/jetpost/dkim") }}{{ end -}}
+{{- if include "jetpost.dkim.secrets" . | fromJsonArray }}{{ $_ := set $usual "dkim" (dict "folder" "/etc/jetpost/dkim") }}{{ end -}}
 {{- mergeOverwrite $usual (deepCopy .Values.config) $own | toYaml -}}
 {{- end }}
 
@@ -147,7 +147,7 @@
 {{- range dig "dkim" "keys" list .Values.config -}}
 {{- if hasPrefix "/etc/jetpost/dkim/" (.file | default "") }}{{ $inSecrets = true }}{{ end -}}
 {{- end -}}
-{{- if and $inSecrets (not .Values.dkim.secrets) -}}
+{{- if and $inSecrets (not (include "jetpost.dkim.secrets" . | fromJsonArray)) -}}
 {{- fail "dkim.secrets: config.dkim has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
 {{- end -}}
 {{- $names := list -}}{{- $ports := list -}}

@@ -5,7 +5,7 @@
 {{- $files := include "jetpost.nats.files" .root | trim -}}
 {{- $login := include "jetpost.nats.login" .root -}}
 {{- $resolver := and (eq .service "delivery") .root.Values.delivery.unbound.enabled -}}
-{{- $signs := and (has .service (list "ingress" "bouncer")) .root.Values.dkim.secrets }}
+{{- $signs := and (has .service (list "ingress" "bouncer")) (include "jetpost.dkim.secrets" .root | fromJsonArray) }}
 metadata:
   labels:
     {{- include "jetpost.podLabels" . | nindent 4 }}
@@ -122,7 +122,7 @@ spec:
       projected:
         defaultMode: 0440
         sources:
-          {{- range .root.Values.dkim.secrets }}
+          {{- range $signs }}
           - secret: {name: {{ . }}}
           {{- end }}
     {{- end }}

@@ -38,7 +38,51 @@ down. Every namespace has the ConfigMap; a namespace that is to be made has none
 {{- $arguments = concat $arguments (list (printf "--ingress-tls=%s" (include "jetpost.tlsSecret" .)) (printf "--hostname=%s" .Values.hostname)) -}}
 {{- end -}}
 {{- end -}}
+{{- range include "jetpost.dkim.made" . | fromJsonArray -}}
+{{- $arguments = append $arguments (printf "--dkim=%s,%s,%s,%s,%s" .secret .domain .selector .kind (.replaces | join "+")) -}}
+{{- end -}}
 {{- $arguments | toJson -}}
+{{- end }}
+
+{{/* The keys of dkim.create, as a JSON list: with their Secrets, and the selectors of the keys that each replaces. */}}
+{{- define "jetpost.dkim.made" -}}
+{{- $made := list -}}
+{{- range .Values.dkim.create -}}
+{{- $kind := .kind | default "rsa" -}}
+{{- $replaces := list -}}
+{{- $key := . -}}
+{{- range $made -}}
+{{- if and (eq .domain $key.domain) (eq .selector $key.selector) -}}
+{{- fail (printf "dkim.create: %s of %s is there twice" .selector .domain) -}}
+{{- end -}}
+{{- if and (eq .domain $key.domain) (eq .kind $kind) }}{{ $replaces = append $replaces .selector }}{{ end -}}
+{{- end -}}
+{{- $checksum := printf "%s._domainkey.%s" .selector .domain | sha256sum | trunc 8 -}}
+{{- $secret := include "jetpost.name" (dict "root" $ "service" (printf "dkim-made-%s" $checksum)) -}}
+{{- $made = append $made (dict "secret" $secret "domain" .domain "selector" .selector "kind" $kind "replaces" $replaces) -}}
+{{- end -}}
+{{- $made | toJson -}}
+{{- end }}
+
+{{/* The Secrets with keys that sign, as a JSON list. */}}
+{{- define "jetpost.dkim.secrets" -}}
+{{- $secrets := .Values.dkim.secrets -}}
+{{- range include "jetpost.dkim.made" . | fromJsonArray }}{{ $secrets = append $secrets .secret }}{{ end -}}
+{{- $secrets | toJson -}}
+{{- end }}
+
+{{/* What NOTES say about records: those of keys that are there already, and how to see the others. */}}
+{{- define "jetpost.dkim.notes" -}}
+{{- $unknown := false -}}
+{{- range include "jetpost.dkim.made" . | fromJsonArray -}}
+{{- $secret := lookup "v1" "Secret" $.Release.Namespace .secret -}}
+{{- with index ($secret.data | default dict) (printf "%s._domainkey.%s.txt" .selector .domain) }}
+  {{ . | b64dec | trim }}
+{{- else }}{{ $unknown = true }}{{ end -}}
+{{- end -}}
+{{- if $unknown }}
+  kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "jetpost.name" (dict "root" . "service" "ingress") }} -c ingress -- jetpost dkim show   # when it runs
+{{- end -}}
 {{- end }}
 
 {{/* The pod of that Job. */}}
