@@ -18,7 +18,7 @@ from delivery.connect.pool import Pool
 from delivery.route.endpoint import Endpoint
 from delivery.route.mx import Route
 from jetpost.mail.envelope import Recipient
-from jetpost.mail.outcome import Deferred, Outcome
+from jetpost.mail.outcome import Bounced, Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
@@ -33,6 +33,8 @@ SECONDS = Histogram(
 )
 _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
 _NO_TIME = Deferred(EnhancedStatus(4, 4, 2), "the hosts took too much of the attempt's time; the next one goes on")
+_NOT_HERE = EnhancedStatus(4, 3, 3)
+"""The host lacks what the message needs (RFC 3463, 3.4), and another one may have it."""
 _FAILED = Deferred(EnhancedStatus(4, 3, 0), "this mail system failed in the middle of the attempt")
 _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
 
@@ -74,6 +76,14 @@ class Attempt:
     last: dict[Recipient, Deferred] = field(default_factory=dict)
     """What the hosts so far said to them."""
 
+    impossible: dict[Recipient, Bounced] = field(default_factory=dict)
+    """Why hosts so far can never take the message, as far as their EHLO says."""
+    incapable: set[Host] = field(default_factory=set)
+    """The hosts that said so."""
+    troubled: set[Host] = field(default_factory=set)
+    """Hosts that did not take it now, or at one of their addresses."""
+    left_out: bool = False
+    """Whether some host was not tried that may take the message later."""
     throttles: dict[Host, Throttle] = field(default_factory=dict)
     """Hosts that said that they are sent too much."""
     untroubled: set[Host] = field(default_factory=set)
@@ -91,6 +101,20 @@ class Attempt:
     def has_time(self) -> bool:
         """Whether something may still begin."""
         return asyncio.get_running_loop().time() < self.until
+
+    def is_done_with(self, endpoint: Endpoint, *, obeys: bool) -> bool:
+        """Whether the host has said enough at another address: it can never take the message, or not so much now."""
+        host = endpoint.host, endpoint.port
+        return host in self.incapable or (obeys and host in self.throttles and not self.throttles[host].early)
+
+    def conclusion(self, recipient: Recipient) -> Deferred | Bounced:
+        """The outcome of a recipient whom no host has settled: who may still be taken by another host is deferred."""
+        said, never = self.last.get(recipient), self.impossible.get(recipient)
+        if never is None:
+            return said or (_NO_HOST if self.has_time else _NO_TIME)
+        if said is not None and self.troubled - self.incapable:
+            return said
+        return Deferred(_NOT_HERE, never.why, None, never.host) if self.left_out else never
 
 
 class Tried(NamedTuple):
@@ -114,21 +138,24 @@ async def attempt(
     *,
     until: float | None = None,
     obeys: bool = False,
+    left_out: bool = False,
 ) -> Attempt:
     """Try the hosts of `route` in order (RFC 5321, 5.1). Once a recipient is settled it raises no error.
 
     A bug in the middle takes the outcomes before it not along: who has the message must not get it again. `until` is
     when an attempt that has begun elsewhere has had its time, on the loop's clock. `obeys`: a host that says that it is
-    sent too much is not tried at its other addresses.
+    sent too much is not tried at its other addresses. `left_out`: there are hosts that are not tried now.
     """
     begun = time.perf_counter()
     if until is None:
         until = asyncio.get_running_loop().time() + settings.timeouts.attempt_s
-    made = Attempt(until, left=list(entry.envelope.recipients))
+    made = Attempt(until, left=list(entry.envelope.recipients), left_out=left_out)
     try:
         for endpoint in route.endpoints():
-            throttle = made.throttles.get((endpoint.host, endpoint.port)) if obeys else None
-            if made.left and not made.starved and made.has_time and (throttle is None or throttle.early):
+            if made.left and not made.is_done_with(endpoint, obeys=obeys):
+                if made.starved or not made.has_time:
+                    made.left_out = True
+                    break
                 await _try(made, Tried(entry, endpoint, chunks, pool, settings, obeys))
     except Exception:
         if not made.outcomes:
@@ -137,7 +164,7 @@ async def attempt(
         made.left = [recipient for recipient in entry.envelope.recipients if recipient not in made.outcomes]
         made.last |= {recipient: _FAILED for recipient in made.left if recipient not in made.last}
     for recipient in made.left:
-        made.outcomes[recipient] = made.last.get(recipient, _NO_HOST if made.has_time else _NO_TIME)
+        made.outcomes[recipient] = made.conclusion(recipient)
     ATTEMPTS.labels("no" if made.unreachable else "yes").inc()
     SECONDS.observe(time.perf_counter() - begun)
     return made
@@ -145,18 +172,18 @@ async def attempt(
 
 async def _try(made: Attempt, tried: Tried) -> None:
     """One host at one address: as many transactions as its recipients need."""
-    most = tried.settings.recipients_per_transaction
     waiting: list[Recipient] = made.left
     elsewhere: list[Recipient] = []
     while waiting and made.has_time:
         try:
-            result = await _transact(made, tried, waiting[:most])
+            result = await _transact(made, tried, waiting)
         except OutOfFiles:
             made.starved = True
             made.last |= dict.fromkeys(waiting, _OUT_OF_FILES)
             break
         except Refusal as refusal:
             made.refused_in.add(refusal.phase)
+            made.troubled.add((tried.endpoint.host, tried.endpoint.port))
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
@@ -164,15 +191,19 @@ async def _try(made: Attempt, tried: Tried) -> None:
                     _throttled(made, tried.endpoint, dict.fromkeys(waiting, said), early=refusal.phase in EARLY)
             break
         made.last |= result.elsewhere
-        elsewhere += result.elsewhere
-        waiting = result.again + waiting[most:]
+        host = tried.endpoint.host, tried.endpoint.port
+        made.troubled.update([host] * bool(result.elsewhere))
+        made.impossible |= result.impossible
+        made.incapable.update([host] * bool(result.impossible))
+        elsewhere += [*result.elsewhere, *result.impossible]
+        waiting = result.again
         if result.throttled and tried.obeys:
             said = next(iter(result.throttled.values()))
             made.last |= dict.fromkeys(waiting, said)
             _throttled(made, tried.endpoint, dict.fromkeys(waiting, said) | result.throttled, early=False)
             break
         if result.heard and not result.throttled:
-            made.untroubled.add((tried.endpoint.host, tried.endpoint.port))
+            made.untroubled.add(host)
     made.left = elsewhere + waiting
 
 
@@ -181,18 +212,21 @@ def _throttled(made: Attempt, endpoint: Endpoint, said: dict[Recipient, Deferred
     made.throttles[endpoint.host, endpoint.port] = Throttle(next(iter(said.values())).why, early)
 
 
-async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Result:
-    """One transaction on a kept connection or a fresh one. Refusal when there is none to be had."""
+async def _transact(made: Attempt, tried: Tried, waiting: list[Recipient]) -> Result:
+    """One transaction for as many of `waiting` as the host takes, on a kept connection or a fresh one.
+
+    Refusal when there is none to be had. Those that are left are in `again`.
+    """
     pool, endpoint = tried.pool, tried.endpoint
     connection = await pool.connection(endpoint, until=made.until)
     was_kept = connection.transactions > 0
-    result = await _on(connection, tried, group)
+    result = await _on(connection, tried, waiting)
     if was_kept and result.stale:
         # The host gave it up while it was idle (RFC 5321, 3.8), and has heard nothing of this message but MAIL: a fresh
         # connection at once can double nothing, and is no second attempt.
         pool.drop(connection)
         connection = await pool.connection(endpoint, until=made.until, fresh=True)
-        result = await _on(connection, tried, group)
+        result = await _on(connection, tried, waiting)
     made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
     for extension in result.distrusted:
         pool.distrust(endpoint, extension)
@@ -201,10 +235,13 @@ async def _transact(made: Attempt, tried: Tried, group: list[Recipient]) -> Resu
     return result
 
 
-async def _on(connection: Connection, tried: Tried, group: list[Recipient]) -> Result:
+async def _on(connection: Connection, tried: Tried, waiting: list[Recipient]) -> Result:
     """One transaction on this connection, which is broken off when the attempt is."""
+    most = min(tried.settings.recipients_per_transaction, connection.limits.recipients)
     try:
-        return await transact(connection, tried.entry, group, tried.chunks, tried.settings)
+        result = await transact(connection, tried.entry, waiting[:most], tried.chunks, tried.settings)
     except BaseException:
         tried.pool.drop(connection)
         raise
+    result.again += waiting[most:]
+    return result

@@ -105,7 +105,14 @@ class Router:
             return Routed(pause, reached=False)
         open_hosts = tuple(it for it in route.hosts if self.routes.pause([hosts_of_route[it]], began) is None)
         made = await attempt(
-            entry, route._replace(hosts=open_hosts), chunks, self.pool, self.settings, until=until, obeys=True
+            entry,
+            route._replace(hosts=open_hosts),
+            chunks,
+            self.pool,
+            self.settings,
+            until=until,
+            obeys=True,
+            left_out=len(open_hosts) < len(route.hosts),
         )
         ROUTED.labels(name, "unreachable" if made.unreachable else "reached").inc()
         self._learn(hosts, made, began)

@@ -43,6 +43,8 @@ class Result:
     """Recipients that are settled with this host's word."""
     elsewhere: dict[Recipient, Deferred] = field(default_factory=dict)
     """Recipients for whom the next host is to be tried, and what to say when there is none."""
+    impossible: dict[Recipient, Bounced] = field(default_factory=dict)
+    """Recipients for whom the next host is to be tried, as this one can never take the message (its EHLO says so)."""
     again: list[Recipient] = field(default_factory=list)
     """Recipients for a further transaction: the host took no more of them in this one."""
     heard: bool = False
@@ -60,8 +62,13 @@ async def transact(
 ) -> Result:
     """Hand `entry` over for `recipients`. Never raises but for cancellation."""
     transaction = _Transaction(connection, entry, recipients, settings)
-    if (obstacle := await transaction.obstacle(chunks)) is not None:
-        return Result(dict.fromkeys(recipients, obstacle), heard=True)
+    match await transaction.obstacle(chunks):
+        case Bounced() as never:
+            return Result(impossible=dict.fromkeys(recipients, never), heard=True)
+        case Deferred() as unavailable:
+            return Result(dict.fromkeys(recipients, unavailable), heard=True)
+        case None:
+            pass
     connection.transactions += 1
     if await transaction.envelope():
         await transaction.content(chunks)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from delivery.classify.phases import ConnectionBroke
+from delivery.connect.extensions import Limits
 from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
 from delivery.connect.wire import Wire
 from jetpost.mail.reply import Reply
@@ -30,6 +31,8 @@ class Connection(Wire):
         """EHLO keyword → parameters, of those that are used."""
         self.is_lmtp = False
         """Whether the host speaks LMTP: it replies to content once for each recipient that it accepted (RFC 2033)."""
+        self.limits = Limits()
+        """What the host takes on this connection."""
         self.transactions = 0
         self.until = math.inf
         """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""

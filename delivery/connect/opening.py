@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
-from delivery.connect.extensions import offered
+from delivery.connect.extensions import limits, offered
 from delivery.connect.settings import ConnectSettings
 from delivery.route.endpoint import ConnectionTerms, Dialect, Endpoint
 from delivery.security.contexts import context_for
@@ -116,6 +116,7 @@ async def _greet(connection: Connection, hostname: str, settings: ConnectSetting
         raise Refusal(Phase.EHLO, answer)
     if answer.is_completion:
         connection.extensions = offered(answer.text)
+        connection.limits = limits(connection.extensions)
         return
     if connection.is_lmtp or not answer.is_permanent:
         raise Refusal(Phase.EHLO, answer.brief())

@@ -160,7 +160,8 @@ class Pool:
         if connection.transactions == 1 and _may_resume(endpoint):
             self._sessions.keep(endpoint, connection.over_tls)
         settings = self.settings
-        if not connection.usable or connection.transactions >= settings.messages_per_connection or not settings.idle_s:
+        most = min(settings.messages_per_connection, connection.limits.transactions)
+        if not connection.usable or connection.transactions >= most or not settings.idle_s:
             self._close(connection)
             return
         connection.until = math.inf

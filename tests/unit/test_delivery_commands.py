@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delivery.attempt.commands import EightBit, Seen, mail_command, obstacle, rcpt_command
 from delivery.attempt.scan import scan
-from delivery.connect.extensions import Extensions
+from delivery.connect.extensions import Extensions, Limits, limits, offered
 from jetpost.mail.content import Inline
 from jetpost.mail.envelope import Envelope, Origin, Recipient
 from jetpost.queue.model.entry import DomainToken, Entry, QueueId
@@ -145,3 +145,30 @@ async def test_a_scan_sees_the_same_however_the_content_is_cut(
 @pytest.mark.parametrize("limit", ["²", "\u0661", "9" * 5000, "-1", "1 2", ""])
 def test_a_size_that_is_none_is_no_obstacle(limit: str) -> None:
     assert obstacle(fresh(), [], "mx.test", {"SIZE": limit}, eight_bit=EightBit.SEND, seen=Seen()) is None
+
+
+@pytest.mark.parametrize(
+    ("announced", "limit"),
+    [
+        ("LIMITS MAILMAX=5 RCPTMAX=20 RCPTDOMAINMAX=1", Limits(5, 20)),
+        ("limits mailmax=1", Limits(1)),
+        ("LIMITS RCPTMAX=999999", Limits(recipients=999_999)),
+        ("LIMITS", Limits()),
+        ("LIMITS MAILMAX=0 RCPTMAX=0", Limits()),
+        ("LIMITS MAILMAX=1000000 RCPTMAX=-1", Limits()),
+        ("LIMITS MAILMAX= RCPTMAX=x MAILMAX=1.5 RCPTMAX", Limits()),
+        ("LIMITS MAILMAX=007 RCPTMAX=٣", Limits()),
+        ("LIMITS OTHER=1 XMAILMAX=2 RCPTMAX=3", Limits(recipients=3)),
+        ("LIMITS MAILMAX=7 MAILMAX=3 MAILMAX=9", Limits(3)),
+        ("LIMITS" + " OTHER=1" * 50 + " RCPTMAX=4", Limits(recipients=4)),
+        ("SIZE 1000", Limits()),
+    ],
+)
+def test_limits_are_read_and_nonsense_is_ignored(announced: str, limit: Limits) -> None:
+    assert limits(offered(["mx.test", announced])) == limit
+
+
+@given(st.text(max_size=600))
+def test_no_announcement_gives_a_limit_below_one(parameters: str) -> None:
+    found = limits(offered(["mx.test", f"LIMITS {parameters}"]))
+    assert min(found) >= 1
