@@ -223,8 +223,8 @@ class _Transaction:
     def _rcpt(self, recipient: Recipient, answer: Reply | ConnectionBroke) -> None:
         if _is_positive(answer):
             self._accepted.append(recipient)
-        elif self._accepted and isinstance(answer, Reply) and answer.code in (452, 552):
-            self.result.again.append(recipient)  # too many for this transaction (RFC 5321, 4.5.3.1.10)
+        elif self._accepted and _are_too_many(answer):
+            self.result.again.append(recipient)
         else:
             self._judge(Phase.RCPT, recipient, answer)
 
@@ -258,6 +258,14 @@ class _Transaction:
 
 def _is_positive(answer: Reply | ConnectionBroke) -> bool:
     return isinstance(answer, Reply) and answer.is_completion
+
+
+def _are_too_many(answer: Reply | ConnectionBroke) -> bool:
+    """Whether a reply to RCPT is about the recipients before it (RFC 5321, 4.5.3.1.10; RFC 3463, 3.6: X.5.3)."""
+    if isinstance(answer, ConnectionBroke) or answer.is_positive:
+        return False
+    status = answer.status
+    return answer.code in (452, 552) or (status is not None and (status.subject, status.detail) == (5, 3))
 
 
 def _is_gone(answer: Reply | ConnectionBroke) -> bool:
