@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter, Histogram
 
@@ -14,8 +14,11 @@ from ingress.policy.request import ContentRequest
 from ingress.policy.verdict import Refuse
 from ingress.split import inline_share
 from ingress.stages import Stages
+from ingress.verify.sender_demands import Faults, refusal
 from jetpost.events.publish import Events
 from jetpost.events.record import received as received_event
+from jetpost.events.record import sender_warned
+from jetpost.mail.address import domain_of
 from jetpost.mail.content import Content
 from jetpost.mail.envelope import Envelope
 from jetpost.mail.header import HeaderLine
@@ -26,6 +29,7 @@ from jetpost.queue.model.accepted import entries_of
 from jetpost.queue.model.entry import Entry, QueueId, fresh_queue_id
 from jetpost.queue.queue import Queue
 from jetpost.queue.storage.answer import Unavailable
+from jetpost.sign.author import Authors
 from jetpost.sign.dkim import Signable
 from jetpost.telemetry.best_effort import BestEffort
 from jetpost.telemetry.log import logger
@@ -48,6 +52,20 @@ _OK = EnhancedStatus(2, 0, 0)
 log = logger(__name__)
 
 
+_SOUND = Faults()
+
+
+class SenderCheck(Protocol):
+    """Finds out whether senders meet what large providers demand."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether faults refuse a message."""
+
+    async def faults(self, authors: Authors, reverse_path: str) -> Faults:
+        """What is wrong with the sender of a message; `reverse_path` is its domain. It ends by itself."""
+
+
 class Acceptance(NamedTuple):
     """What accepting a message needs, made once: the queue, the events, limits, clocks and chance."""
 
@@ -61,6 +79,8 @@ class Acceptance(NamedTuple):
     entropy: Callable[[], int]
     signer: Signer | None = None
     """None when nothing is signed."""
+    sender_check: SenderCheck | None = None
+    """None when senders are not checked."""
 
     def fresh_id(self) -> QueueId:
         """A queue id for a message that is announced."""
@@ -88,6 +108,8 @@ class Submission(NamedTuple):
     """Whether a missing Date and Message-ID are added (RFC 6409, 8): the client is a mail program."""
     signable: Signable | None = None
     """None when the message is not to be signed."""
+    authors: Authors | None = None
+    """None when its sender is not to be checked."""
 
 
 async def accept(submission: Submission, intake: Intake, acceptance: Acceptance) -> Reply | Refuse:
@@ -96,9 +118,8 @@ async def accept(submission: Submission, intake: Intake, acceptance: Acceptance)
     What can raise comes before the commit: then nothing is stored. What follows it cannot take the 250 away.
     """
     began = acceptance.monotonic()
-    asked = ContentRequest(acceptance.limits, submission.envelope, submission.facts)
     try:
-        objection = await acceptance.stages.content.verdict(asked)
+        objection, faults = await _judged(submission, acceptance)
     except Exception:
         await intake.abandon()
         raise
@@ -122,7 +143,20 @@ async def accept(submission: Submission, intake: Intake, acceptance: Acceptance)
             await intake.abandon()
         return _unavailable(submission, answer)
     _tell(submission, entries, acceptance, acceptance.monotonic() - began)
+    if faults.faults:
+        _warn(faults, entries, acceptance)
     return accepted
+
+
+async def _judged(submission: Submission, acceptance: Acceptance) -> tuple[Refuse | None, Faults]:
+    """Why the message is refused, or what is wrong with its sender all the same."""
+    asked = ContentRequest(acceptance.limits, submission.envelope, submission.facts)
+    objection = await acceptance.stages.content.verdict(asked)
+    check = acceptance.sender_check
+    if objection is not None or check is None or submission.authors is None:
+        return objection, _SOUND
+    faults = await check.faults(submission.authors, domain_of(submission.envelope.reverse_path))
+    return (refusal(faults.faults) if check.refuses else None), faults
 
 
 async def _entries(submission: Submission, content: Content, acceptance: Acceptance) -> tuple[Entry, ...]:
@@ -182,4 +216,20 @@ def _tell(submission: Submission, entries: tuple[Entry, ...], acceptance: Accept
             recipients=len(envelope.recipients),
             size=submission.facts.size,
             seconds=round(seconds, 4),
+        )
+
+
+def _warn(faults: Faults, entries: tuple[Entry, ...], acceptance: Acceptance) -> None:
+    """The event and the log line of a sender who does not meet what large providers demand."""
+    first = entries[0]
+    with BestEffort("event", first.queue_id):
+        acceptance.events.tell(sender_warned(first, faults.author, faults.faults, faults.why))
+    with BestEffort("log", first.queue_id):
+        log.warning(
+            "sender does not meet the demands of providers",
+            queue_id=first.queue_id,
+            author=faults.author,
+            faults=faults.faults,
+            why=faults.why,
+            limited_by=(faults.author, faults.faults),
         )

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ingress.auth.backend import Auth
 from ingress.listen.listener import ListenerSettings
 from ingress.policy.limits import Limits
+from ingress.verify.sender_demands import SenderCheck
 from jetpost.config.section import Section
 from jetpost.mail.address import path
 from jetpost.process.tls import Tls
@@ -42,6 +43,8 @@ class Ingress(Section):
     """The address of whoever reads mail to this system's postmaster. RFC 5321, 4.5.1 demands that there is one: mail to
     `<postmaster>`, and to `postmaster` at `hostname`, is taken from anybody and goes there. Empty: `<postmaster>` is
     refused (550 5.1.1), and `postmaster` at `hostname` is an address like any other."""
+    sender_check: SenderCheck = SenderCheck()
+    """Whether senders meet what large providers demand. By default nothing is checked."""
     limits: Limits = Limits()
     """What one client, and all of them together, may ask for."""
     reuse_port: bool = False

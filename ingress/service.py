@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from ingress.accept import Acceptance
+from ingress.accept import Acceptance, SenderCheck
 from ingress.auth.backend import Backend, mechanisms_of
 from ingress.config import Ingress
 from ingress.listen.connections import Connections
@@ -22,7 +22,7 @@ from jetpost.dns.resolver import Dns
 from jetpost.process.context import service_context
 from jetpost.process.dkim.settings import Dkim
 from jetpost.process.run import Lifecycle
-from jetpost.process.signing import signing
+from jetpost.process.signing import Signer, signing
 from jetpost.process.tls import Reloading
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
@@ -38,6 +38,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     async with (
         service_context(settings, lifecycle, "ingress") as (_, queue, events),
         signing(settings.of(Dkim), settings.of(Dns)) as signer,
+        _sender_check(config, settings.of(Dns), signer) as sender_check,
     ):
         acceptance = Acceptance(
             queue=queue,
@@ -49,6 +50,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
             monotonic=time.monotonic,
             entropy=lambda: random.getrandbits(42),
             signer=signer,
+            sender_check=sender_check,
         )
         connections = Connections(config.limits)
         async with _open_doors(config, acceptance, connections):
@@ -56,6 +58,19 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
             await lifecycle.stopping.wait()
         log.info("draining", connections=connections.sessions, patience_s=config.drain_s)
         await connections.drain(config.drain_s)
+
+
+@asynccontextmanager
+async def _sender_check(config: Ingress, dns: Dns, signer: Signer | None) -> AsyncIterator[SenderCheck | None]:
+    """What checks senders while the block runs; None when that is off."""
+    if config.sender_check.mode == "off":
+        yield None
+        return
+    from ingress.verify.sender_check import sender_checker  # noqa: PLC0415 — off, it costs not even its import
+
+    signs_for = signer.signs_for if signer is not None else lambda _: ()
+    async with sender_checker(config.sender_check, dns, signs_for, time.monotonic) as checker:
+        yield checker
 
 
 @asynccontextmanager

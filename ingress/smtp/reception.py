@@ -7,6 +7,7 @@ from ingress.policy.relay import may_relay
 from ingress.session.session import Session, envelope_of, origin_of
 from ingress.smtp.context import Answer, SessionContext
 from jetpost.mail.reply import Reply
+from jetpost.sign.author import authors_of
 from jetpost.sign.body_hash import BodyHash
 
 
@@ -83,7 +84,12 @@ class Reception:
             smtputf8 = transaction.sender.parameters.smtputf8
             envelope = envelope_of(transaction, origin_of(self._session, listener.name, smtputf8=smtputf8))
             facts, signable = receiving.facts(), receiving.signable()
-            return Submission(receiving.queue_id, envelope, facts, listener.submission, signable)
+            authors = authors_of(receiving.header()) if self._checks_sender() else None
+            return Submission(receiving.queue_id, envelope, facts, listener.submission, signable, authors)
         except Exception:
             await receiving.intake.abandon()
             raise
+
+    def _checks_sender(self) -> bool:
+        """Whether the sender of the message is to be checked: one of ours, who could mend what is wrong."""
+        return self._context.acceptance.sender_check is not None and may_relay(self._session, self._context.listener)

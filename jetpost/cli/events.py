@@ -13,7 +13,7 @@ from rich.text import Text
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
 from jetpost.cli.terminal import visible, visible_json
 from jetpost.events.follow import follow
-from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, encode
+from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, SenderWarned, encode
 from jetpost.jetstream.settings import Nats
 
 _SPAN = re.compile(r"([0-9]{1,7})([smhd])")
@@ -24,6 +24,7 @@ _STYLES: dict[type, tuple[str, str]] = {
     Deferred: ("deferred", "yellow"),
     Bounced: ("bounced", "red"),
     Expired: ("expired", "red"),
+    SenderWarned: ("sender_warned", "yellow"),
 }
 
 
@@ -89,5 +90,7 @@ def _told(event: Event) -> str:
             return f"{recipient} at {host} after {seconds:.2f} s"
         case Deferred() | Bounced() | Expired():
             return f"{event.recipient} ({event.status}) {event.why}"
+        case SenderWarned(author=author, faults=faults, why=why):
+            return f"{author or event.reverse_path or '<>'}: {', '.join(faults)}: {why}"
         case unknown:
             assert_never(unknown)

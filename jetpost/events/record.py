@@ -77,7 +77,17 @@ class Expired(_About, frozen=True, kw_only=True, tag="expired"):
     host: str = ""
 
 
-Event = Received | Delivered | Deferred | Bounced | Expired
+class SenderWarned(_About, frozen=True, kw_only=True, tag="sender_warned"):
+    """A message was accepted whose sender does not meet what large providers demand (`ingress.sender_check`)."""
+
+    author: str
+    """The domain in From; empty when there is none, or several."""
+    faults: tuple[str, ...]
+    """`no-author`, `several-authors`, `no-dmarc` or `not-authenticated`."""
+    why: str = ""
+
+
+Event = Received | Delivered | Deferred | Bounced | Expired | SenderWarned
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
@@ -110,6 +120,19 @@ def received(entry: Entry) -> Received:
         client_address=origin.client_address,
         identity=origin.identity,
         listener=origin.listener,
+    )
+
+
+def sender_warned(entry: Entry, author: str, faults: tuple[str, ...], why: str) -> SenderWarned:
+    """The event of an acceptance with faults of the sender."""
+    return SenderWarned(
+        time=entry.arrived,
+        queue_id=entry.queue_id,
+        domain=entry.domain,
+        reverse_path=entry.envelope.reverse_path,
+        author=author,
+        faults=faults,
+        why=why,
     )
 
 

@@ -121,6 +121,10 @@ class Signer:
             [held.key for held in self._held() if self._stages.get(_name(held.key), Stage.WAITS) is not Stage.WAITS]
         )
 
+    def signs_for(self, author: str) -> tuple[str, ...]:
+        """The domains (`d=`) of the signatures that a message of the domain `author` gets."""
+        return tuple(dict.fromkeys([key.domain for key in self._keys.keys_for(author)]))
+
     def sign(self, message: Signable, added: Sequence[HeaderLine], now: datetime) -> tuple[HeaderLine, ...]:
         """The signatures of a message; `added` are the header lines that go above its content."""
         made = signatures(message, added, self._keys, now)

@@ -1,8 +1,13 @@
 """The domain of a message's author: whose signature receivers look for (RFC 5322, 3.6.2; RFC 9989, 3.2.2). Pure."""
 
 import re
+from typing import NamedTuple
 
 from jetpost.mail.address import a_labels
+from jetpost.mail.header import Header
+
+MOST_FROM_BYTES = 16 * 1024
+"""Reading 256 KB of addresses would block the event loop."""
 
 # What nearly all mail has: a display name without special characters, and an address in angle brackets, or alone.
 _PLAIN = re.compile(r'(?:[^"(),:;<>@\\\[]*<)?\s*[^\s"(),:;<>@\\]+@([A-Za-z0-9.-]+)\s*>?\s*')
@@ -10,6 +15,24 @@ _OUTSIDE = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|[^"(),:;<>\\]+|.', re.DOTALL)
 _IN_COMMENT = re.compile(r"\\.|[^()\\]+|.", re.DOTALL)
 _QUOTED = "q"
 """Stands for a quoted string: whatever it says, it is no address."""
+
+
+class Authors(NamedTuple):
+    """Who a message says it is from."""
+
+    fields: int
+    """From fields; one is right (RFC 5322, 3.6)."""
+    domains: tuple[str, ...]
+    """The domains of their mailboxes, each once, in lower case with A-labels."""
+
+
+def authors_of(header: Header) -> Authors:
+    """The authors that a header names. Of From fields beyond `MOST_FROM_BYTES` nothing is read."""
+    values = [field.partition(b":")[2] for name, field in zip(*header, strict=True) if name == b"from"]
+    if sum(map(len, values)) > MOST_FROM_BYTES:
+        return Authors(len(values), ())
+    addresses = [it for value in values for it in _addresses(value.decode("utf-8", "replace"))]
+    return Authors(len(values), tuple(dict.fromkeys(filter(None, map(_domain, addresses)))))
 
 
 def author_domain(value: bytes) -> str:
