@@ -22,9 +22,10 @@ listen = {address}
 protocols = imap pop3 lmtp
 ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain login cram-md5
+auth_mechanisms = {mechanisms}
 first_valid_uid = 1
 mail_location = maildir:{folder}/mail/%u
+{tokens}
 passdb {{
   driver = passwd-file
   args = username_format=%u {folder}/users
@@ -65,15 +66,30 @@ service lmtp {{
   }}
 }}
 """
+_TOKENS = """\
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2
+}}
+"""
+_INTROSPECTION = """\
+introspection_mode = post
+introspection_url = {url}
+active_attribute = active
+active_value = true
+username_attribute = username
+"""
 
 
 class Dovecot:
     """A running Dovecot with these users: `with Dovecot(program, folder, "bob@ours.test") as dovecot: …`.
 
-    Needs to be root. `folder` must be reachable for others, and its path short: sockets lie in it.
+    Needs to be root. `folder` must be reachable for others, and its path short: sockets lie in it. `introspection` is
+    the URL at which access tokens are checked (RFC 7662).
     """
 
-    def __init__(self, program: str, folder: Path, *users: str) -> None:
+    def __init__(self, program: str, folder: Path, *users: str, introspection: str = "") -> None:
         self.address = loopback_address()
         self.lmtp, self.imap, self.pop3, self.auth = free_port(), free_port(), free_port(), free_port()
         self.socket = folder / "lmtp"
@@ -82,10 +98,13 @@ class Dovecot:
         (folder / "mail").mkdir()
         os.chown(folder / "mail", keeper.pw_uid, keeper.pw_gid)
         (folder / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}\n" for user in users))
+        (folder / "oauth2").write_text(_INTROSPECTION.format(url=introspection))
         self._file = folder / "dovecot.conf"
         self._file.write_text(
             _CONFIGURATION.format(
                 folder=folder,
+                mechanisms="plain login cram-md5" + " xoauth2 oauthbearer" * bool(introspection),
+                tokens=_TOKENS.format(folder=folder) if introspection else "",
                 address=self.address,
                 uid=keeper.pw_uid,
                 gid=keeper.pw_gid,

@@ -14,6 +14,7 @@ from tests.end_to_end.dovecot import PASSWORD, Dovecot
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.eventually import eventually
+from tests.fixtures.issuer import TokenIssuer
 from tests.fixtures.letters import LETTER
 from tests.fixtures.zone import ServedZone
 
@@ -89,6 +90,49 @@ async def test_a_postfix_that_asks_for_auth_and_throttles_gets_every_message_onc
     assert all(f"(Authenticated sender: {USER})".encode() in message for message in messages)
     lines = [line for service in system.delivery for line in service.log_lines() if line["event"] == "deferred"]
     assert any("too much mail" in line["why"] for line in lines)
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+async def test_a_postfix_whose_dovecot_checks_access_tokens_takes_mail_with_those_of_its_issuer(
+    make_system: MakeSystem, names: ServedZone, tmp_path: Path, mechanism: str
+) -> None:
+    """Dovecot asks the issuer about each token (RFC 7662). A revoked one is replaced, and a long one arrives whole."""
+    needs("postfix")
+    program = needs("dovecot")
+    certificates = Certificates(tmp_path, "upstream.test", "127.0.0.1")
+    (secret := tmp_path / "secret").write_text("of the client\n")
+    issuer = TokenIssuer(clients={"app": "of the client"}, user=USER, token_chars=3000)
+    with public_folder("jetpost-upstream-") as folder, public_folder("jp-dovecot-") as of_dovecot:
+        async with issuer:
+            with Dovecot(program, of_dovecot, introspection=issuer.introspection_url) as dovecot:
+                await eventually(lambda: dovecot.is_listening, "Dovecot listens")
+                upstream = Upstream(folder, dovecot, certificates)
+                names.add("upstream.test", a=[upstream.address])
+                with upstream.postfix as postfix:
+                    oauth = {"kind": "client_credentials", "token_url": issuer.url, "client_id": "app"}
+                    action: dict[str, Any] = {
+                        "kind": "hosts",
+                        "hosts": [{"host": "upstream.test", "port": postfix.port}],
+                        "ca_file": str(certificates.ca_file),
+                        "auth": {
+                            "user": USER,
+                            "oauth": {**oauth, "client_secret_file": str(secret)},
+                            "mechanisms": [mechanism],
+                        },
+                    }
+                    routes = [{"name": "upstream", "action": action}]
+                    system = await make_system({"delivery.routes": routes, "delivery.attempt.idle_s": 0})
+                    await system.submit("ann@home.test", ["one@anywhere.test"], LETTER)
+                    await eventually(lambda: all_of(upstream, 1), "Postfix has delivered it")
+                    issuer.tokens[USER] = "another"  # Dovecot hears that ours is not active
+                    await system.submit("ann@home.test", ["two@anywhere.test"], LETTER)
+                    messages = await eventually(lambda: all_of(upstream, 2), "Postfix has delivered both")
+                    await system.empty()
+
+    assert all(f"(Authenticated sender: {USER})".encode() in message for message in messages)
+    assert len(issuer.issued) == 2
+    (service,) = system.delivery
+    assert not any(token in str(service.log_lines()) for token in issuer.issued)
 
 
 def all_of(upstream: Upstream, count: int) -> list[bytes]:
