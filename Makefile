@@ -29,7 +29,7 @@ crash: .venv/installed ## Kill processes at random moments under load and count 
 soak: .venv/installed ## What takes longer, before a release: 20 kills of each kind, more examples, longer attacks, the whole benchmark; log in build/soak
 	@.ci/soak
 
-end-to-end: .venv/installed ## Real peers: needs Debian packages postfix, dovecot-imapd, dovecot-pop3d, dovecot-lmtpd, swaks, libnet-ssleay-perl, prometheus, opendkim, loki, mailauth, Exim and OpenSMTPD (tests/end_to_end/*/build)
+end-to-end: .venv/installed ## Real peers: needs Debian packages postfix, dovecot-imapd, dovecot-pop3d, dovecot-lmtpd, swaks, libnet-ssleay-perl, prometheus, opendkim, loki, mailauth, oidc-provider, Exim and OpenSMTPD (tests/end_to_end/*/build)
 	$(BIN)/python -m pytest tests/end_to_end
 
 hostile: .venv/installed ## Honest clients beside attackers, in a table: needs root, for a control group; options in HOSTILE='…'
