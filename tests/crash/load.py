@@ -20,8 +20,8 @@ _SESSIONS = 10
 _PACE_S = 0.03
 """Between two messages of a session: the load goes on for as long as the kills do, at some hundreds a second."""
 _CALM_S = 240
-"""Within this, when everything is up again, servers have caught up, what clients still have is taken, and what is
-queued is gone. Generous: a virtual machine may stand still for a minute, and a nats-server that was cut off may need
+"""Within this, when everything is up again, servers have caught up, what clients still have is taken, and the queue has
+got shorter. Generous: a virtual machine may stand still for a minute, and a nats-server that was cut off may need
 several elections and catch-ups."""
 
 
@@ -94,7 +94,7 @@ class Load:
     async def settled(self) -> Result:
         """Wait until the queue is empty and swept, then count. AssertionError with the count if it stays full."""
         try:
-            await self._system.empty(within_s=_CALM_S)
+            await self._system.drained(stuck_s=_CALM_S)
             self._emptied = _clock()
             await self._system.swept(within_s=_CALM_S)
             self._swept = _clock()
