@@ -211,6 +211,21 @@ def test_policies_open_what_pods_listen_on_and_no_more(manifests: list[Manifest]
         assert all(rule["ports"] for rule in mine[0]["spec"]["egress"]), "out to anywhere on every port"
 
 
+def test_the_test_pod_runs_the_doctor_as_a_service_reaches_nats(manifests: list[Manifest]) -> None:
+    for pod in of_kind(manifests, "Pod"):
+        probe, doctor = pod["spec"]["containers"]
+        bouncer = named(manifests, "Deployment", "jetpost-bouncer")["spec"]["template"]["spec"]["containers"][0]
+        assert (probe["name"], doctor["command"][:2]) == ("probe", ["jetpost", "doctor"])
+        sections = [word.partition("=")[2] for word in doctor["command"] if word.startswith("--section=")]
+        assert set(sections) <= set(SECTIONS)
+        assert "--fail-on=error" in doctor["command"], "warnings do not fail it"
+        assert doctor["env"] == bouncer["env"]
+        needed = {"/etc/jetpost/config", "/etc/jetpost/nats"}
+        theirs = {it["mountPath"] for it in bouncer["volumeMounts"]} & needed
+        assert {it["mountPath"] for it in doctor["volumeMounts"]} == theirs
+        assert {it["name"] for it in doctor["volumeMounts"]} <= {it["name"] for it in pod["spec"]["volumes"]}
+
+
 def test_the_test_listener_takes_mail_for_the_test_alone(manifests: list[Manifest]) -> None:
     listeners = {it["name"]: it for it in configuration(manifests)["ingress"]["listeners"]}
     if not of_kind(manifests, "Pod"):

@@ -73,7 +73,8 @@ SERVICES = ("ingress", "delivery", "bouncer")
 OPEN = [
     *[(OUTSIDE, ours("ingress"), port) for port in (2587, 2465)],
     (NEIGHBOUR, ours("ingress"), 2587),
-    *[(ours(service), ours("nats"), port) for service in SERVICES for port in (4222, 8222)],
+    # The test pod runs the doctor, which asks the nats-servers.
+    *[(ours(each), ours("nats"), port) for each in (*SERVICES, "test") for port in (4222, 8222)],
     (ours("nats"), ours("nats"), 6222),
     (ours("delivery"), OUTSIDE, 25),
     (ours("test"), ours("ingress"), 2526),
@@ -88,7 +89,8 @@ CLOSED = [
     (OUTSIDE, ours("ingress"), 2526),
     (NEIGHBOUR, ours("ingress"), 2526),
     *[(who, ours(service), 8080) for who in (OUTSIDE, NEIGHBOUR) for service in SERVICES],
-    *[(who, ours("nats"), port) for who in (OUTSIDE, NEIGHBOUR, ours("test")) for port in (4222, 6222, 8222)],
+    *[(who, ours("nats"), port) for who in (OUTSIDE, NEIGHBOUR) for port in (4222, 6222, 8222)],
+    (ours("test"), ours("nats"), 6222),
     (ours("ingress"), ours("nats"), 6222),
     (PROMETHEUS, ours("nats"), 4222),
     (End({"app": "prometheus"}, "elsewhere"), ours("ingress"), 8080),
@@ -100,6 +102,13 @@ CLOSED = [
     (NEIGHBOUR, ours("test"), 2525),
     *[(who, ours("delivery"), 2525) for who in (OUTSIDE, NEIGHBOUR)],
 ]
+
+
+def test_without_a_test_pod_nobody_has_its_way_to_nats() -> None:
+    policies = of_kind(render(MINIMAL, "test.enabled=false"), "NetworkPolicy")
+
+    assert not reaches(policies, ours("test"), ours("nats"), 4222)
+    assert reaches(policies, ours("bouncer"), ours("nats"), 4222)
 
 
 def test_what_is_needed_is_open_and_the_rest_is_closed() -> None:

@@ -306,6 +306,17 @@ def _delivery(system: System, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {**yaml.safe_load(system.configuration_file.read_text())["delivery"], **changes}
 
 
+async def test_a_fresh_installation_without_a_sender_domain_has_no_errors(system: System) -> None:
+    sections = [f"--section={it}" for it in ("dns", "nats", "queue")]  # as in the chart's test pod
+
+    status, printed = await system.command("doctor", "--fail-on=error", *sections)
+
+    assert status == 0, printed
+    assert "ok    nats: " in printed
+    assert "ok    replicas: MAIL: 1 of 1 replicas are current" in printed
+    assert "ERROR" not in printed
+
+
 async def test_the_command_says_it_as_json(system: System) -> None:
     status, printed = await system.command("doctor", "no.test", "--from-ip", IP, "--json")
 

@@ -158,7 +158,7 @@ spec:
 - name: JETPOST_DNS__NAMESERVERS
   value: '["127.0.0.1:5353"]'
 {{- end }}
-{{- with concat .root.Values.env (index .root.Values .service).env }}
+{{- with concat .root.Values.env ((index .root.Values .service).env | default list) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
