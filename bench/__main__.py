@@ -15,7 +15,7 @@ from bench.load import Load
 from bench.measure import Measured, Workload, measure, open_folder
 from bench.postfix_side import postfix
 from bench.report import show, title
-from bench.side import Phase, Side
+from bench.side import Phase, Side, Way
 
 _FOLDER = Path("/var/tmp")  # noqa: S108 — a disk by convention; each run makes a folder of its own in it
 _IN_MEMORY = ("tmpfs", "ramfs")
@@ -30,6 +30,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--delivery", type=int, default=1, help="Jetpost's delivery processes (default: %(default)s)")
     parser.add_argument("--only", choices=["jetpost", "postfix"], help="measure one side alone")
     parser.add_argument("--phase", choices=[*Phase], help="measure one phase alone")
+    parser.add_argument(
+        "--way", nargs="+", choices=[*Way], default=[Way.PLAIN], help="how a relay sends (default: plain)"
+    )
     parser.add_argument("--connections", choices=["new", "kept"], help="measure with one kind of sessions alone")
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="for the queues (default: %(default)s)")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write flame graphs of ingress and delivery there")
@@ -38,8 +41,9 @@ def _arguments() -> argparse.Namespace:
 
 def _workloads(arguments: argparse.Namespace) -> list[Workload]:
     return [
-        Workload(phase, Load(arguments.messages, kept=kept == "kept"))
-        for phase in Phase
+        Workload(phase, Load(arguments.messages, kept=kept == "kept"), Way(way))
+        for way in arguments.way
+        for phase in ([*Phase] if way == Way.PLAIN else [Phase.RELAY])
         for kept in ("new", "kept")
         if arguments.phase in (None, phase) and arguments.connections in (None, kept)
     ]
@@ -62,7 +66,7 @@ async def _compare(
             for side in sides:
                 measured = await measure(side, workload, folder)
                 results[workload][side.name].append(measured)
-                console.print(f"{title(workload):<30} {side.name:<8} {measured.rate:>7,.0f} msg/s")
+                console.print(f"{title(workload):<50} {side.name:<8} {measured.rate:>7,.0f} msg/s")
     return results
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import re
 from asyncio.subprocess import PIPE
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from bench.postfix import found
+from bench.side import Way
 from jetpost.up.probe import free_port
 
-_PATIENCE_S = 300
+PATIENCE_S = 300
 _SINK_CONNECTIONS = 256
 _COUNTED = re.compile(rb"mesg=([0-9]+)")
 
@@ -34,7 +36,7 @@ async def send(host: str, port: int, load: Load) -> None:
         stderr=PIPE,
     )
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             _, told = await process.communicate()
     finally:
         if process.returncode is None:
@@ -47,6 +49,10 @@ async def send(host: str, port: int, load: Load) -> None:
 class Sink:
     """A destination that takes everything, while the block runs."""
 
+    way = Way.PLAIN
+    wrong = 0
+    ca_file = Path()
+
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.host = host
         self.port = free_port()
@@ -56,7 +62,7 @@ class Sink:
 
     async def wait_for(self, count: int) -> None:
         """Return as soon as `count` messages have arrived. TimeoutError: they do not come."""
-        async with asyncio.timeout(_PATIENCE_S), self._news:
+        async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: self.received >= count)
 
     async def __aenter__(self) -> Self:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.destination import Checking
 from bench.load import Load, Sink, send
-from bench.side import Phase, Side, System
+from bench.side import Destination, Phase, Side, System, Way
 from bench.usage import Usage, usage
 from tests.fixtures.eventually import eventually_asked
 
@@ -20,6 +21,7 @@ class Workload(NamedTuple):
 
     phase: Phase
     load: Load
+    way: Way = Way.PLAIN
 
 
 class Measured(NamedTuple):
@@ -44,7 +46,10 @@ class Measured(NamedTuple):
 async def measure(side: Side, workload: Workload, parent: Path) -> Measured:
     """Run `side` in a folder of its own in `parent`, removed afterwards. AssertionError: a message is missing."""
     with open_folder(parent, side.name.lower()) as folder:
-        async with Sink() as sink, side.run(folder, workload.phase, sink) as system:
+        certificates = folder / "certificates"
+        certificates.mkdir()
+        destination = Sink() if workload.way is Way.PLAIN else Checking(workload.way, certificates)
+        async with destination as sink, side.run(folder, workload.phase, sink) as system:
             return await _measure(side.name, workload, system, sink)
 
 
@@ -56,8 +61,8 @@ def open_folder(parent: Path, name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def _measure(name: str, workload: Workload, system: System, sink: Sink) -> Measured:
-    phase, load = workload
+async def _measure(name: str, workload: Workload, system: System, sink: Destination) -> Measured:
+    phase, load, _ = workload
     delivered = phase is Phase.RELAY
     await send(system.host, system.port, load._replace(messages=_WARM_UP))
     if delivered:
@@ -72,6 +77,7 @@ async def _measure(name: str, workload: Workload, system: System, sink: Sink) ->
     await _nothing_is_missing(system, 0 if delivered else _WARM_UP + load.messages)
     expected = _WARM_UP + load.messages if delivered else 0
     assert sink.received == expected, f"{name}: {sink.received} messages arrived, not {expected}"
+    assert not sink.wrong, f"{name}: {sink.wrong} messages did not come by {sink.way}"
     return Measured(name, workload, seconds, used)
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Measured, Workload, median
+from bench.side import Way
 from bench.usage import Usage
 
 _MIB = 1024 * 1024
@@ -64,6 +65,15 @@ def _by_cost(used: Usage) -> list[str]:
     return sorted(used.cpu_s, key=lambda kind: -used.cpu_s[kind])
 
 
+_WAYS = {
+    Way.PLAIN: "",
+    Way.DKIM: " with DKIM",
+    Way.TLS: " with verified TLS",
+    Way.AUTH: " with verified TLS and AUTH",
+}
+
+
 def title(workload: Workload) -> str:
     """How a workload is called."""
-    return f"{workload.phase}, {'kept connections' if workload.load.kept else 'a connection each'}"
+    connections = "kept connections" if workload.load.kept else "a connection each"
+    return f"{workload.phase}{_WAYS[workload.way]}, {connections}"
