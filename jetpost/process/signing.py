@@ -25,8 +25,8 @@ from jetpost.watched import stamp
 SIGNED = Counter("jetpost_dkim_signed_total", "Messages that got DKIM signatures.")
 UNSIGNED = Counter(
     "jetpost_dkim_unsigned_total",
-    "Messages to be signed that got no signature. Labels: `reason` is author (no From field, or several), key (none for"
-    " the author's domain), or header (too large, or too many fields).",
+    "Messages to be signed that got no signature. Labels: `reason` is author (From has no domain, or several), key"
+    " (none for the author's domain), or header (too large, or too many fields).",
     ["reason"],
 )
 UNUSABLE = Gauge(

@@ -74,7 +74,7 @@ class Unsigned(NamedTuple):
 
 
 NO_AUTHOR = Unsigned("author")
-"""No From field, or several: receivers do not agree on whose message it is."""
+"""No From field, several, or one with no domain or several: receivers do not agree on whose message it is."""
 NO_KEY = Unsigned("key")
 TOO_MANY_FIELDS = Unsigned("header")
 REASONS = (NO_AUTHOR, NO_KEY, TOO_MANY_FIELDS)
@@ -102,7 +102,10 @@ def signatures(
     authors = [field for name, field in zip(*message.header, strict=True) if name == b"from"]
     if len(authors) != 1:
         return NO_AUTHOR if message.is_whole else TOO_MANY_FIELDS
-    chosen = keys.keys_for(author_domain(_value(authors[0])))
+    domain = author_domain(_value(authors[0]))
+    if not domain:
+        return NO_AUTHOR
+    chosen = keys.keys_for(domain)
     if not chosen:
         return NO_KEY
     named = _named(message.header, added)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.mail.header import MOST_FIELDS, MOST_HEADER_BYTES, HeaderLine, parse, text_of
+from jetpost.sign.author import author_domain
 from jetpost.sign.canonical import relaxed_field
 from jetpost.sign.dkim import NO_AUTHOR, NO_KEY, TOO_MANY_FIELDS, Unsigned, signable_of, signatures
 from jetpost.sign.keys import KeyRing, SigningKey
@@ -144,7 +145,13 @@ def test_equal_messages_have_equal_signatures() -> None:
         (b"Subject: x\r\n\r\nx\r\n", NO_AUTHOR),
         (b"From: a@example.org\r\nFrom: b@example.org\r\n\r\nx\r\n", NO_AUTHOR),
         (b"From: a@b.test\r\n\r\nx\r\n", NO_KEY),
-        (b"From: nobody\r\n\r\nx\r\n", NO_KEY),
+        (b"From: nobody\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"From:\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"From: a@example.org, b@b.test\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"From: a@example.org\r\nfrom : b@b.test\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"X: y\r\n From: a@example.org\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"Resent-From: a@example.org\r\n\r\nx\r\n", NO_AUTHOR),
+        (b"Subject: x\r\n\r\nFrom: a@example.org\r\n", NO_AUTHOR),
         (b"X: y\r\n" * MOST_FIELDS + b"From: a@example.org\r\n\r\nx\r\n", TOO_MANY_FIELDS),
         (b"From: a@example.org\r\n" + b"To: b@b.test\r\n" * 200 + b"\r\nx\r\n", TOO_MANY_FIELDS),
         (b"From: a@example.org\r\nX: " + b"y" * MOST_HEADER_BYTES + b"\r\n\r\nx\r\n", TOO_MANY_FIELDS),
@@ -152,6 +159,22 @@ def test_equal_messages_have_equal_signatures() -> None:
 )
 def test_what_cannot_be_signed_says_why(content: bytes, why: Unsigned) -> None:
     assert signatures(signable_of(content), (), KeyRing(KEYS), NOW) == why
+
+
+ODD = st.sampled_from(
+    ["a@b.test", "c@example.org", "<", ">", "(", ")", '"', "\\", ",", ";", ":", "@", " ", "\r\n ", "é", "q"]
+)
+
+
+@given(st.lists(ODD).map("".join))
+def test_a_default_key_signs_for_no_message_without_one_author(value: str) -> None:
+    """And no field breaks it: there are signatures, or a reason."""
+    content = f"From: {value}\r\n\r\nx\r\n".encode()
+    made = signatures(signable_of(content), (), KeyRing(KEYS, "example.org"), NOW)
+
+    assert isinstance(made, Unsigned) == (author_domain(f" {value}".encode()) == "")
+    if isinstance(made, Unsigned):
+        assert made is NO_AUTHOR
 
 
 def test_the_example_of_rfc_8463() -> None:
