@@ -27,6 +27,13 @@ SECRET = "s3cr:t of the/client+"
 PATIENCE_S = 60.0
 
 
+@pytest.fixture(autouse=True)
+def fresh_gauges() -> None:
+    """Those of a process that has just begun."""
+    REFUSED.clear()
+    FAILING.clear()
+
+
 def secret_file(folder: Path, text: str = SECRET) -> Path:
     file = folder / "client-secret"
     file.write_text(f"{text}\n")
@@ -211,12 +218,15 @@ async def test_a_revoked_token_is_replaced_once(tmp_path: Path) -> None:
     file = secret_file(tmp_path)
     async with issuer_for() as issuer, host_with(issuer) as host:
         pool, login = pool_with(), login_by(source(issuer, file))
-        (await connected(pool, host, login)).abort()
+        logins = [login, login._replace(name="other")]  # two routes
+        for each in logins:
+            (await connected(pool, host, each)).abort()
+        assert len(issuer.issued) == 1
         issuer.tokens["jet"] = "nobody has this"
-        for connection in await asyncio.gather(*(connected(pool, host, login) for _ in range(20))):
+        for connection in await asyncio.gather(*(connected(pool, host, logins[n % 2]) for n in range(20))):
             connection.abort()
         assert len(issuer.issued) == 2
-        assert shown("upstream", issuer) == (0, 0)
+        assert shown("upstream", issuer) == shown("other", issuer) == (0, 0)
         await pool.aclose()
 
 

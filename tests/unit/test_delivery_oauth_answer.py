@@ -83,6 +83,7 @@ def test_another_refresh_token_is_taken_if_it_is_one(again: Any, kept: str) -> N
         (understood(404, b"<html>"), "replied 404 without a token"),
         (understood(400, b"<html>"), "replied 400 without a token"),
         (said(400), "replied 400 without a token"),
+        (said(200, error=5), "replied 200 without a token"),
         (said(400, error=5), "replied 400 without a token"),
         (said(400, error=""), "replied 400 without a token"),
         (said(429, error="too_many", error_description="slow down"), "replied 429 too_many: slow down"),
@@ -96,7 +97,7 @@ def test_what_says_nothing_about_the_credentials_is_a_failure_of_the_issuer(answ
     assert why in answer.why
 
 
-@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("status", [200, 400, 401, 403])
 @pytest.mark.parametrize(
     "error",
     [

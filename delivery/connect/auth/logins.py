@@ -162,9 +162,12 @@ class Logins:
         """
         if login.tokens is None or token is None:
             return False
-        before, self._rejected[login] = self._rejected.get(login), token
+        before = self._rejected.get(login)
         self._accepted.discard(login)
-        return before == token or (before is None and self._tokens.may_replace(login.tokens, token))
+        if before is not None and token.number <= before.number:  # of a connection that began to try it earlier
+            return True
+        self._rejected[login] = token
+        return before is None and self._tokens.may_replace(login.tokens, token)
 
     async def _held(self, login: Login, until: float) -> _Held:
         """The credentials as they are now. Refusal when there are none."""

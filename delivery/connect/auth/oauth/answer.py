@@ -16,7 +16,8 @@ _USUAL_LIFE_S = 600.0
 """Of a token whose issuer does not say it. If it ends earlier, the host's refusal renews it."""
 _NOT_NOW = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 """Errors of the issuer, not of the credentials (RFC 6749, 4.1.2.1; RFC 8628, 3.5)."""
-_ABOUT_CREDENTIALS = frozenset({400, 401, 403})
+_ABOUT_CREDENTIALS = frozenset({200, 400, 401, 403})
+"""RFC 6749, 5.2 names 400 and 401. Some issuers say 200 and an error."""
 
 
 class Granted(NamedTuple):
@@ -46,8 +47,10 @@ class Failed(NamedTuple):
 def understood(status: int, body: bytes, secrets: Collection[str] = ()) -> Granted | Refused | Failed:
     """The meaning of an HTTP response. No text in it has one of `secrets`, which are what the issuer was sent."""
     said = _object(body)
-    if status == 200:
-        return _granted(said) if said is not None else Failed("replied 200 without a JSON object")
+    if status == 200 and said is None:
+        return Failed("replied 200 without a JSON object")
+    if status == 200 and said is not None and ("access_token" in said or "error" not in said):
+        return _granted(said)
     error = said.get("error") if said is not None else None
     if not isinstance(error, str) or not error:
         return Failed(f"replied {status} without a token")

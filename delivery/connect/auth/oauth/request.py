@@ -11,6 +11,8 @@ from jetpost.reason import reason_of
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _CLIENT_JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_EARLIER_S = 10
+"""An issuer whose clock is a little slow refuses what is signed in the future."""
 
 
 class Request(NamedTuple):
@@ -89,7 +91,7 @@ def _assertion(source: TokenSource, contents: Mapping[str, bytes], now: float, j
 
 
 def _common(source: TokenSource, now: float, jti: str) -> dict[str, Any]:
-    begins = int(now)
+    begins = int(now) - _EARLIER_S
     return {
         "aud": source.audience or source.token_url,
         "iat": begins,

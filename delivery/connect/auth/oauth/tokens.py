@@ -64,6 +64,8 @@ class AccessToken(NamedTuple):
     """A token that lives. Times are on the loop's clock."""
 
     text: str
+    number: int
+    """Later ones have a higher one."""
     renewed_from: float
     ends: float
 
@@ -122,8 +124,9 @@ class _Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._used = False
         """Whether anybody asked for the token since it was issued."""
-        self._replaced = -math.inf
-        """When a token was last replaced because a host refused it."""
+        self._replaced = 0, -math.inf
+        """The last token that was replaced because a host refused it, by its number, and when."""
+        self._issued = 0
         self._failures = 0
         self._failure: Refused | Failed | None = None
         """Of the last request; None: it succeeded."""
@@ -152,11 +155,12 @@ class _Keeper:
     def may_replace(self, token: AccessToken) -> bool:
         """Whether `token` is replaced already, or was not lately. A host that refuses all is none to ask."""
         now = asyncio.get_running_loop().time()
-        if self._token != token:
+        number, when = self._replaced
+        if self._token != token or token.number == number:
             return True
-        if now < self._replaced + _REPLACED_S:
+        if now < when + _REPLACED_S:
             return False
-        self._replaced = now
+        self._replaced = token.number, now
         return True
 
     async def aclose(self) -> None:
@@ -215,7 +219,10 @@ class _Keeper:
         rotated = dict(zip(source.files, stamps, strict=True)).get(source.refresh_token_file)
         kept = self._rotated[1] if self._rotated is not None and self._rotated[0] == rotated else None
         try:
-            asked, tls = await asyncio.to_thread(_prepared, source, kept)
+            async with asyncio.timeout(self._timeout_s):
+                asked, tls = await asyncio.to_thread(_prepared, source, kept)
+        except TimeoutError:
+            return Failed(f"is not asked: files cannot be read within {self._timeout_s:.3g} s")
         except (OSError, ValueError) as error:
             return Failed(f"is not asked: {reason_of(error)}")
         try:
@@ -240,8 +247,10 @@ class _Keeper:
             log.info("access token issued again", issuer=self._source.host)
         self._failures, self._failure, self._not_before = 0, None, now
         life_s = max(answer.life_s, _LEAST_LIFE_S)
+        self._issued += 1
         self._token = AccessToken(
             answer.token,
+            self._issued,
             renewed_from=now + life_s * (_RENEWED_AT - _JITTER * random.random()),  # noqa: S311 — spreads requests
             ends=now + life_s - min(life_s * _LAST_PART, _LAST_S),
         )
