@@ -5,7 +5,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from delivery.attempt.config import AttemptSettings
+from delivery.connect.auth.oauth.files import trouble
 from delivery.retry import RetryPolicy
+from delivery.route.actions.kinds import ToHosts, ToLmtp
 from delivery.route.plan import Routing
 from delivery.route.rules import Rule, checked
 from delivery.shaping.limits import LaneSettings
@@ -42,3 +44,13 @@ class Delivery(Section):
     retry_late_s: Annotated[float, Field(ge=1)] = 300
     """How long after a retry was due the watchdog begins it in the server's place. A server that comes back after an
     outage begins its own at once, so this is for what it has forgotten."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is no mistake, and still no good: other routes work without these files."""
+        actions = ((rule.name, action) for rule in self.routes for action in (rule.action, rule.fallback))
+        sources = [(name, action.tokens) for name, action in actions if isinstance(action, ToHosts | ToLmtp)]
+        return tuple(
+            f"delivery.routes ({name}): no access token can be requested: {why}"
+            for name, source in sources
+            if source is not None and (why := trouble(source))
+        )

@@ -104,3 +104,33 @@ async def test_mail_waits_while_the_issuer_is_away(
         await system.empty()
         assert await service.metric("jetpost_delivery_token_request_failing", **failing) == 0
     await issuer.stop()
+
+
+def findings(printed: str) -> list[dict[str, Any]]:
+    """Those of the JSON on standard output; standard error is in `printed` as well, a line each."""
+    found: list[dict[str, Any]] = json.loads(printed[printed.index("{\n") :])["findings"]
+    return found
+
+
+async def test_the_doctor_logs_in_with_a_token_or_says_why_not(
+    make_system: MakeSystem, certificates: Certificates, tmp_path: Path
+) -> None:
+    (secret := tmp_path / "secret").write_text(f"{SECRET}\n")
+    issuer = TokenIssuer(certificates.server(), {"app": SECRET}, tokens={"jet": ""}, address="127.0.0.1")
+    script = Script(users=issuer.tokens, mechanisms=("XOAUTH2",), tls=certificates.server())
+    async with issuer, Mx("smart.test", "127.0.0.1", script=script) as smart:
+        given = routes(issuer, smart, certificates.ca_file, secret)
+        given["delivery.routes"] = given["delivery.routes"][:1]
+        system = await make_system(given)
+
+        _, printed = await system.command("doctor", "--section", "delivery", "--json")
+        (finding,) = [it for it in findings(printed) if it["id"] == "upstream"]
+        assert (finding["severity"], "authenticated as jet" in finding["found"]) == ("ok", True), finding
+        assert issuer.issued[0] not in printed
+
+        secret.write_text("a wrong secret\n")
+        _, printed = await system.command("doctor", "--section", "delivery", "--json")
+        (finding,) = [it for it in findings(printed) if it["id"] == "upstream"]
+        assert finding["severity"] == "error"
+        assert f"the token issuer {issuer.host} refuses the credentials: replied 401" in finding["found"]
+        assert "a wrong secret" not in printed

@@ -1,6 +1,7 @@
 """Access tokens in the configuration of a route: what is refused, what presets set, what a login becomes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +163,19 @@ def test_another_grant_keeps_what_the_preset_knows() -> None:
     assert (found.grant, found.token_url) == (Grant.REFRESH, "https://oauth2.googleapis.com/token")
     assert found.scope == "https://mail.google.com/"
     assert found.secret_in_body
+
+
+def test_a_key_that_cannot_be_used_is_remarked_on_and_stops_no_other_route(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("s3cret")
+    bad = action({**BEARER, "client_id": "app"})
+    good = action({**CLIENT, "client_secret_file": str(secret)})
+    routes = [{"name": "good", "match": {"senders": ["a.test"]}, "action": good}]
+    routes += [{"name": "bad", "action": bad, "fallback": good}]
+    routes[0]["fallback"] = good
+    (remark,) = Delivery.model_validate({"routes": routes}).remarks()
+    assert remark == (
+        f"delivery.routes (bad): no access token can be requested: cannot use {FILE}: it has no private key in PEM"
+    )
 
 
 def test_what_is_given_counts_before_the_preset() -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, IPvAnyAddress, model_validator
 
 from delivery.route.actions.auth import Auth
 from delivery.route.actions.presets import PRESETS, Issuer
-from delivery.route.endpoint import ConnectionTerms, Dialect, Grant
+from delivery.route.endpoint import ConnectionTerms, Dialect, Grant, TokenSource
 from delivery.route.mx import is_host_name
 from delivery.security.requirement import PUBLIC_CAS, TlsMode
 from jetpost.config.section import ReadableFile, Section
@@ -90,6 +90,11 @@ class _Named(Section):
     def verifies(self) -> bool:
         """Whether certificates are verified."""
         return self.verify and self.tls in {HopTls.IMPLICIT, HopTls.STARTTLS}
+
+    @property
+    def tokens(self) -> TokenSource | None:
+        """Where access tokens come from; None: none are needed."""
+        return None if self.auth is None or self.auth.oauth is None else self.auth.oauth.source(self.auth.user)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

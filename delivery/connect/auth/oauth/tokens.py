@@ -5,14 +5,13 @@ import math
 import os
 import random
 import ssl
-import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import Counter, Gauge
 
 from delivery.connect.auth.oauth.answer import Failed, Granted, Refused, understood
+from delivery.connect.auth.oauth.files import prepared
 from delivery.route.endpoint import TokenSource
 from delivery.security.contexts import context_for
 from jetpost.http_client import post_form
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from delivery.connect.auth.oauth.request import Request
 
 _MOST_ANSWER_BYTES = 256 * 1024
-_MOST_FILE_BYTES = 64 * 1024
 _RENEWED_AT = 0.75
 """Of the life of a token. Processes that began together renew up to a tenth of the life earlier."""
 _JITTER = 0.1
@@ -220,7 +218,7 @@ class _Keeper:
         kept = self._rotated[1] if self._rotated is not None and self._rotated[0] == rotated else None
         try:
             async with asyncio.timeout(self._timeout_s):
-                asked, tls = await asyncio.to_thread(_prepared, source, kept)
+                asked, tls = await asyncio.to_thread(_asked, source, kept)
         except TimeoutError:
             return Failed(f"is not asked: files cannot be read within {self._timeout_s:.3g} s")
         except (OSError, ValueError) as error:
@@ -297,21 +295,6 @@ def _said(error: OSError) -> str:
     return os.strerror(number) if number > 0 else error.strerror or reason_of(error)
 
 
-def _prepared(source: TokenSource, refresh_token: bytes | None) -> tuple["Request", ssl.SSLContext | None]:
-    """What to post, and what verifies the issuer. For a thread: it reads files and signs.
-
-    OSError, ValueError: a file is of no use.
-    """
-    # Only processes with such credentials need what signs JWTs.
-    from delivery.connect.auth.oauth.request import request  # noqa: PLC0415
-
-    contents = {file: _read(file) for file in source.files}
-    if refresh_token is not None:
-        contents[source.refresh_token_file] = refresh_token
-    asked = request(source, contents, now=time.time(), jti=str(uuid.uuid4()))
-    return asked, context_for(source.verified) if source.verified else None
-
-
-def _read(file: str) -> bytes:
-    with Path(file).open("rb") as opened:
-        return opened.read(_MOST_FILE_BYTES)
+def _asked(source: TokenSource, refresh_token: bytes | None) -> tuple["Request", ssl.SSLContext | None]:
+    """What to post, and what verifies the issuer. OSError, ValueError: a file is of no use."""
+    return prepared(source, refresh_token), context_for(source.verified) if source.verified else None
