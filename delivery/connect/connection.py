@@ -14,6 +14,7 @@ from delivery.classify.phases import ConnectionBroke
 from delivery.connect.extensions import Limits
 from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
 from delivery.connect.wire import Wire
+from delivery.security.contexts import Stamps
 from jetpost.mail.reply import Reply
 
 _PIECE = 16 * 1024
@@ -33,6 +34,8 @@ class Connection(Wire):
         """Whether the host speaks LMTP: it replies to content once for each recipient that it accepted (RFC 2033)."""
         self.limits = Limits()
         """What the host takes on this connection."""
+        self.tls_files: Stamps = ()
+        """What the files looked like that its TLS was made with."""
         self.transactions = 0
         self.until = math.inf
         """On the loop's clock: when the attempt it is used for has had its time, and all waiting ends."""

@@ -12,7 +12,8 @@ from delivery.connect.connection import Connection
 from delivery.connect.extensions import limits, offered
 from delivery.connect.settings import ConnectSettings
 from delivery.route.endpoint import ConnectionTerms, Dialect, Endpoint
-from delivery.security.contexts import context_for
+from delivery.security.contexts import loaded
+from delivery.security.pins import pin_of
 from delivery.security.requirement import Hop, judge
 from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
@@ -159,8 +160,19 @@ async def _shake_hands(
     connection: Connection, terms: ConnectionTerms, settings: ConnectSettings, session: ssl.SSLSession | None = None
 ) -> None:
     try:
-        context = context_for(terms.verified)
-    except OSError as error:  # ssl.SSLError is one
-        raise TlsFailure("handshake", ConnectionBroke(f"cannot use {terms.verified}: {reason_of(error)}")) from error
+        context, connection.tls_files = await loaded(terms.verified, terms.client, settings.timeouts.tls_s)
+    except OSError as error:  # TimeoutError and ssl.SSLError are some
+        raise TlsFailure("handshake", ConnectionBroke(reason_of(error))) from error
     if (why := await connection.secure(context, settings.timeouts.tls_s, session)) is not None:
         raise TlsFailure("handshake", ConnectionBroke(why))
+    if terms.pins and (pin := _pin(connection)) not in terms.pins:
+        raise TlsFailure("handshake", ConnectionBroke(f"TLS failed: its key is none of `pins`, but {pin}"))
+
+
+def _pin(connection: Connection) -> str:
+    """The pin of the host's key, or why it has none."""
+    certificate = None if connection.over_tls is None else connection.over_tls.getpeercert(binary_form=True)
+    try:
+        return pin_of(certificate or b"")
+    except ValueError as error:
+        return f"unknown ({reason_of(error)})"

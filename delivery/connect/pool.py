@@ -12,6 +12,7 @@ from delivery.connect.connection import Connection
 from delivery.connect.opening import OutOfFiles, TlsFailure, opened
 from delivery.connect.settings import ConnectSettings
 from delivery.route.endpoint import ConnectionTerms, Endpoint
+from delivery.security.contexts import stamps
 from delivery.security.failures import Failures
 from delivery.security.requirement import TlsMode
 from delivery.security.sessions import Sessions
@@ -73,6 +74,9 @@ class Pool:
         while not fresh and (kept := self._idle.get(endpoint)):
             connection = kept[-1]
             self._forget(connection)
+            if connection.usable and connection.is_secure and connection.tls_files != stamps(*endpoint.terms.tls_files):
+                self._close(connection)  # its CAs or our certificate have changed
+                continue
             if connection.usable:
                 REUSED.inc()
                 connection.until = until

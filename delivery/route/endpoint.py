@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from delivery.security.requirement import TlsMode
+from delivery.security.requirement import ClientCertificate, TlsMode
 
 
 class Dialect(StrEnum):
@@ -97,8 +97,17 @@ class ConnectionTerms(NamedTuple):
     """Whether TLS begins before SMTP does (RFC 8314, 3.3)."""
     verified: str = ""
     """What verifies the certificate and its name: PUBLIC_CAS, or the path of a CA file. Empty: not verified."""
+    pins: tuple[str, ...] = ()
+    """Of the host's key one of these must be the pin (RFC 7469, 2.4). Empty: any key."""
+    client: ClientCertificate | None = None
+    """What we show the host; None: nothing."""
     login: Login | None = None
     dialect: Dialect = Dialect.SMTP
+
+    @property
+    def tls_files(self) -> tuple[str, ClientCertificate | None]:
+        """What TLS is made with."""
+        return self.verified, self.client
 
 
 class Endpoint(NamedTuple):

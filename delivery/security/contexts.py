@@ -1,41 +1,115 @@
-"""TLS contexts of outgoing connections, by what verifies the host."""
+"""TLS contexts of outgoing connections, by what verifies the host and by what we show it."""
 
+import asyncio
 import ssl
+import threading
 from pathlib import Path
+from typing import NamedTuple
 
-from delivery.security.requirement import PUBLIC_CAS
+from delivery.security.requirement import PUBLIC_CAS, ClientCertificate
 from jetpost.client_tls import verifying
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.watched import Stamp, stamp
 
-_unverified = ssl.create_default_context()
-_unverified.check_hostname = False
-_unverified.verify_mode = ssl.CERT_NONE
-_kept: dict[str, tuple[Stamp | None, ssl.SSLContext]] = {}
+Stamps = tuple[Stamp | None, ...]
+_Key = tuple[str, ClientCertificate | None]
+
+
+class Loaded(NamedTuple):
+    """A context, and what the files looked like that it was made of."""
+
+    context: ssl.SSLContext
+    files: Stamps
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_unverified = Loaded(_unverifying(), ())
+_kept: dict[_Key, Loaded] = {}
 """By what the configuration names, and so bounded by it."""
+_making = threading.Lock()
 
 log = logger(__name__)
 
 
-def context_for(verified: str) -> ssl.SSLContext:
-    """The context that verifies hosts with `verified`: nothing, PUBLIC_CAS or a CA file, read again when it changes.
+def stamps(verified: str, client: ClientCertificate | None = None) -> Stamps:
+    """What the files look like now; empty where there are none."""
+    if client is None and verified in {"", PUBLIC_CAS}:
+        return ()
+    ca_file = () if verified in {"", PUBLIC_CAS} else (verified,)
+    return tuple(stamp(Path(file)) for file in (*ca_file, *(client or ())))
 
-    OSError (also ssl.SSLError) when the file was never of use; afterwards what it had last counts.
+
+async def loaded(verified: str, client: ClientCertificate | None, timeout_s: float) -> Loaded:
+    """As `context_for`, and files are read off the event loop. TimeoutError, an OSError, when that takes too long."""
+    if (known := _known(verified, client)) is not None:
+        return known
+    async with asyncio.timeout(timeout_s):
+        return await asyncio.to_thread(_current, verified, client)
+
+
+def context_for(verified: str, client: ClientCertificate | None = None) -> ssl.SSLContext:
+    """The context that verifies hosts with `verified`: nothing, PUBLIC_CAS or a CA file. `client` is what it shows.
+
+    Files are read again when they change. OSError (also ssl.SSLError) when they were never of use; afterwards what they
+    had last counts.
     """
-    if not verified:
+    return _current(verified, client).context
+
+
+def _known(verified: str, client: ClientCertificate | None) -> Loaded | None:
+    if not verified and client is None:
         return _unverified
-    file = None if verified == PUBLIC_CAS else Path(verified)
-    now, kept = stamp(file) if file else None, _kept.get(verified)
-    if kept is not None and kept[0] == now:
-        return kept[1]
+    known = _kept.get((verified, client))
+    return known if known is not None and known.files == stamps(verified, client) else None
+
+
+def _current(verified: str, client: ClientCertificate | None) -> Loaded:
+    with _making:
+        if (known := _known(verified, client)) is not None:
+            return known
+        now, kept = stamps(verified, client), _kept.get((verified, client))
+        try:
+            context = _made(verified, client)
+        except OSError as error:
+            if kept is None:
+                raise
+            log.warning(
+                "cannot use renewed CA file or client certificate, keeping previous",
+                files=[file for file in (verified, *(client or ())) if file],
+                error=reason_of(error),
+                limited_by=(verified, client),
+            )
+            return kept
+        found = _kept[verified, client] = Loaded(context, now)
+        return found
+
+
+def _made(verified: str, client: ClientCertificate | None) -> ssl.SSLContext:
     try:
-        context = verifying(file)
-    except OSError as error:
-        if kept is None:
-            raise
-        why = reason_of(error)
-        log.warning("cannot use renewed CA file, keeping previous", file=verified, error=why, limited_by=(verified,))
-        return kept[1]
-    _kept[verified] = now, context
+        context = verifying(None if verified == PUBLIC_CAS else Path(verified)) if verified else _unverifying()
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(f"cannot use {verified}: {reason_of(error)}") from error
+    if client is not None:
+        try:
+            context.load_cert_chain(client.certificate_file, client.key_file, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise OSError(_why_not(client, error)) from error
     return context
+
+
+def _why_not(client: ClientCertificate, error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return f"the key in {client.key_file} does not belong to the certificate in {client.certificate_file}"
+    return f"cannot use {client.certificate_file} with the key in {client.key_file}: {reason_of(error)}"
+
+
+def _no_password() -> str:
+    """Called for a key that is encrypted: OpenSSL would ask for its password at the terminal."""
+    raise OSError("the key is encrypted; it must have no password")

@@ -1,9 +1,17 @@
 """What TLS a hop must have. Pure."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 PUBLIC_CAS = "public CAs"
 """What verifies a host's certificate when no file is named: the CAs of the system."""
+
+
+class ClientCertificate(NamedTuple):
+    """What we show a host that asks for a certificate: the paths of PEM files."""
+
+    certificate_file: str
+    key_file: str
 
 
 class TlsMode(StrEnum):

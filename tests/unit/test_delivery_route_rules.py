@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.config import Delivery
-from delivery.route.actions.kinds import Host
+from delivery.route.actions.kinds import Host, ToHosts
 from delivery.route.actions.presets import PRESETS
 from delivery.route.endpoint import ConnectionTerms
 from delivery.route.hosts import Located, ordered, route_to
@@ -136,6 +136,8 @@ def test_a_host_without_an_address_is_left_out_and_never_bounces_mail() -> None:
 
 
 HOSTS = {"kind": "hosts", "hosts": [{"host": "smart.test"}]}
+PIN = "A" * 43 + "="
+SHOWN = {"certificate_file": __file__, "key_file": __file__}
 
 
 def problems(*routes: dict[str, Any]) -> list[str]:
@@ -192,6 +194,13 @@ def problems(*routes: dict[str, Any]) -> list[str]:
             [{"action": {**HOSTS, "tls": "opportunistic", "auth": {"user": "u", "password_file": __file__}}}],
             ".0 (r0).action: auth: `tls: opportunistic` may go on without TLS",
         ),
+        ([{"action": {**HOSTS, "pins": ["x"]}}], ".0 (r0).action.pins.0: must be the SHA-256 digest of a public key"),
+        ([{"action": {**HOSTS, "pins": [PIN], "verify": False}}], ".0 (r0).action: pins: nothing is verified"),
+        ([{"action": {**HOSTS, "pins": [PIN], "tls": "opportunistic"}}], ".0 (r0).action: pins: nothing is verified"),
+        ([{"action": {**HOSTS, "certificate_file": __file__}}], ".0 (r0).action: certificate_file: it goes with"),
+        ([{"action": {**HOSTS, "key_file": __file__}}], ".0 (r0).action: certificate_file: it goes with"),
+        ([{"action": {**HOSTS, **SHOWN, "tls": "none"}}], ".0 (r0).action: certificate_file: it is shown in TLS only"),
+        ([{"action": {**HOSTS, **SHOWN, "tls": "opportunistic"}}], ".0 (r0).action: certificate_file: it is shown"),
         ([{"action": {**HOSTS, "insecure_auth": True}}], ".0 (r0).action: insecure_auth: "),
         (
             [{"action": {**HOSTS, "insecure_auth": True, "auth": {"user": "u", "password_file": __file__}}}],
@@ -256,6 +265,20 @@ def test_a_preset_sets_hosts_tls_and_mechanisms(tmp_path: Path, name: str) -> No
     assert terms.implicit is (preset.tls == "implicit")
     assert terms.login is not None
     assert terms.login.mechanisms == preset.mechanisms
+
+
+def test_pins_without_a_ca_file_take_the_place_of_cas() -> None:
+    def terms(**changes: Any) -> ConnectionTerms:
+        (made,) = Delivery.model_validate({"routes": [{"name": "r", "action": {**HOSTS, **changes}}]}).routes
+        assert isinstance(made.action, ToHosts)
+        return made.action.terms("r", "")
+
+    pinned = terms(pins=[PIN, "B" * 42 + "A=", PIN])
+    assert (pinned.verified, pinned.pins) == ("", (PIN, "B" * 42 + "A="))
+    assert pinned == terms(pins=["B" * 42 + "A=", PIN])
+    assert terms(pins=[PIN], ca_file=__file__).verified == __file__
+    assert terms(**SHOWN).client == (__file__, __file__)
+    assert terms(**SHOWN).verified == PUBLIC_CAS
 
 
 def test_the_usual_ports_follow_from_tls_and_auth(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from delivery.route.actions.auth import Auth
 from delivery.route.actions.presets import PRESETS, Issuer
 from delivery.route.endpoint import ConnectionTerms, Dialect, Grant, TokenSource
 from delivery.route.mx import is_host_name
-from delivery.security.requirement import PUBLIC_CAS, TlsMode
+from delivery.security.pins import checked_pin
+from delivery.security.requirement import PUBLIC_CAS, ClientCertificate, TlsMode
 from jetpost.config.section import ReadableFile, Section
 
 SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, LMTP_PORT = 25, 587, 465, 24
@@ -34,6 +35,10 @@ class HopTls(StrEnum):
     STARTTLS = "starttls"
     OPPORTUNISTIC = "opportunistic"
     NONE = "none"
+
+
+_WITH_TLS = frozenset({HopTls.IMPLICIT, HopTls.STARTTLS})
+"""What never goes on without."""
 
 
 class Host(Section):
@@ -79,6 +84,15 @@ class _Named(Section):
     ca_file: ReadableFile | None = None
     """The CAs that may have issued the certificate (PEM). It is read again when it has changed. Not set: the public CAs
     of the system."""
+    pins: Annotated[tuple[Annotated[str, AfterValidator(checked_pin)], ...], Field(max_length=16)] = ()
+    """With `implicit` and `starttls`: the host's certificate must have one of these keys. Each is the base64 of the
+    SHA-256 of a SubjectPublicKeyInfo (RFC 7469). Without `ca_file` the key alone counts: neither the issuer, the name
+    nor the expiry of the certificate is verified. With `ca_file` both count. List the next key before it is used."""
+    certificate_file: ReadableFile | None = None
+    """The certificate that delivery shows a host which asks for one (PEM, with intermediate CAs behind it). It is read
+    again when it has changed. It needs `implicit` or `starttls`."""
+    key_file: ReadableFile | None = None
+    """Its private key (PEM, without a password)."""
     auth: Auth | None = None
     """The credentials. Not set: delivery does not authenticate."""
     insecure_auth: bool = False
@@ -89,7 +103,7 @@ class _Named(Section):
     @property
     def verifies(self) -> bool:
         """Whether certificates are verified."""
-        return self.verify and self.tls in {HopTls.IMPLICIT, HopTls.STARTTLS}
+        return self.verify and self.tls in _WITH_TLS
 
     @property
     def tokens(self) -> TokenSource | None:
@@ -100,6 +114,12 @@ class _Named(Section):
     def _fits_together(self) -> Self:
         if self.ca_file is not None and not self.verifies:
             raise ValueError("ca_file: nothing is verified; it needs `verify: true`, and `tls: starttls` or `implicit`")
+        if self.pins and not self.verifies:
+            raise ValueError("pins: nothing is verified; they need `verify: true`, and `tls: starttls` or `implicit`")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file: it goes with `key_file`; set both or none")
+        if self.certificate_file is not None and self.tls not in _WITH_TLS:
+            raise ValueError("certificate_file: it is shown in TLS only; set `tls: starttls` or `tls: implicit`")
         if self.insecure_auth and (self.auth is None or self.tls is not HopTls.NONE):
             raise ValueError("insecure_auth: it is for `auth` with `tls: none`; leave it out")
         if self.auth is not None and self.tls is HopTls.OPPORTUNISTIC:
@@ -113,13 +133,18 @@ class _Named(Section):
 
     def _terms(self, route: str, source: str, dialect: Dialect) -> ConnectionTerms:
         modes = {HopTls.OPPORTUNISTIC: TlsMode.OPPORTUNISTIC, HopTls.NONE: TlsMode.NONE}
-        verified = "" if not self.verifies else str(self.ca_file) if self.ca_file else PUBLIC_CAS
+        by_cas = self.verifies and (self.ca_file is not None or not self.pins)
+        client = None
+        if self.certificate_file is not None and self.key_file is not None:
+            client = ClientCertificate(str(self.certificate_file), str(self.key_file))
         login = None if self.auth is None else self.auth.login(route, without_tls=self.insecure_auth)
         return ConnectionTerms(
             source=source if self.source_address is None else str(self.source_address),
             tls=modes.get(self.tls, TlsMode.REQUIRED),
             implicit=self.tls is HopTls.IMPLICIT,
-            verified=verified,
+            verified=str(self.ca_file or PUBLIC_CAS) if by_cas else "",
+            pins=tuple(sorted(set(self.pins))),
+            client=client,
             login=login,
             dialect=dialect,
         )
