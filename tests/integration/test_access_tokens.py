@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,33 @@ async def test_a_host_that_refuses_every_token_gets_two(tmp_path: Path) -> None:
         assert (len(issuer.issued), host.heard["AUTH"]) == (2, 2)
         assert shown("upstream", issuer) == (1, 0)
         await pool.aclose()
+
+
+@pytest.mark.parametrize("quoted", ["token", "base64"])
+async def test_what_a_host_quotes_of_a_token_is_left_out(tmp_path: Path, quoted: str) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for() as issuer, host_with(issuer, "XOAUTH2") as host:
+        pool, login = pool_with(), login_by(source(issuer, file))
+        texts = [f"token-{number}-".ljust(40, "x") for number in (1, 2)]
+        if quoted == "base64":
+            texts = [b64encode(f"user=jet\1auth=Bearer {text}\1\1".encode()).decode() for text in texts]
+        host.script.replies["AUTH"] = tuple(f"535 5.7.8 I do not like {text} at all" for text in texts)
+        assert await refused(pool, host, login) == "535 5.7.8 I do not like *** at all"
+        await pool.aclose()
+
+
+async def test_a_process_that_stops_gives_up_the_issuer(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for() as issuer, host_with(issuer) as host:
+        issuer.gate.clear()
+        pool, login = pool_with(), login_by(source(issuer, file))
+        waiting = asyncio.create_task(connected(pool, host, login))
+        await eventually(lambda: issuer.asked, "the issuer was asked")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await pool.aclose()
+        assert [task for task in asyncio.all_tasks() if task.get_name() == "access token"] == []
+        issuer.gate.set()
 
 
 async def test_after_the_pause_a_new_token_is_tried(tmp_path: Path) -> None:

@@ -70,6 +70,23 @@ async def test_it_says_route_hosts_tls_and_credentials(names: ServedZone, tmp_pa
     assert "secret-word" not in printed
 
 
+async def test_it_says_where_access_tokens_come_from(names: ServedZone, tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("secret-word")
+    oauth = {"tenant": "example.org", "client_id": "app", "client_secret_file": str(secret)}
+    action = {"kind": "hosts", "preset": "microsoft-365", "auth": {"user": "ann@example.org", "oauth": oauth}}
+    given = {"dns": {"nameservers": [names.address], "timeout_s": 1}}
+    (file := tmp_path / "jetpost.yaml").write_text(
+        yaml.safe_dump({**given, "delivery": {"routes": [{"name": "microsoft", "action": action}]}})
+    )
+
+    status, printed = await said(file, "bob@x.test")
+
+    assert status == 0, printed
+    expected = "microsoft (user ann@example.org), XOAUTH2, access tokens from login.microsoftonline.com"
+    assert f"login      {expected}" in printed
+    assert "secret-word" not in printed
+
+
 async def test_without_a_match_it_says_what_the_mx_records_say(names: ServedZone, tmp_path: Path) -> None:
     status, printed = await said(
         configured(tmp_path, names), "bob@dest.explained.test", "--identity", "ann", "--size", "1001"

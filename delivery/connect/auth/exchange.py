@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
+from collections.abc import Collection
 
 from msgspec import structs
 
@@ -24,9 +25,10 @@ async def exchanged(connection: Connection, name: str, secret: Secret, timeout_s
     """
     exchange = MECHANISMS[name](secret)
     first = next(exchange)
-    line, waiting = f"AUTH {name}", None
+    line, waiting, sent = f"AUTH {name}", None, [secret.password]
     if first is not None:
-        initial = f"{line} {b64encode(first).decode() or '='}"
+        sent.append(b64encode(first).decode())
+        initial = f"{line} {sent[-1] or '='}"
         line, waiting = (initial, None) if len(initial) <= _LONGEST_LINE else (line, first)
     answer = await connection.command(line, timeout_s)
     while isinstance(answer, Reply) and answer.code == 334:
@@ -37,12 +39,13 @@ async def exchanged(connection: Connection, name: str, secret: Secret, timeout_s
             cancelled = await connection.command("*", timeout_s)
             return cancelled if isinstance(cancelled, ConnectionBroke) else ConnectionBroke("asked for more than known")
         assert response is not None
-        answer = await connection.command(b64encode(response).decode(), timeout_s)
+        sent.append(b64encode(response).decode())
+        answer = await connection.command(sent[-1], timeout_s)
     if isinstance(answer, ConnectionBroke):
         return answer
     if answer.is_positive and not answer.is_completion:
         return ConnectionBroke(f"said {answer.code} to AUTH")
-    return _without(answer, secret.password)
+    return _without(answer, sent)
 
 
 def _decoded(challenge: str) -> bytes:
@@ -53,8 +56,10 @@ def _decoded(challenge: str) -> bytes:
         return challenge.encode()
 
 
-def _without(answer: Reply, secret: str) -> Reply:
-    """`answer`, which goes to logs and DSNs, without a secret that the host quotes."""
-    if len(secret) < _LEAST_SECRET or not any(secret in line for line in answer.text):
-        return answer
-    return structs.replace(answer, text=tuple(line.replace(secret, "***") for line in answer.text))
+def _without(answer: Reply, secrets: Collection[str]) -> Reply:
+    """`answer`, which goes to logs and DSNs, without what the host quotes of `secrets`."""
+    text = answer.text
+    for secret in secrets:
+        if len(secret) >= _LEAST_SECRET:
+            text = tuple(line.replace(secret, "***") for line in text)
+    return answer if text == answer.text else structs.replace(answer, text=text)

@@ -9,7 +9,8 @@ from prometheus_client import Counter, Gauge
 from delivery.classify.phases import BAD_CREDENTIALS, ConnectionBroke, Phase
 from delivery.connect.auth.exchange import exchanged
 from delivery.connect.auth.mechanisms import Secret, chosen
-from delivery.connect.auth.oauth.tokens import AccessToken, NoToken, Tokens
+from delivery.connect.auth.oauth.life import AccessToken
+from delivery.connect.auth.oauth.tokens import NoToken, Tokens
 from delivery.connect.auth.passwords import Passwords, Unreadable
 from delivery.connect.connection import Connection
 from delivery.connect.opening import Refusal

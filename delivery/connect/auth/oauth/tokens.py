@@ -6,12 +6,13 @@ import os
 import random
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
 from delivery.connect.auth.oauth.answer import Failed, Granted, Refused, understood
 from delivery.connect.auth.oauth.files import prepared
+from delivery.connect.auth.oauth.life import AccessToken, issued, pause_s
 from delivery.route.endpoint import TokenSource
 from delivery.security.contexts import context_for
 from jetpost.http_client import post_form
@@ -36,16 +37,7 @@ if TYPE_CHECKING:
     from delivery.connect.auth.oauth.request import Request
 
 _MOST_ANSWER_BYTES = 256 * 1024
-_RENEWED_AT = 0.75
-"""Of the life of a token. Processes that began together renew up to a tenth of the life earlier."""
-_JITTER = 0.1
-_LAST_PART = 0.05
-"""Of the life, at most `_LAST_S`: a token that ends while it is on its way is not used."""
-_LAST_S = 60.0
-_FIRST_PAUSE_S = 5.0
 _REPLACED_S = 60.0
-_LEAST_LIFE_S = 1.0
-"""An issuer whose tokens end at once is asked no more often than that."""
 
 log = logger(__name__)
 
@@ -56,19 +48,6 @@ class NoToken(Exception):  # noqa: N818 — an answer, for those who ask for a t
     def __init__(self, why: str, *, refused: bool) -> None:
         super().__init__(why)
         self.refused = refused
-
-
-class AccessToken(NamedTuple):
-    """A token that lives. Times are on the loop's clock."""
-
-    text: str
-    number: int
-    """Later ones have a higher one."""
-    renewed_from: float
-    ends: float
-
-    def __repr__(self) -> str:
-        return f"AccessToken(ends={self.ends})"
 
 
 class Tokens:
@@ -244,14 +223,8 @@ class _Keeper:
         if self._failure is not None:
             log.info("access token issued again", issuer=self._source.host)
         self._failures, self._failure, self._not_before = 0, None, now
-        life_s = max(answer.life_s, _LEAST_LIFE_S)
         self._issued += 1
-        self._token = AccessToken(
-            answer.token,
-            self._issued,
-            renewed_from=now + life_s * (_RENEWED_AT - _JITTER * random.random()),  # noqa: S311 — spreads requests
-            ends=now + life_s - min(life_s * _LAST_PART, _LAST_S),
-        )
+        self._token = issued(answer.token, answer.life_s, self._issued, now, random.random())  # noqa: S311 — spreads
         self._show()
         self._wake_at(self._token.renewed_from)
 
@@ -259,8 +232,8 @@ class _Keeper:
         refused = isinstance(answer, Refused)
         self._failures += 1
         self._failure = answer
-        pause_s = self._pause_s if refused else min(_FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), self._pause_s)
-        self._not_before = now + pause_s * (1 - _JITTER * random.random())  # noqa: S311 — spreads requests
+        draw = random.random()  # noqa: S311 — spreads requests
+        self._not_before = now + pause_s(self._failures, self._pause_s, draw, refused=refused)
         TOKENS.labels(self._source.host, "refused" if refused else "failed").inc()
         self._show()
         log.warning(
