@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from prometheus_client import Counter
 
@@ -77,7 +78,7 @@ class SenderChecker:
         if flight is None:
             flight = asyncio.create_task(self._look(sending), name=f"sender {sending.author}")
             self._flights[sending] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(sending))
+            flight.add_done_callback(partial(self._landed, sending))
         # Others may wait for the same answer: who is gone does not take it from them. It ends by itself.
         return await asyncio.shield(flight)
 
@@ -90,6 +91,11 @@ class SenderChecker:
         while len(self._known) > settings.cache_size:
             self._known.popitem(last=False)
         return found
+
+    def _landed(self, sending: Sending, flight: asyncio.Task[Standing]) -> None:
+        del self._flights[sending]
+        if not flight.cancelled():
+            flight.exception()  # whoever waits has it; perhaps nobody does any more
 
     async def aclose(self) -> None:
         """Give up what is under way."""

@@ -6,7 +6,9 @@ from ipaddress import ip_address
 from jetpost.dns.answer import Failed, Found
 from jetpost.dns.resolver import Resolver
 from jetpost.doctor.finding import Finding, error, ok, skipped, warning
-from jetpost.doctor.records import address_line, ptr_line
+from jetpost.doctor.records import address_line, ptr_line, spf_line
+from jetpost.sender.spf.evaluate import check_host
+from jetpost.sender.spf.record import Result
 
 _DOCUMENTATION = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 _DISCARD_PORT = 9
@@ -64,6 +66,19 @@ async def _check_name(resolver: Resolver, address: str, hostname: str, names: tu
     if names and hostname.lower() not in names:
         return [warning("ehlo-name", about, f"the PTR record has another name: {names[0]}")]
     return [ok("ehlo-name", about, "the name resolves to the address, and is its name")]
+
+
+async def check_spf_of_name(resolver: Resolver, address: str, hostname: str) -> list[Finding]:
+    """Whether SPF passes for DSNs."""
+    about = f"{hostname} from {address}"
+    if "." not in hostname:
+        return [skipped("spf-ehlo", about, "the name is not fully qualified")]
+    verdict = await check_host(resolver, address, hostname)
+    found = f"{verdict.result}: {verdict.why}"
+    if verdict.result is Result.PASS:
+        return [ok("spf-ehlo", about, found)]
+    publish = (spf_line(hostname, "", (address,)),) if verdict.result is Result.NONE else ()
+    return [warning("spf-ehlo", about, found, publish=publish)]
 
 
 async def _leads_to(resolver: Resolver, name: str, address: str) -> bool:

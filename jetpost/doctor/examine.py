@@ -87,6 +87,7 @@ async def examine(installed: Installation, asked: Examination) -> list[Finding]:
     findings += [skipped("domain", it, "not checked: name it") for it in domains[_MOST_DOMAINS:]]
     if checks_here:
         findings += installation.remarks(list(installed.sections.values()))
+        findings += installation.check_tls(installed.of("delivery", None))
     resolver = Resolver(installed.of("dns", Dns()))
     try:
         senders = [_sender(installed, domain, keys.ring, asked.egress) for domain in domains[:_MOST_DOMAINS]]
@@ -134,10 +135,13 @@ def _of_addresses(resolver: Resolver, senders: Sequence[Sender], hostname: str, 
     async def unknown() -> list[Finding]:
         return [egress.unknown_egress(egress.addresses_of_this_machine())]
 
-    def one(address: str) -> Check:
-        return Check(f"reverse DNS of {address}", lambda: egress.check_address(resolver, address, hostname))
+    def one(address: str) -> list[Check]:
+        return [
+            Check(f"reverse DNS of {address}", lambda: egress.check_address(resolver, address, hostname)),
+            Check(f"SPF of {hostname}", lambda: egress.check_spf_of_name(resolver, address, hostname)),
+        ]
 
-    return [one(it) for it in addresses] or ([Check("egress", unknown)] if leaving else [])
+    return [check for it in addresses for check in one(it)] or ([Check("egress", unknown)] if leaving else [])
 
 
 def _of_port(installed: Installation, resolver: Resolver, domain: str) -> Check:

@@ -95,6 +95,10 @@ KINDS: Mapping[str, Kind] = {
         "Whether the name in EHLO (`hostname`) resolves to the egress address, and is the name in its PTR record.",
         "Set `hostname` to the name in the PTR record, and publish its A or AAAA record.",
     ),
+    "spf-ehlo": Kind(
+        "Whether SPF passes for the name in EHLO. It counts for DSNs, whose reverse-path is empty (RFC 7208, 2.4).",
+        "Publish an SPF record at `hostname` that allows the egress addresses.",
+    ),
     # The installation
     "configuration": Kind(
         "Whether each section of the configuration can be used. The checks that need an unusable one are left out.",
@@ -104,6 +108,10 @@ KINDS: Mapping[str, Kind] = {
     "certificate": Kind(
         "Whether the certificate of the listeners is valid, and has the `hostname`.",
         "Renew the certificate, or have it issued for the name that clients use.",
+    ),
+    "tls": Kind(
+        "Whether delivery uses TLS where hosts offer it. Gmail demands TLS of all senders.",
+        "Set `delivery.attempt.tls`, and the `tls` of each route with `kind: mx`, to `opportunistic` or `required`.",
     ),
     "port": Kind(
         "Whether the MX hosts of the domain named by `--mx-of` can be reached at port 25. Cloud providers block that"

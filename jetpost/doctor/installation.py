@@ -19,6 +19,7 @@ from jetpost.jetstream.settings import Nats
 from jetpost.jetstream.streams import about, stream_names
 from jetpost.queue.clock.clock import Clock
 from jetpost.queue.provision.durability import Durability
+from jetpost.queue.provision.monitoring import Facts, Silent, ask
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.queue.provision.stream import CONTENT_STREAM, is_shard
 from jetpost.reason import reason_of
@@ -117,16 +118,32 @@ def _replicas_of(name: str, told: dict[str, Any], wanted: int) -> Finding:
 
 
 async def _storage(jetstream: JetStream, queue: QueueSettings) -> list[Finding]:
+    """How full the account is, and each server that can be asked."""
     account = await jetstream.api("INFO")
     used, limit = int(account.get("storage", 0)), int((account.get("limits") or {}).get("max_storage", -1))
-    if limit <= 0:
-        return [ok("storage", "JetStream", f"{used} bytes are stored; the account has no limit of its own")]
-    if 0 < limit < queue.max_bytes:
-        found = f"queue.max_bytes is {queue.max_bytes}, more than the limit of {limit} bytes"
-        return [warning("storage", "JetStream", found)]
+    findings = [_filled("JetStream", used, limit, queue.max_bytes)] if limit > 0 else []
+    urls = jetstream.settings.monitoring
+    answers = await asyncio.gather(*(_server(url, jetstream.settings) for url in urls))
+    findings += [
+        _filled(url, it.stored, it.room, 0) for url, it in zip(urls, answers, strict=True) if it is not None and it.room
+    ]
+    return findings or [ok("storage", "JetStream", f"{used} bytes are stored; no limit is known")]
+
+
+async def _server(url: str, nats: Nats) -> Facts | None:
+    try:
+        return await ask(url.rstrip("/"), nats)
+    except Silent:
+        return None
+
+
+def _filled(where: str, used: int, limit: int, wanted: int) -> Finding:
+    if limit < wanted:
+        found = f"queue.max_bytes is {wanted}, more than the limit of {limit} bytes"
+        return warning("storage", where, found)
     percent = 100 * used // limit
     found = f"{percent} % of {limit} bytes are stored"
-    return [warning("storage", "JetStream", found) if percent >= _MUCH_PERCENT else ok("storage", "JetStream", found)]
+    return warning("storage", where, found) if percent >= _MUCH_PERCENT else ok("storage", where, found)
 
 
 async def _clock(jetstream: JetStream, queue: QueueSettings) -> Finding:
@@ -137,6 +154,18 @@ async def _clock(jetstream: JetStream, queue: QueueSettings) -> Finding:
         return warning("clock", "this machine", f"the servers' time is unknown: {reason_of(silent)}", "Set it by NTP.")
     trouble = clock.trouble()
     return error("clock", "this machine", trouble) if trouble else ok("clock", "this machine", "as the servers' clocks")
+
+
+def check_tls(delivery: Any) -> list[Finding]:
+    """Whether mail to MX hosts may go out with TLS; `delivery` is None when its section cannot be used."""
+    if delivery is None:
+        return []
+    usual = str(delivery.attempt.tls)
+    of_routes = {it.name: str(it.action.tls or usual) for it in delivery.routes if it.action.kind == "mx"}
+    without = [name for name, tls in {"delivery.attempt": usual, **of_routes}.items() if tls == "none"]
+    if without:
+        return [error("tls", ", ".join(without), "mail to MX hosts goes out without TLS")]
+    return [ok("tls", "delivery.attempt", usual)]
 
 
 async def check_upstreams(delivery: Any, resolver: Resolver, hostname: str, within_s: float) -> list[Finding]:

@@ -36,7 +36,7 @@ SOUND: Mapping[str, Mapping[str, Any]] = {
     "dest.test": {"txt": ["v=spf1 ip4:192.0.2.1 -all"], "mx": [(10, "mx.dest.test")]},
     "mx.dest.test": {"a": ["192.0.2.5"]},
     "_dmarc.dest.test": txt(NONE),
-    HOST: {"a": [IP]},
+    HOST: {"a": [IP], "txt": ["v=spf1 a -all"]},
     "1.2.0.192.in-addr.arpa": {"ptr": [HOST]},
     "r._domainkey.dest.test": txt(record(RSA.private, "rsa").decode()),
     "e._domainkey.dest.test": txt(record(ED25519.private, "ed25519").decode()),
@@ -87,7 +87,7 @@ DOMAINS: dict[str, tuple[Mapping[str, Mapping[str, Any]], str, dict[str, str]]] 
         dict.fromkeys(SOUND, GONE),
         "",
         dict.fromkeys(("domain", "spf", "dmarc", "alignment", "reverse-dns"), "error")
-        | {"dkim": "warning", "ehlo-name": "warning"},
+        | dict.fromkeys(("dkim", "ehlo-name", "spf-ehlo"), "warning"),
     ),
     "no SPF": ({"dest.test": {"mx": SOUND["dest.test"]["mx"]}}, "re", {"spf": "error"}),
     "SPF of another address": (
@@ -148,10 +148,16 @@ DOMAINS: dict[str, tuple[Mapping[str, Mapping[str, Any]], str, dict[str, str]]] 
         {"ehlo-name": "warning"},
     ),
     "a name without an address": (
-        {HOST: GONE, "1.2.0.192.in-addr.arpa": {"ptr": ["host.test"]}, "host.test": {"a": [IP]}},
+        {
+            HOST: {"txt": ["v=spf1 ip4:192.0.2.1 -all"]},
+            "1.2.0.192.in-addr.arpa": {"ptr": ["host.test"]},
+            "host.test": {"a": [IP]},
+        },
         "re",
         {"ehlo-name": "warning"},
     ),
+    "no SPF for the EHLO name": ({HOST: {"a": [IP]}}, "re", {"spf-ehlo": "warning"}),
+    "SPF of the EHLO name fails": ({HOST: {"a": [IP], "txt": ["v=spf1 -all"]}}, "re", {"spf-ehlo": "warning"}),
     "SPF that nobody answers": ({"dest.test": FAILS}, "re", {"domain": "warning", "spf": "warning"}),
     "DMARC that nobody answers": (
         {"_dmarc.dest.test": FAILS},
@@ -192,6 +198,7 @@ async def test_what_is_to_be_published_mends_it(name: str, tmp_path: Path) -> No
 
 def _publish(zone: ServedZone, nodes: Mapping[str, Mapping[str, Any]], lines: Sequence[str]) -> None:
     """Do what an operator does: put each line into the zone, in place of a record of that kind."""
+    nodes = dict(nodes)
     for line in lines:
         name, kind, value = re.fullmatch(r"(\S+)\. IN (\S+) (.*)", line).groups()  # type: ignore[union-attr]
         if kind == "TXT":
@@ -201,7 +208,8 @@ def _publish(zone: ServedZone, nodes: Mapping[str, Mapping[str, Any]], lines: Se
             value = [*others, "".join(strings)]
         else:
             value = [value.removesuffix(".")]
-        zone.add(name, **{**nodes.get(name, {}), kind.lower(): value})
+        nodes[name] = {**nodes.get(name, {}), kind.lower(): value}
+        zone.add(name, **nodes[name])
 
 
 async def test_a_silent_name_server_holds_no_other_check(tmp_path: Path) -> None:
@@ -267,7 +275,9 @@ async def test_a_sound_installation(system: System, mx: MakeMx, tmp_path: Path) 
 
         assert [it for it in findings if it.severity is Severity.ERROR] == []
         fine = {it.id: it.found for it in findings if it.severity is Severity.OK}
-        assert {"configuration", "nats", "replicas", "storage", "clock", "upstream", "port"} <= set(fine), findings
+        assert {"configuration", "nats", "replicas", "storage", "clock", "upstream", "port", "tls"} <= set(fine), (
+            findings
+        )
         assert "authenticated as ann" in fine["upstream"]
         assert smart.connections == 1
         assert smart.messages == [], "nothing is sent"
@@ -295,8 +305,11 @@ async def test_an_installation_with_mistakes(system: System, tmp_path: Path, mon
 
 async def test_what_is_missing_of_the_queue_is_told(system: System, tmp_path: Path) -> None:
     queue = {**yaml.safe_load(system.configuration_file.read_text())["queue"], "replicas": 3}
+    delivery = _delivery(system, {"attempt": {"tls": "none"}})
 
-    findings = await examine(_changed(system, tmp_path, queue=queue), Examination())
+    findings = await examine(_changed(system, tmp_path, queue=queue, delivery=delivery), Examination())
+
+    assert [it.severity for it in findings if it.id == "tls"] == [Severity.ERROR]
 
     assert {it.severity for it in findings if it.id == "replicas"} == {Severity.WARNING}
     assert {it.severity for it in findings if it.id == "port"} == {Severity.SKIPPED}

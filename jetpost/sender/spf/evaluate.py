@@ -23,6 +23,8 @@ PATIENCE_S = 20.0
 
 T = TypeVar("T", MxRecord, str)
 
+_SHORT_CHARACTERS = 2048
+_MOST_EXPLANATION_CHARACTERS = 1000
 _NAME = re.compile(r"(?!.{254})(?:[^.\s]{1,63}\.)+[^.\s]{1,63}\.?")
 _QUERY_KINDS = frozenset({"include", "a", "mx", "ptr", "exists"})
 
@@ -113,12 +115,17 @@ async def _record(state: _State, domain: str) -> Record | None:
         return None
     if len(texts) > 1:
         raise _Ended(Result.PERMERROR, f"{domain} has {len(texts)} SPF records")
-    record = parse(texts[0])
+    record = await _parsed(texts[0])
     if isinstance(record, Malformed):
         raise _Ended(Result.PERMERROR, f"the SPF record of {domain}: {record.why}")
     if any(mechanism.kind == "all" for mechanism in record.mechanisms):
         record = record._replace(redirect="")  # RFC 7208, 6.1
     return record
+
+
+async def _parsed(text: str) -> Record | Malformed:
+    """The record in `text`. Thousands of terms take some ten milliseconds: beside the event loop."""
+    return parse(text) if len(text) <= _SHORT_CHARACTERS else await asyncio.to_thread(parse, text)
 
 
 async def _matches(state: _State, domain: str, mechanism: Mechanism) -> bool:
@@ -217,7 +224,7 @@ async def _explanation(state: _State, domain: str, spec: str) -> str:
     text = answer.records[0]
     if not text.isascii() or not is_macro_string(text, explains=True):
         return ""
-    return expand(text, await _values(state, domain, text))
+    return expand(text, await _values(state, domain, text))[:_MOST_EXPLANATION_CHARACTERS]
 
 
 def _any_in(ip: Ip, addresses: tuple[str, ...], mechanism: Mechanism) -> bool:

@@ -8,18 +8,30 @@ from urllib.parse import quote
 Ip = IPv4Address | IPv6Address
 
 _MOST_NAME_CHARACTERS = 253
-_MACRO = r"%\{(?P<letter>[slodiphcrtvSLODIPHCRTV])(?P<digits>[0-9]*)(?P<reverse>[rR]?)(?P<delimiters>[-.+,/_=]*)\}"
+_MACRO = r"%\{(?P<letter>[slodiphcrtvSLODIPHCRTV])(?P<digits>[0-9]{0,9})(?P<reverse>[rR]?)(?P<delimiters>[-.+,/_=]*)\}"
 _TOKEN = re.compile(rf"{_MACRO}|%(?P<escape>[%_-])|(?P<literal>[!-$&-~]+)")
 _ESCAPES = {"%": "%", "_": " ", "-": "%20"}
-_MACRO_END = re.compile(rf"(?:{_MACRO})\Z")
-# A top label has a letter, or a hyphen that is neither its beginning nor its end (RFC 7208, 7.1).
-_TOP_LABEL_END = re.compile(r"\.(?:[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?\Z", re.IGNORECASE)
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
 _EXPLANATION_LETTERS = frozenset("crt")
 _UNRESERVED = "-._~"
 
 
 def is_macro_string(text: str, *, explains: bool = False) -> bool:
     """Whether `text` is one; `explains` allows what only explanations may have: `c`, `r`, `t`, and spaces."""
+    return _tokens(text, explains=explains) is not None
+
+
+def is_domain_spec(text: str) -> bool:
+    """Whether `text` is a domain-spec: a macro-string that ends with a macro, or with a dot and a top label."""
+    tokens = _tokens(text)
+    if not tokens:
+        return False
+    return tokens[-1]["letter"] is not None or _ends_with_top_label(text)
+
+
+def _tokens(text: str, *, explains: bool = False) -> list[re.Match[str]] | None:
+    """The macros, escapes and literals of a macro-string, without spaces; None when it is none."""
+    tokens: list[re.Match[str]] = []
     position = 0
     while position < len(text):
         if explains and text[position] == " ":
@@ -27,21 +39,21 @@ def is_macro_string(text: str, *, explains: bool = False) -> bool:
             continue
         token = _TOKEN.match(text, position)
         if token is None:
-            return False
+            return None
         letter = token["letter"]
         if letter is not None and not explains and letter.lower() in _EXPLANATION_LETTERS:
-            return False
+            return None
         if token["digits"] and int(token["digits"]) == 0:
-            return False
+            return None
+        tokens.append(token)
         position = token.end()
-    return True
+    return tokens
 
 
-def is_domain_spec(text: str) -> bool:
-    """Whether `text` is a domain-spec: a macro-string that ends with a macro, or with a dot and a top label."""
-    if not is_macro_string(text):
-        return False
-    return _MACRO_END.search(text) is not None or _TOP_LABEL_END.search(text) is not None
+def _ends_with_top_label(text: str) -> bool:
+    """Whether `text` ends with a dot and a top label, which is no number (RFC 7208, 7.1)."""
+    _, dot, label = text.removesuffix(".").rpartition(".")
+    return bool(dot) and _LABEL.fullmatch(label) is not None and not label.isdecimal()
 
 
 def letters_of(text: str) -> frozenset[str]:
@@ -83,9 +95,10 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 def expand_domain(text: str, values: Mapping[str, str]) -> str:
     """As `expand`; labels are removed from the left of what is too long for a name (RFC 7208, 7.3)."""
     name = expand(text, values).removesuffix(".")
-    while len(name) > _MOST_NAME_CHARACTERS and "." in name:
-        name = name.partition(".")[2]
-    return name
+    if len(name) <= _MOST_NAME_CHARACTERS:
+        return name
+    _, dot, rest = name[-_MOST_NAME_CHARACTERS - 1 :].partition(".")
+    return rest if dot else name
 
 
 def plain_ip(address: str) -> Ip:

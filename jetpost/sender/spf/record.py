@@ -129,7 +129,7 @@ def _lengths(bits: str) -> tuple[int, int] | None:
 def _length(digits: str, most: int) -> int | None:
     if not digits:
         return most
-    if digits != str(int(digits)) or int(digits) > most:
+    if len(digits) > 3 or digits != str(int(digits)) or int(digits) > most:
         return None
     return int(digits)
 
