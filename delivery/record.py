@@ -8,7 +8,7 @@ from prometheus_client import Counter, Histogram
 from jetpost.events.publish import Events
 from jetpost.events.record import attempted
 from jetpost.mail.envelope import Recipient
-from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Discarded, Outcome
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import DomainToken, label_of
 from jetpost.queue.model.states import State
@@ -17,7 +17,7 @@ from jetpost.telemetry.log import logger
 
 RECIPIENTS = Counter(
     "jetpost_delivery_recipients_total",
-    "Recipients attempted, by outcome. Labels: `outcome` is delivered, deferred, bounced or expired.",
+    "Recipients attempted, by outcome. Labels: `outcome` is delivered, deferred, bounced, expired or discarded.",
     ["outcome"],
 )
 SECONDS = Histogram(
@@ -29,11 +29,11 @@ SECONDS = Histogram(
 DOMAIN_RECIPIENTS = Counter(
     "jetpost_delivery_domain_recipients_total",
     "Recipients attempted, by recipient domain. Labels: `domain` is one of the first 200 of this process, or other; "
-    "`outcome` is delivered, deferred, bounced or expired.",
+    "`outcome` is delivered, deferred, bounced, expired or discarded.",
     ["domain", "outcome"],
 )
 _MOST_DOMAINS = 200
-"""Each domain costs four time series in Prometheus; the big ones are met first."""
+"""Each domain costs four or five time series in Prometheus; the big ones are met first."""
 _OTHER = "other"
 _labels: dict[DomainToken, str] = {}
 
@@ -92,6 +92,8 @@ def _described(outcome: Outcome) -> tuple[str, str]:
     match outcome:
         case Delivered(reply=reply):
             return "delivered", str(reply)
+        case Discarded(why=why):
+            return "discarded", why
         case Deferred(why=why):
             return "deferred", why
         case Bounced(why=why, expired=True):

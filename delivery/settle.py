@@ -6,7 +6,7 @@ from typing import assert_never
 
 from delivery.retry import RetryPolicy, backoff
 from jetpost.mail.envelope import Recipient
-from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Discarded, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.states import State
@@ -39,7 +39,7 @@ def settle(
     failed: list[tuple[Recipient, Outcome]] = []
     for recipient in entry.envelope.recipients:
         match outcomes.get(recipient, UNTRIED):
-            case Delivered():
+            case Delivered() | Discarded():
                 pass  # nothing follows
             case Deferred() as outcome if now < entry.expires or not may_expire:
                 deferred.append((recipient, outcome))

@@ -21,8 +21,8 @@ from delivery.route.rules import Fallback, Rule
 from delivery.shaping.adapt import Missed, Reached
 from delivery.shaping.throttles import Pause, RouteHost
 from jetpost.dns.resolver import Resolver
-from jetpost.mail.outcome import Bounced, Deferred, Delivered, Outcome
-from jetpost.mail.reply import EnhancedStatus, Reply
+from jetpost.mail.outcome import Bounced, Deferred, Discarded, Outcome
+from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
 
@@ -74,8 +74,7 @@ class Router:
         match rule.action:
             case Discard():
                 ROUTED.labels(rule.name, "discarded").inc()
-                reply = Reply(250, EnhancedStatus(2, 0, 0), (f"discarded by route {rule.name}",))
-                return Routed(Delivered(reply, ""), reached=False)
+                return Routed(Discarded(f"discarded by route {rule.name}"), reached=False)
             case Fail(status=status, text=text):
                 ROUTED.labels(rule.name, "failed").inc()
                 bounced = EnhancedStatus.parse(status) or EnhancedStatus(5, 7, 1)

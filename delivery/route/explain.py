@@ -45,7 +45,7 @@ class Explainer:
             return told | await self._by_mx(facts.domain, self._routing, self._usual)
         match rule.action:
             case Discard():
-                return told | {"kind": "discard", "result": "the message is discarded, and counts as delivered"}
+                return told | {"kind": "discard", "result": "the message is discarded, and the sender is not told"}
             case Fail(status=status, text=text):
                 return told | {"kind": "fail", "result": f"the recipient bounces: {status} {text}"}
             case action:

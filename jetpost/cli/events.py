@@ -13,7 +13,17 @@ from rich.text import Text
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, finish, jetstream, settings_for
 from jetpost.cli.terminal import visible, visible_json
 from jetpost.events.follow import follow
-from jetpost.events.record import Bounced, Deferred, Delivered, Event, Expired, Received, SenderWarned, encode
+from jetpost.events.record import (
+    Bounced,
+    Deferred,
+    Delivered,
+    Discarded,
+    Event,
+    Expired,
+    Received,
+    SenderWarned,
+    encode,
+)
 from jetpost.jetstream.settings import Nats
 
 _SPAN = re.compile(r"([0-9]{1,7})([smhd])")
@@ -21,6 +31,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _STYLES: dict[type, tuple[str, str]] = {
     Received: ("received", "cyan"),
     Delivered: ("delivered", "green"),
+    Discarded: ("discarded", "magenta"),
     Deferred: ("deferred", "yellow"),
     Bounced: ("bounced", "red"),
     Expired: ("expired", "red"),
@@ -88,6 +99,8 @@ def _told(event: Event) -> str:
             return f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} bytes"
         case Delivered(recipient=recipient, host=host, seconds=seconds):
             return f"{recipient} at {host} after {seconds:.2f} s"
+        case Discarded(recipient=recipient, why=why):
+            return f"{recipient}: {why}"
         case Deferred() | Bounced() | Expired():
             return f"{event.recipient} ({event.status}) {event.why}"
         case SenderWarned(author=author, faults=faults, why=why):

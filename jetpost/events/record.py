@@ -12,6 +12,7 @@ from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced as BouncedOutcome
 from jetpost.mail.outcome import Deferred as DeferredOutcome
 from jetpost.mail.outcome import Delivered as DeliveredOutcome
+from jetpost.mail.outcome import Discarded as DiscardedOutcome
 from jetpost.mail.outcome import Outcome
 from jetpost.queue.model.entry import Entry
 
@@ -45,6 +46,14 @@ class Delivered(_About, frozen=True, kw_only=True, tag="delivered"):
     attempts: int
     seconds: float
     """Since the message was accepted."""
+
+
+class Discarded(_About, frozen=True, kw_only=True, tag="discarded"):
+    """A route discards the message: nobody gets it, and nobody is told."""
+
+    recipient: str
+    why: str
+    attempts: int
 
 
 class Deferred(_About, frozen=True, kw_only=True, tag="deferred"):
@@ -87,7 +96,7 @@ class SenderWarned(_About, frozen=True, kw_only=True, tag="sender_warned"):
     why: str = ""
 
 
-Event = Received | Delivered | Deferred | Bounced | Expired | SenderWarned
+Event = Received | Delivered | Discarded | Deferred | Bounced | Expired | SenderWarned
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
@@ -150,6 +159,9 @@ def attempted(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetim
     match outcome:
         case DeliveredOutcome(reply=reply):
             return Delivered(**about, reply=str(reply), seconds=max((now - entry.arrived).total_seconds(), 0))
+        case DiscardedOutcome(why=why):
+            del about["host"]
+            return Discarded(**about, why=why)
         case DeferredOutcome(status=status, why=why):
             return Deferred(**about, status=str(status), why=why)
         case BouncedOutcome(status=status, why=why, expired=True):

@@ -36,4 +36,16 @@ class Bounced(msgspec.Struct, frozen=True, tag="bounced", omit_defaults=True):
     """True when it was deferred until its lifetime ended."""
 
 
-Outcome = Delivered | Deferred | Bounced
+class Discarded(msgspec.Struct, frozen=True, tag="discarded"):
+    """Nobody gets it, and nobody is told: a rule says so."""
+
+    why: str
+    """For people: which rule."""
+
+    @property
+    def host(self) -> str:
+        """None was asked."""
+        return ""
+
+
+Outcome = Delivered | Deferred | Bounced | Discarded

@@ -103,7 +103,7 @@ async def test_without_a_match_it_says_what_the_mx_records_say(names: ServedZone
     ("words", "result"),
     [
         (["bob@closed.test"], "result     the recipient bounces: 5.7.1 gone"),
-        (["bob@x.test", "--from", "eve@trap.test"], "result     the message is discarded, and counts as delivered"),
+        (["bob@x.test", "--from", "eve@trap.test"], "result     the message is discarded, and the sender is not told"),
         (["bob@nowhere.explained.test"], "result     bounces: 5.1.2 domain nowhere.explained.test does not exist"),
     ],
 )

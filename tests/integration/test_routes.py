@@ -315,7 +315,9 @@ async def test_mail_is_discarded_or_fails_by_a_route(make_system: MakeSystem, mx
     (service,) = system.delivery
     assert await service.metric("jetpost_delivery_routed_total", result="discarded", route="trap") == 1
     told = next(line for line in service.log_lines() if line.get("recipient") == "bob@dest-of-routes.test")
-    assert told["why"] == "250 2.0.0 discarded by route trap"
+    assert (told["event"], told["why"]) == ("discarded", "discarded by route trap")
+    assert await service.metric("jetpost_delivery_recipients_total", outcome="discarded") == 1
+    assert await service.metric("jetpost_delivery_seconds_count") == 1  # the DSN; what is discarded is not delivered
 
 
 async def test_the_fallback_is_used_while_no_host_can_be_reached_and_left_when_one_answers(

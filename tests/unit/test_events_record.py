@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jetpost.events.record import Bounced, Deferred, Delivered, Expired, attempted, decode, encode, received
+from jetpost.events.record import Bounced, Deferred, Delivered, Discarded, Expired, attempted, decode, encode, received
 from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced as BouncedOutcome
 from jetpost.mail.outcome import Deferred as DeferredOutcome
 from jetpost.mail.outcome import Delivered as DeliveredOutcome
+from jetpost.mail.outcome import Discarded as DiscardedOutcome
 from jetpost.mail.outcome import Outcome
 from jetpost.mail.reply import EnhancedStatus, Reply
 from tests.fixtures.queue import fresh
@@ -20,6 +21,7 @@ LATER, NEVER = EnhancedStatus(4, 2, 0), EnhancedStatus(5, 1, 1)
     ("outcome", "kind"),
     [
         (DeliveredOutcome(Reply(250), "mx"), Delivered),
+        (DiscardedOutcome("discarded by route trap"), Discarded),
         (DeferredOutcome(LATER, "greylisted", None, "mx"), Deferred),
         (BouncedOutcome(NEVER, "unknown", None, "mx"), Bounced),
         (BouncedOutcome(LATER, "gave up", None, "mx", expired=True), Expired),

@@ -239,7 +239,7 @@ class ToLmtp(_Named):
 
 
 class Discard(Section):
-    """Nowhere: the message counts as delivered, and nobody gets it."""
+    """Nowhere: nobody gets the message, and the sender is not told. It counts as `discarded`."""
 
     kind: Literal["discard"]
 

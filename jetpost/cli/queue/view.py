@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jetpost.cli.terminal import visible
-from jetpost.mail.outcome import Outcome
+from jetpost.mail.outcome import Discarded, Outcome
 from jetpost.queue.listing import Depth
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import BadName, DomainToken, domain_of
@@ -198,7 +198,8 @@ def _failure(entry: Entry) -> str:
 
 
 def _outcome(outcome: Outcome) -> str:
-    said = str(outcome.reply) if outcome.reply else getattr(outcome, "why", "")
+    reply = None if isinstance(outcome, Discarded) else outcome.reply
+    said = str(reply) if reply else getattr(outcome, "why", "")
     return f"{said} ({outcome.host})" if outcome.host else said
 
 
