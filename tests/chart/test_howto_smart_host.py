@@ -15,22 +15,13 @@ from delivery.route.rules import Rule
 from tests.chart.test_network_policies import OUTSIDE, ours, reaches
 from tests.fixtures.chart import CHART, configuration, named, of_kind, render
 from tests.fixtures.dkim import rsa_pem
+from tests.fixtures.howto import HowTo, blocks
 from tests.unit.test_delivery_oauth_request import service_account
 
 pytestmark = pytest.mark.chart
 
-PAGE = (CHART.parents[2] / "docs/howto/smart-host.md").read_text(encoding="utf-8")
+PAGE = HowTo("smart-host")
 MOUNTED = "/etc/jetpost/credentials"
-
-
-def section(title: str) -> str:
-    return PAGE.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Code of a page, without the indentation of the list that it is in."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +32,7 @@ def blocks(text: str, language: str) -> list[str]:
     ],
 )
 def test_the_values_of_the_page_install_a_route_with_tokens(title: str, host: str, issuer: str, tmp_path: Path) -> None:
-    text = section(title)
+    text = PAGE.section(title)
     (values,) = blocks(text, "yaml")
     (given := tmp_path / "values.yaml").write_text(f"{(CHART / 'ci/minimal.yaml').read_text()}\n", encoding="utf-8")
     for command in blocks(text, "sh"):

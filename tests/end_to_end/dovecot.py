@@ -19,7 +19,6 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 listen = {address}
-protocols = imap pop3 lmtp
 ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = {mechanisms}
@@ -56,6 +55,9 @@ service auth {{
     port = {auth}
   }}
 }}
+{lmtp_settings}"""
+_LMTP = """\
+protocols = imap pop3 lmtp
 service lmtp {{
   inet_listener lmtp {{
     address = {address}
@@ -86,12 +88,15 @@ class Dovecot:
     """A running Dovecot with these users: `with Dovecot(program, folder, "bob@ours.test") as dovecot: …`.
 
     Needs to be root. `folder` must be reachable for others, and its path short: sockets lie in it. `introspection` is
-    the URL at which access tokens are checked (RFC 7662).
+    the URL at which access tokens are checked (RFC 7662). `lmtp` are other settings for LMTP, and the port they name.
     """
 
-    def __init__(self, program: str, folder: Path, *users: str, introspection: str = "") -> None:
+    def __init__(
+        self, program: str, folder: Path, *users: str, introspection: str = "", lmtp: tuple[str, int] = ("", 0)
+    ) -> None:
         self.address = loopback_address()
-        self.lmtp, self.imap, self.pop3, self.auth = free_port(), free_port(), free_port(), free_port()
+        lmtp_settings, port = lmtp
+        self.lmtp, self.imap, self.pop3, self.auth = port or free_port(), free_port(), free_port(), free_port()
         self.socket = folder / "lmtp"
         self._program, self._folder = program, folder
         keeper = pwd.getpwnam("nobody")
@@ -110,8 +115,8 @@ class Dovecot:
                 gid=keeper.pw_gid,
                 imap=self.imap,
                 pop3=self.pop3,
-                lmtp=self.lmtp,
                 auth=self.auth,
+                lmtp_settings=lmtp_settings or _LMTP.format(folder=folder, address=self.address, lmtp=self.lmtp),
             )
         )
 
