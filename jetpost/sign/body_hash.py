@@ -5,6 +5,7 @@ import hashlib
 from jetpost.sign.canonical import CRLF, relaxed_text
 
 _END_OF_HEADER = b"\r\n\r\n"
+_TAIL = 64
 
 
 class BodyHash:
@@ -48,17 +49,28 @@ class BodyHash:
     def _take(self, body: bytes) -> None:
         """What stands at the border of two pieces waits for the next: white space, and a CR."""
         text = relaxed_text(self._held + body)
-        self._held = next((end for end in (b" \r", b"\r", b" ") if text.endswith(end)), b"")
-        self._hash(text[: len(text) - len(self._held)] if self._held else text)
+        self._held = b""
+        if text.endswith((b"\r", b" ")):
+            self._held = next(end for end in (b" \r", b"\r", b" ") if text.endswith(end))
+            text = text[: -len(self._held)]
+        self._hash(text)
 
     def _hash(self, text: bytes) -> None:
         if not text:
             return
-        end = len(text.rstrip(CRLF)) + len(CRLF)
+        end = _text_bytes(text) + len(CRLF)
+        rest = memoryview(text)  # A slice of it is no copy.
         if end > len(CRLF) or self._in_line:
-            self._passed.update(text[:end])
+            self._passed.update(rest[:end])
             self._in_line = len(text) < end
             if not self._in_line:
                 self._certain = self._passed.copy()
-            text = text[end:]
-        self._passed.update(text)
+            rest = rest[end:]
+        self._passed.update(rest)
+
+
+def _text_bytes(text: bytes) -> int:
+    """How much of `text` stands before the CRLFs at its end. Most texts have few: only those are copied."""
+    end = text[-_TAIL:]
+    stripped = end.rstrip(CRLF)
+    return len(text) - len(end) + len(stripped) if stripped else len(text.rstrip(CRLF))

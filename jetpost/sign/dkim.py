@@ -4,6 +4,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from jetpost.mail.header import MOST_FIELDS, MOST_HEADER_BYTES, Header, HeaderLine, parse
@@ -52,6 +53,7 @@ _WHERE_PRESENT = (
     b"tls-required",
 )
 """The same for those that the message has. A mailing list may add its own to a message that has none."""
+_SIGNED = frozenset((*_ALWAYS, *_WHERE_PRESENT))
 _MOST_SIGNED = 200
 """Fields that a signature names. RFC 5322, 3.6 has most of them at most once."""
 _LINE = 72
@@ -108,37 +110,35 @@ def signatures(
     chosen = keys.keys_for(domain)
     if not chosen:
         return NO_KEY
-    named = _named(message.header, added)
-    if not message.is_whole or len(named) > _MOST_SIGNED:
+    names, values = _named(message.header, added)
+    if not message.is_whole or len(names) > _MOST_SIGNED:
         return TOO_MANY_FIELDS
-    hashed = hashlib.sha256()
-    for field in named:
-        if field.text is not None:
-            hashed.update(relaxed_field(field.name, field.text) + b"\r\n")
-    names = _folded([field.name.decode() for field in named])
+    hashed = hashlib.sha256(b"".join(values))
     body = b64encode(message.body_hash).decode()
-    return tuple([_signature(key, names, body, hashed.copy(), int(now.timestamp())) for key in chosen])
+    seconds = int(now.timestamp())
+    folded = _folded(names)
+    return tuple([_signature(key, folded, body, hashed.copy(), seconds) for key in chosen])
 
 
-class _Field(NamedTuple):
-    """A name in the tag `h=`, and the value of the field it stands for; None for one that is not there."""
+def _named(header: Header, added: Iterable[HeaderLine]) -> tuple[tuple[bytes, ...], list[bytes]]:
+    """The tag `h=`, and the fields that it stands for as they are hashed.
 
-    name: bytes
-    text: bytes | None
-
-
-def _named(header: Header, added: Iterable[HeaderLine]) -> list[_Field]:
-    """What is signed, in the order of the tag `h=`: of fields with the same name the last one first (5.4.2)."""
-    values: dict[bytes, list[bytes]] = {name: [] for name in _ALWAYS}
+    Of fields with the same name the last one comes first (5.4.2). The last of a name is one that is not there.
+    """
+    found: dict[bytes, list[bytes]] = {}
     for line in added:
-        values.setdefault(line.name.lower().encode(), []).append(line.value.encode())
+        if (name := line.name.lower().encode()) in _SIGNED:
+            found.setdefault(name, []).append(line.value.encode())
     for name, field in zip(*header, strict=True):
-        values.setdefault(name, []).append(_value(field))
-    named: list[_Field] = []
-    for name in (*_ALWAYS, *[name for name in _WHERE_PRESENT if name in values]):
-        named += [_Field(name, value) for value in reversed(values[name])]
-        named.append(_Field(name, None))
-    return named
+        if name in _SIGNED:
+            found.setdefault(name, []).append(_value(field))
+    names: list[bytes] = []
+    fields: list[bytes] = []
+    for name in (*_ALWAYS, *[it for it in _WHERE_PRESENT if it in found]):
+        values = found.get(name, ())
+        fields += [relaxed_field(name, value) + b"\r\n" for value in reversed(values)]
+        names += [name] * (len(values) + 1)
+    return tuple(names), fields
 
 
 def _value(field: bytes) -> bytes:
@@ -160,10 +160,12 @@ def _signature(key: SigningKey, names: str, body: str, hashed: "hashlib._Hash", 
     return HeaderLine("DKIM-Signature", unsigned + "\r\n\t ".join(lines))
 
 
-def _folded(names: Iterable[str]) -> str:
-    """The names with colons between them, on lines of a readable length."""
+@lru_cache(maxsize=256)
+def _folded(names: tuple[bytes, ...]) -> str:
+    """The names with colons between them, on lines of a readable length. Many messages have the same ones."""
     lines, line = [], ""
-    for name in names:
+    for each in names:
+        name = each.decode()
         if line and len(line) + len(name) >= _LINE:
             lines.append(f"{line}:")
             line = name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from jetpost.cli.dkim.commands import dkim_app
@@ -209,6 +210,20 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, zone: ServedZon
 
     assert done.exit_code == 1
     assert "cannot change the keys: " in done.output
+
+
+def test_nothing_is_removed_while_the_queue_does_not_answer(keys: Path, zone: ServedZone, tmp_path: Path) -> None:
+    old = keys / "old._domainkey.a.test.pem"
+    old.write_bytes(with_notes(ed25519_pem(), Notes(retired=LONG_AGO)))
+    (keys / f"{NAME}.pem").write_bytes(with_notes(ed25519_pem(1), Notes(frozenset({"old"}))))
+    file = tmp_path / "jetpost.yaml"
+    file.write_text(yaml.safe_dump({"dkim": {"folder": str(keys)}}))
+    environ = {"JETPOST_DNS__NAMESERVERS": f'["{zone.address}"]', "JETPOST_NATS__SERVERS": '["nats://127.0.0.1:1"]'}
+
+    done = CliRunner().invoke(dkim_app, ["rotate", "a.test", "new", "--config", str(file)], env=environ)
+    assert done.exit_code == 69
+    assert "cannot read the queue" in done.output
+    assert old.exists()
 
 
 def test_another_rotation_may_begin_before_one_has_ended(keys: Path, zone: ServedZone) -> None:

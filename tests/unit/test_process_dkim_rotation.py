@@ -12,13 +12,15 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from jetpost.dns.resolver import Dns
-from jetpost.process.dkim.records import EveryServer
+from jetpost.process.dkim import files
+from jetpost.process.dkim.records import DIFFERS, EveryServer, compare_records
 from jetpost.process.dkim.settings import Dkim
 from jetpost.process.signing import KEYS, UNUSABLE, Signer, signing
 from jetpost.sign.dkim import signable_of
 from jetpost.sign.key_file import Notes, with_notes
 from jetpost.sign.keys import private_key
 from jetpost.sign.record import record_text
+from jetpost.tasks import end
 from tests.fixtures.dkim import ed25519_pem
 from tests.fixtures.eventually import eventually
 from tests.fixtures.zone import ServedZone, served
@@ -198,6 +200,35 @@ async def test_a_bad_file_in_the_folder_stops_no_other_and_is_told(tmp_path: Pat
     bad.unlink()
     await signer.refresh()
     assert (str(bad),) not in UNUSABLE._metrics
+
+
+def test_a_folder_has_a_limit_so_memory_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_KEYS", 2)
+    for number in range(3):
+        put(tmp_path, f"s{number}", number)
+
+    assert selectors(Signer(settings(tmp_path))) == ["s0", "s1"]
+    assert UNUSABLE.labels(str(tmp_path))._value.get() == 1
+
+
+async def test_records_of_keys_that_are_gone_or_wait_are_not_told(tmp_path: Path, servers: list[ServedZone]) -> None:
+    put(tmp_path, "old", 0)
+    other, new = put(tmp_path, "other", 2), put(tmp_path, "new", 1, "old")
+    signer = Signer(settings(tmp_path))
+    comparing = asyncio.create_task(compare_records(signer.published_keys, dns(servers), 0.01))
+
+    def told() -> set[str]:
+        return {selector for domain, selector in DIFFERS._metrics if domain == "a.test"}
+
+    await eventually(lambda: told() == {"old", "other"}, "what signs is compared")
+    other.unlink()
+    await signer.refresh()
+    await eventually(lambda: told() == {"old"}, "what is gone is forgotten")
+    put(tmp_path, "old", 0, retired=NOW)
+    await signer.refresh()
+    await eventually(lambda: told() == {"old", "new"}, "a replaced key is needed as well")
+    assert new.exists()
+    await end([comparing])
 
 
 def test_a_configured_key_in_the_folder_may_have_any_name(tmp_path: Path) -> None:

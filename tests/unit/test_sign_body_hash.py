@@ -36,6 +36,8 @@ def canonical(body: bytes) -> bytes:
 @example(b"\r\n \t\r\n")
 @example(b"no end of line")
 @example(b"a \t")
+@example(b"a" + b"\r\n" * 100)
+@example(b"\r\n" * 100 + b"a")
 def test_it_is_what_another_implementation_makes(body: bytes) -> None:
     assert body_hash(HEADER + body) == hashlib.sha256(canonical(body)).digest()
 

@@ -28,11 +28,16 @@ async def compare_records(keys: Callable[[], Sequence[SigningKey]], dns: Dns, ev
     """Compare all `keys` with their records, for ever."""
     resolver = Resolver(dns)
     told: set[tuple[str, str]] = set()
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def compare(key: SigningKey) -> None:
+        async with slots:
+            judge(key, await resolver.txt(record_name(key.domain, key.selector)))
+
     try:
         while True:
             now = keys()
-            for key in now:
-                judge(key, await resolver.txt(record_name(key.domain, key.selector)))
+            await asyncio.gather(*map(compare, now))
             names = {(key.domain, key.selector) for key in now}
             for gone in told - names:
                 forget(gone)
