@@ -25,7 +25,7 @@ from nats.aio.client import Client as NatsClient
 
 from jetpost.up.probe import free_port, get
 from tests.conftest import MakeMx
-from tests.fixtures.chart import CHART, Manifest, configuration, named, render
+from tests.fixtures.chart import CHART, Manifest, configuration, named, of_kind, render
 from tests.fixtures.configuration import Surroundings
 from tests.fixtures.eventually import PATIENCE_S, eventually, eventually_asked
 from tests.fixtures.letters import LETTER
@@ -255,6 +255,10 @@ async def test_jetpost_sends_mail_through_it_while_a_node_is_replaced(
         assert (await system.submit("a@home.test", ["before@bundled.test"], LETTER)).code == 250
         await dest.received("before@bundled.test")
         await eventually_asked(partial(_tells_when_certificates_end, system), "the bouncer asked all servers over TLS")
+        _, doctor = of_kind(cluster.manifests, "Pod")[0]["spec"]["containers"]
+        status, printed = await system.command(*doctor["command"][1:])
+        assert status == 0, printed
+        assert "ok    replicas: MAIL: 3 of 3 replicas are current" in printed
 
         for node in cluster.nodes:
             await node.before_stop()

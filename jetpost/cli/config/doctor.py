@@ -22,7 +22,7 @@ _MARKS = {Severity.OK: "ok", Severity.SKIPPED: "skip", Severity.WARNING: "WARN",
 
 def doctor(  # noqa: PLR0913 — the options of a command
     domain: Annotated[
-        str, typer.Argument(metavar="[DOMAIN]", help="A sender domain. Default: those of `dkim.keys`.")
+        str, typer.Argument(metavar="DOMAIN", help="A sender domain. Default: those of `dkim.keys`.")
     ] = "",
     from_ip: Annotated[
         list[str] | None, typer.Option("--from-ip", metavar="IP", help="A public address that mail leaves from.")
