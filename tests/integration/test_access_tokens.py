@@ -19,7 +19,7 @@ from delivery.route.endpoint import ConnectionTerms, Endpoint, Grant, Login, Tok
 from delivery.security.requirement import TlsMode
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.certificates import Certificates
-from tests.fixtures.eventually import eventually
+from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.issuer import TokenIssuer
 from tests.fixtures.mx import Mx
 from tests.fixtures.mx_script import Script
@@ -229,6 +229,67 @@ async def test_a_revoked_token_is_replaced_once(tmp_path: Path) -> None:
         assert len(issuer.issued) == 2
         assert shown("upstream", issuer) == shown("other", issuer) == (0, 0)
         await pool.aclose()
+
+
+async def test_a_token_that_is_revoked_while_the_issuer_is_away_is_tried_once(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for() as issuer, host_with(issuer) as host:
+        pool, login = pool_with(0.05), login_by(source(issuer, file))
+        (await connected(pool, host, login)).abort()
+        issuer.tokens["jet"] = "nobody has this"
+        await issuer.stop()
+        told = [await refused(pool, host, login) for _ in range(10)]
+        assert {it.partition(" cannot")[0] for it in told} == {f"the token issuer {issuer.host}"}
+        assert host.heard["AUTH"] == 2
+        assert shown("upstream", issuer) == (0, 1)
+        await issuer.start()
+        (await _in_time(pool, host, login)).abort()
+        assert shown("upstream", issuer) == (0, 0)
+        await pool.aclose()
+
+
+async def test_a_token_that_lives_is_used_while_the_issuer_refuses_to_renew_it(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for(life_s=4) as issuer, host_with(issuer) as host:
+        pool, login = pool_with(0.2), login_by(source(issuer, file))
+        (await connected(pool, host, login)).abort()
+        issuer.status = (400, {"error": "invalid_grant", "error_description": "consent was withdrawn"})
+        await eventually(lambda: shown("upstream", issuer) == (0, 1), "the alert can fire ahead of time")
+        (await connected(pool, host, login)).abort()
+
+        async def none_lives() -> str | None:
+            try:
+                (await connected(pool, host, login)).abort()
+            except Refusal as refusal:
+                return str(refusal)
+            return None
+
+        why = await eventually_asked(none_lives, "the token has ended")
+        assert "refuses the credentials: replied 400 invalid_grant: consent was withdrawn" in why
+        assert shown("upstream", issuer) == (1, 1)
+        issuer.status = None
+        (await _in_time(pool, host, login)).abort()
+        assert shown("upstream", issuer) == (0, 0)
+        await pool.aclose()
+
+
+async def test_a_host_that_accepts_and_refuses_in_turn_costs_the_issuer_nothing(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for() as issuer, host_with(issuer) as host:
+        pool, login = pool_with(), login_by(source(issuer, file))
+        host.script.replies["AUTH"] = (*["235 2.7.0 yes", "535 5.7.8 no"] * 30,)
+        told = [it for it in [await _tried(pool, host, login) for _ in range(30)] if it]
+        assert all(it.startswith("535") for it in told)
+        assert len(issuer.asked) == 2
+        await pool.aclose()
+
+
+async def _tried(pool: Pool, host: Mx, login: Login) -> str:
+    try:
+        (await connected(pool, host, login)).abort()
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
 
 
 async def test_a_host_that_refuses_every_token_gets_two(tmp_path: Path) -> None:
