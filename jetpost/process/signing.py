@@ -59,6 +59,18 @@ class _Looked(NamedTuple):
     """Those of them that have another key than before."""
 
 
+class _Chosen(NamedTuple):
+    """What follows from files and DNS."""
+
+    held: list[Held]
+    stages: dict[tuple[str, str], Stage]
+    asked: list[Held]
+    """About these DNS is asked."""
+    ring: KeyRing
+    crowded: list[str]
+    """Domains with more keys than verifiers look at."""
+
+
 class Signer:
     """Signs messages with keys that follow their files, and their records while one replaces another."""
 
@@ -70,13 +82,14 @@ class Signer:
         self._trouble: dict[Path, str] = {}
         self._misnamed: frozenset[Path] = frozenset()
         self._shown: dict[tuple[str, str], bool] = {}
-        self._stages: dict[tuple[str, str], Stage] = {}
+        self._changing = asyncio.Lock()
         for file in self._fixed:
             UNUSABLE.labels(str(file)).set(0)
         for reason in REASONS:
             UNSIGNED.labels(reason.reason)
         self._take(self._look())
-        self._choose()
+        self._chosen = self._choose()
+        self._adopt(self._chosen)
 
     async def run(self) -> None:
         """Look at the files for ever."""
@@ -94,40 +107,40 @@ class Signer:
     async def refresh(self) -> bool:
         """Take changed keys for the messages to come; True when there were any. Unusable ones are logged.
 
-        Files are read in a thread: reading may take long, and thousands of keys take seconds.
+        Files are read, and keys chosen, in a thread: reading may take long, and thousands of keys take seconds.
         """
-        is_changed = self._take(await asyncio.to_thread(self._look))
-        if is_changed:
-            self._choose()
-        return is_changed
+        async with self._changing:
+            is_changed = self._take(await asyncio.to_thread(self._look))
+            if is_changed:
+                self._adopt(await asyncio.to_thread(self._choose))
+            return is_changed
 
     async def look_up(self, servers: EveryServer) -> None:
         """Ask all name servers for the records of keys that are to replace others. No answer changes nothing."""
-        asked = asked_for(self._held())
+        asked = self._chosen.asked
         findings = await servers.of_all([held.key for held in asked])
-        now = {_name(held.key): held.key.private for held in asked_for(self._held())}
-        shown = {name: it for name, it in self._shown.items() if name in now}
-        for held, found in zip(asked, findings, strict=True):
-            said = is_shown(found.values())
-            if said is not None and now.get(_name(held.key)) is held.key.private:
-                shown[_name(held.key)] = said
-        if shown != self._shown:
-            self._shown = shown
-            self._choose()
+        async with self._changing:
+            now = {_name(held.key): held.key.private for held in self._chosen.asked}
+            shown = {name: it for name, it in self._shown.items() if name in now}
+            for held, found in zip(asked, findings, strict=True):
+                said = is_shown(found.values())
+                if said is not None and now.get(_name(held.key)) is held.key.private:
+                    shown[_name(held.key)] = said
+            if shown != self._shown:
+                self._shown = shown
+                self._adopt(await asyncio.to_thread(self._choose))
 
     def published_keys(self) -> tuple[SigningKey, ...]:
         """The keys whose records verifiers need now: those that sign, and those whose signatures are on their way."""
-        return tuple(
-            [held.key for held in self._held() if self._stages.get(_name(held.key), Stage.WAITS) is not Stage.WAITS]
-        )
+        return tuple([it.key for it in self._chosen.held if self._chosen.stages[_name(it.key)] is not Stage.WAITS])
 
     def signs_for(self, author: str) -> tuple[str, ...]:
         """The domains (`d=`) of the signatures that a message of the domain `author` gets."""
-        return tuple(dict.fromkeys([key.domain for key in self._keys.keys_for(author)]))
+        return tuple(dict.fromkeys([key.domain for key in self._chosen.ring.keys_for(author)]))
 
     def sign(self, message: Signable, added: Sequence[HeaderLine], now: datetime) -> tuple[HeaderLine, ...]:
         """The signatures of a message; `added` are the header lines that go above its content."""
-        made = signatures(message, added, self._keys, now)
+        made = signatures(message, added, self._chosen.ring, now)
         if isinstance(made, Unsigned):
             UNSIGNED.labels(made.reason).inc()
             return ()
@@ -204,36 +217,31 @@ class Signer:
             UNUSABLE.remove(str(file))
         self._trouble.pop(file, None)
 
-    def _held(self) -> list[Held]:
-        """The keys that there are."""
-        sources = self._settings.sources(self._folder)
-        return [held_of(it, self._loaded[it.file]) for it in sources if it.file in self._loaded]
-
-    def _choose(self) -> None:
+    def _choose(self) -> _Chosen:
         """Decide which keys sign."""
-        held = self._held()
-        before, self._stages = self._stages, stages(held, self._shown)
+        sources = self._settings.sources(self._folder)
+        held = [held_of(it, self._loaded[it.file]) for it in sources if it.file in self._loaded]
+        found = stages(held, self._shown)
         signing: dict[str, list[SigningKey]] = {}
         for it in held:
-            if self._stages[_name(it.key)] is Stage.SIGNS:
+            if found[_name(it.key)] is Stage.SIGNS:
                 signing.setdefault(it.key.domain, []).append(it.key)
-        for domain, keys in signing.items():
-            if len(keys) > MOST_KEYS_OF_A_DOMAIN:
-                log.warning(
-                    "too many DKIM keys, others do not sign",
-                    domain=domain,
-                    most=MOST_KEYS_OF_A_DOMAIN,
-                    limited_by=(domain,),
-                )
-        self._keys = KeyRing(
-            [key for keys in signing.values() for key in keys[:MOST_KEYS_OF_A_DOMAIN]], self._settings.default_domain
-        )
-        states = list(self._stages.values())
+        keys = [key for of_domain in signing.values() for key in of_domain[:MOST_KEYS_OF_A_DOMAIN]]
+        crowded = [domain for domain, of_domain in signing.items() if len(of_domain) > MOST_KEYS_OF_A_DOMAIN]
+        return _Chosen(held, found, asked_for(held), KeyRing(keys, self._settings.default_domain), crowded)
+
+    def _adopt(self, chosen: _Chosen) -> None:
+        """Sign with them from now on."""
+        before, self._chosen = self._chosen.stages, chosen
+        for domain in chosen.crowded[:_MOST_LINES]:
+            most = MOST_KEYS_OF_A_DOMAIN
+            log.warning("too many DKIM keys, others do not sign", domain=domain, most=most, limited_by=(domain,))
+        states = list(chosen.stages.values())
         for stage, label in _STATES.items():
             KEYS.labels(label).set(states.count(stage))
-        changed = [name for name, stage in self._stages.items() if before.get(name, stage) is not stage]
+        changed = [name for name, stage in chosen.stages.items() if before.get(name, stage) is not stage]
         for domain, selector in changed[:_MOST_LINES]:
-            state = _STATES[self._stages[domain, selector]]
+            state = _STATES[chosen.stages[domain, selector]]
             log.info("DKIM key changed its state", domain=domain, selector=selector, state=state)
 
 
