@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from delivery.route import mx
-from delivery.route.actions.kinds import Discard, Fail, ToHosts, ToLmtp, ToMx
+from delivery.route.actions.kinds import Discard, Fail, ToMx
 from delivery.route.endpoint import WITH_PASSWORDS, ConnectionTerms, Login
-from delivery.route.hosts import left_out
-from delivery.route.mx import Route
+from delivery.route.hosts import Located, left_out
+from delivery.route.mx import HostAnswers, Route, fitting
 from delivery.route.plan import Routing, locate, plan, plan_hosts
 from delivery.route.rules import Facts, Fallback, Rule, Table
 from delivery.security.requirement import TlsMode
@@ -41,6 +41,7 @@ class Explainer:
         rule = Table(self._rules).first(facts)
         told: Told = {"recipient": recipient, "facts": facts._asdict(), "route": rule.name if rule else None}
         told["not_matched"] = [it.name for it in (self._rules[: self._rules.index(rule)] if rule else self._rules)]
+        told["connections"] = rule.connections if rule is not None else None
         if rule is None:
             return told | await self._by_mx(facts.domain, self._routing, self._usual)
         match rule.action:
@@ -61,8 +62,12 @@ class Explainer:
         planned = await plan_hosts(
             name, action, self._resolver, self._routing, source=self._usual.source, draw=random.random
         )
-        told = {"kind": action.kind, **_terms(action.terms(name, self._usual.source)), **_planned(planned)}
-        told["left_out"] = await self._without_addresses(action)
+        terms = action.terms(name, self._usual.source)
+        told = {"kind": action.kind, **_terms(terms), **_planned(planned)}
+        located = await locate(action.hosts, self._resolver)
+        told["left_out"] = [left_out(it, terms.source) for it in located if not any(_usable(it, terms.source))]
+        for it in located:
+            told["left_out"] += self._addresses_left_out(it.host.host, it.ipv4, it.ipv6, terms.source)
         return told
 
     async def _by_mx(self, domain: str, routing: Routing, terms: ConnectionTerms) -> Told:
@@ -71,34 +76,74 @@ class Explainer:
             "kind": "mx",
             **_terms(terms),
             **_planned(planned),
-            "left_out": await self._mx_left_out(domain, planned),
+            "left_out": await self._mx_left_out(domain, planned, terms.source),
         }
 
-    async def _without_addresses(self, action: ToHosts | ToLmtp) -> list[str]:
-        located = await locate(action.hosts, self._resolver)
-        return [left_out(it) for it in located if not isinstance(it.ipv4, Found) and not isinstance(it.ipv6, Found)]
-
-    async def _mx_left_out(self, domain: str, planned: Route | Deferred | Bounced) -> list[str]:
-        """The MX hosts that are not tried, each with the reason."""
+    async def _mx_left_out(self, domain: str, planned: Route | Deferred | Bounced, source: str) -> list[str]:
+        """The MX hosts that are not tried, and addresses of the others, each with the reason."""
         answer = await self._resolver.mx(domain) if not mx.literal(domain) else NoData(0)
         if not isinstance(answer, Found):
             return []
         tried = {host.name for host in planned.hosts} if isinstance(planned, Route) else set()
+        located = [
+            HostAnswers(it.exchange, it.preference, *await self._resolver.addresses(it.exchange))
+            for it in answer.records
+            if it.exchange
+        ]
+        ours = min((it.preference for it in located if self._own(it)), default=None)
         reasons = []
-        for record in answer.records:
-            if record.exchange and record.exchange not in tried:
-                ipv4, ipv6 = await self._resolver.addresses(record.exchange)
-                reasons.append(f"{record.exchange} (preference {record.preference}): {_why_not(ipv4, ipv6)}")
+        for host in located:
+            if host.name in tried:
+                reasons += self._addresses_left_out(host.name, host.ipv4, host.ipv6, source)
+            else:
+                why = self._why_not(host, ours, source)
+                reasons.append(f"{host.name} (preference {host.preference}): {why}")
+        return reasons
+
+    def _own(self, host: HostAnswers) -> str:
+        """Why an MX host is this system; empty: it is not."""
+        if host.name == self._hostname.lower():
+            return "it is this system, by its name"
+        own = {str(address) for address in self._routing.own_addresses}
+        found = next((it for it in (*_found(host.ipv4), *_found(host.ipv6)) if it in own), None)
+        return f"{found} is this system (delivery.route.own_addresses)" if found is not None else ""
+
+    def _why_not(self, host: HostAnswers, ours: int | None, source: str) -> str:
+        if own := self._own(host):
+            return own
+        if ours is not None and host.preference >= ours:
+            return f"it is not better than this system, which has preference {ours}"
+        for answer in (host.ipv4, host.ipv6):
+            if isinstance(answer, Failed):
+                return f"the address look-up failed: {answer.why}"
+        if not _found(host.ipv4) and not _found(host.ipv6):
+            return "it has no address in DNS, or is no host name"
+        if not any(fitting(host.ipv4, host.ipv6, source)):
+            return f"it has no address that can be reached from {source}"
+        return f"it is beyond delivery.route.hosts_max ({self._routing.hosts_max})"
+
+    def _addresses_left_out(self, host: str, ipv4: Answer[str], ipv6: Answer[str], source: str) -> list[str]:
+        """Of a host that is tried: the addresses that are not, each with the reason."""
+        fit = [address for family in fitting(ipv4, ipv6, source) for address in family]
+        if not fit:
+            return []
+        others = [address for address in (*_found(ipv4), *_found(ipv6)) if address not in fit]
+        reasons = [f"{address} of {host}: it cannot be reached from the source address {source}" for address in others]
+        beyond = len(fit) - self._routing.addresses_max
+        if beyond > 0:
+            reasons.append(
+                f"{beyond} of the {len(fit)} addresses of {host}, by chance: they are beyond "
+                f"delivery.route.addresses_max ({self._routing.addresses_max})"
+            )
         return reasons
 
 
-def _why_not(ipv4: Answer[str], ipv6: Answer[str]) -> str:
-    for answer in (ipv4, ipv6):
-        if isinstance(answer, Failed):
-            return f"the address look-up failed: {answer.why}"
-    if isinstance(ipv4, Found) or isinstance(ipv6, Found):
-        return "it is this system, or not better than this system, or beyond delivery.route.hosts_max"
-    return "it has no address in DNS, or is no host name"
+def _usable(located: Located, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return fitting(located.ipv4, located.ipv6, source)
+
+
+def _found(answer: Answer[str]) -> tuple[str, ...]:
+    return answer.records if isinstance(answer, Found) else ()
 
 
 def _planned(planned: Route | Deferred | Bounced) -> Told:
@@ -114,13 +159,21 @@ def _credentials(login: Login) -> Told:
     return told if login.tokens is None else told | {"issuer": login.tokens.host}
 
 
+def _verified(terms: ConnectionTerms) -> str:
+    if not terms.pins:
+        return terms.verified or "not verified"
+    return f"{terms.verified} and a pinned key" if terms.verified else "a pinned key"
+
+
 def _terms(terms: ConnectionTerms) -> Told:
     modes = {TlsMode.REQUIRED: "STARTTLS required", TlsMode.OPPORTUNISTIC: "STARTTLS if offered", TlsMode.NONE: "none"}
     tls = "implicit" if terms.implicit else modes[terms.tls]
     login = terms.login
     return {
         "tls": tls,
-        "verified": terms.verified or "not verified",
+        "verified": _verified(terms),
+        "pins": list(terms.pins),
+        "client_certificate": None if terms.client is None else terms.client.certificate_file,
         "credentials": None if login is None else _credentials(login),
         "source": terms.source or "chosen by the system",
         "protocol": terms.dialect.value,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from delivery.route.actions.kinds import Host
 from delivery.route.endpoint import ConnectionTerms
-from delivery.route.mx import MxHost, Preference, Route, arrange
+from delivery.route.mx import MxHost, Preference, Route, arrange, fitting
 from jetpost.dns.answer import Answer, Failed, Found
 from jetpost.mail.outcome import Deferred
 from jetpost.mail.reply import EnhancedStatus
@@ -62,22 +62,20 @@ def route_to(
     """The plan of a hop to the hosts that have addresses, in their order; deferred when none has."""
     usable = []
     for host, ipv4, ipv6 in located:
-        addresses = arrange(_found(ipv4), _found(ipv6), prefer, draw)[:addresses_max]
+        addresses = arrange(*fitting(ipv4, ipv6, terms.source), prefer, draw)[:addresses_max]
         if addresses:
             usable.append(MxHost(host.host, addresses, host.port or usual_port))
     if usable:
         return Route(tuple(usable), terms)
-    reasons = "; ".join(left_out(it) for it in located)
+    reasons = "; ".join(left_out(it, terms.source) for it in located)
     return Deferred(NO_ADDRESS, f"no host of route {route} has an address: {reasons}")
 
 
-def left_out(located: Located) -> str:
-    """Why a host without addresses cannot be tried."""
+def left_out(located: Located, source: str) -> str:
+    """Why a host cannot be tried from the local address `source`."""
+    if isinstance(located.ipv4, Found) or isinstance(located.ipv6, Found):
+        return f"{located.host.host} has no address that can be reached from {source}"
     for answer in (located.ipv4, located.ipv6):
         if isinstance(answer, Failed):
             return f"address look-up for {located.host.host} failed: {answer.why}"
     return f"{located.host.host} has no address in DNS"
-
-
-def _found(answer: Answer[str]) -> tuple[str, ...]:
-    return answer.records if isinstance(answer, Found) else ()

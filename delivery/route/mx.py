@@ -16,6 +16,8 @@ NULL_MX = EnhancedStatus(5, 1, 10)
 NO_HOST = EnhancedStatus(5, 4, 4)
 """The domain is there and names its hosts, but they do not exist."""
 LOOP = EnhancedStatus(5, 4, 6)
+NO_FAMILY = EnhancedStatus(4, 4, 4)
+"""Unable to route (RFC 3463, 3.5): a source address of the other family may be configured later."""
 DNS_AWAY = EnhancedStatus(4, 4, 3)
 
 Preference = Literal["ipv4", "ipv6", "any"]
@@ -101,12 +103,13 @@ def before_us(hosts: Sequence[HostAnswers], own: frozenset[str]) -> tuple[HostAn
     return tuple(host for host in hosts if not ours or host.preference < min(ours))
 
 
-def route(
+def route(  # noqa: PLR0913 — what the configuration says of a hop
     domain: str,
     hosts: Sequence[HostAnswers],
     *,
     implicit: bool,
     own: frozenset[str] = frozenset(),
+    source: str = "",
     prefer: Preference,
     addresses_max: int,
     port: int,
@@ -114,11 +117,12 @@ def route(
 ) -> Route | Deferred | Bounced:
     """The hosts that have addresses; without any, an outcome: deferred if one of them may still turn out to have some.
 
-    `implicit`: the only host is the domain itself, which has no MX records. `own` are addresses that are ours.
+    `implicit`: the only host is the domain itself, which has no MX records. `own` are addresses that are ours;
+    `source` is the local address of connections.
     """
     if hosts and not (hosts := before_us(hosts, own)):
         return _loop(domain, "one of our own addresses")
-    located = ((host.name, arrange(_found(host.ipv4), _found(host.ipv6), prefer, draw)) for host in hosts)
+    located = ((host.name, arrange(*fitting(host.ipv4, host.ipv6, source), prefer, draw)) for host in hosts)
     usable = tuple(MxHost(name, addresses[:addresses_max], port) for name, addresses in located if addresses)
     if usable:
         return Route(usable)
@@ -126,9 +130,18 @@ def route(
         for answer in (host.ipv4, host.ipv6):
             if isinstance(answer, Failed):
                 return Deferred(DNS_AWAY, f"address look-up for {host.name} failed: {answer.why}")
+    if any(_found(host.ipv4) or _found(host.ipv6) for host in hosts):
+        return Deferred(NO_FAMILY, f"no MX host of {domain} has an address that can be reached from {source}")
     if implicit:
         return Bounced(BAD_DOMAIN, f"domain {domain} has neither MX nor address records")
     return Bounced(NO_HOST, f"no MX host of {domain} has an address: {', '.join(host.name for host in hosts)}")
+
+
+def fitting(ipv4: Answer[str], ipv6: Answer[str], source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The addresses of both families to which connections from `source` are possible; empty: from any address."""
+    if not source:
+        return _found(ipv4), _found(ipv6)
+    return ((), _found(ipv6)) if ":" in source else (_found(ipv4), ())
 
 
 def arrange(ipv4: Sequence[str], ipv6: Sequence[str], prefer: Preference, draw: Callable[[], float]) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ async def plan(
         located,
         implicit=isinstance(answer, NoData),
         own=frozenset(str(address) for address in routing.own_addresses),
+        source=terms.source,
         prefer=routing.prefer,
         addresses_max=routing.addresses_max,
         port=routing.port,

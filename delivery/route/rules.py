@@ -70,7 +70,8 @@ class Rule(Section):
 
     connections: Annotated[int, Field(ge=1)] | None = None
     """Attempts at the same time by this route in one process, over all recipient domains. Not set: the limits of
-    `delivery.lanes` alone. Providers have such limits: Microsoft 365 takes 3 connections of a mailbox."""
+    `delivery.lanes` alone. Providers have such limits: Microsoft 365 takes 3 connections of a mailbox.
+    The limit is for each process: divide the provider's limit by the number of delivery pods."""
 
     @model_validator(mode="after")
     def _fallback_is_of_use(self) -> Self:

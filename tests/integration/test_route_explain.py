@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from jetpost.cli.dkim.keys import pem
 from tests.fixtures.process import Process
 from tests.fixtures.zone import ServedZone
+
+PIN = "A" * 43 + "="
+
+
+def key_file(folder: Path, name: str) -> Path:
+    """A key that signs."""
+    (file := folder / f"{name}.pem").write_bytes(pem(Ed25519PrivateKey.generate()))
+    return file
 
 
 def configured(folder: Path, names: ServedZone) -> Path:
@@ -40,6 +50,7 @@ async def said(file: Path, *words: str) -> tuple[int, str]:
     """Status and output of the command."""
     command = [sys.executable, "-m", "jetpost", "route", "explain", *words, "--config", str(file)]
     process = Process("route explain", command, file.parent / "printed")
+    process.log_file.unlink(missing_ok=True)
     process.launch()
     return await process.gone(), process.log_file.read_text(encoding="utf-8")
 
@@ -121,3 +132,85 @@ async def test_what_is_no_address_is_refused(names: ServedZone, tmp_path: Path) 
 
     assert status == 2
     assert "must be an address" in printed
+
+
+async def test_it_says_limits_pins_certificate_and_the_keys_that_sign(names: ServedZone, tmp_path: Path) -> None:
+    names.add("pinned.explained.test", a=["192.0.2.1"], aaaa=["2001:db8::1"])
+    for shown in ("client.crt", "client.key"):
+        (tmp_path / shown).write_text("is not looked at")
+    action = {
+        "kind": "hosts",
+        "hosts": [{"host": "pinned.explained.test"}],
+        "pins": [PIN],
+        "certificate_file": str(tmp_path / "client.crt"),
+        "key_file": str(tmp_path / "client.key"),
+        "source_address": "127.0.0.1",
+    }
+    keys = [{"domain": "home.test", "selector": it, "file": str(key_file(tmp_path, it))} for it in ("s1", "s2")]
+    built = {
+        "dns": {"nameservers": [names.address], "timeout_s": 1},
+        "dkim": {"keys": keys},
+        "delivery": {"routes": [{"name": "smart", "connections": 3, "action": action}]},
+    }
+    (file := tmp_path / "jetpost.yaml").write_text(yaml.safe_dump(built))
+
+    status, printed = await said(file, "bob@x.test", "--from", "ann@sub.home.test")
+
+    assert status == 0, printed
+    for line in (
+        "TLS        STARTTLS required, a pinned key",
+        f"pins       {PIN}",
+        f"shows      {tmp_path / 'client.crt'}",
+        "host 1     pinned.explained.test port 25: 192.0.2.1",
+        "left out   2001:db8::1 of pinned.explained.test: it cannot be reached from the source address 127.0.0.1",
+        "limits     attempts at a time in a process: 3 of the route, 20 of a domain",
+        "back-off   30 s, up to 900 s, while hosts throttle it",
+        "signed by  s1._domainkey.home.test (ed25519-sha256)",
+        "signed by  s2._domainkey.home.test (ed25519-sha256)",
+    ):
+        assert line in printed.splitlines()
+
+    status, printed = await said(file, "bob@x.test", "--header-from", "ann@other.test", "--json")
+    assert status == 0, printed
+    told = json.loads(printed)
+    assert told["signing"] == {
+        "author_domain": "other.test",
+        "keys": [],
+        "why": "no key signs for authors at other.test",
+    }
+    assert told["limits"]["connections"] == 3
+
+    (tmp_path / "s1.pem").unlink()  # in a cluster delivery does not have the keys
+    status, printed = await said(file, "bob@x.test", "--from", "ann@home.test")
+    assert status == 0, printed
+    (why,) = [line for line in printed.splitlines() if line.startswith("signed by  no key: ")]
+    assert "unknown, as this process cannot use the keys" in why
+    assert "dkim.keys.0.file: cannot read" in why
+
+
+async def test_it_says_why_mx_hosts_and_addresses_are_left_out(names: ServedZone, tmp_path: Path) -> None:
+    names.add("better.own.test", a=[f"192.0.2.{number}" for number in range(10, 17)])
+    names.add("ipv6.own.test", aaaa=["2001:db8::2"])
+    names.add("ours.own.test", a=["198.51.100.1"])
+    names.add("jetpost.own.test", a=["198.51.100.9"])
+    names.add("worse.own.test", a=["192.0.2.20"])
+    hosts = ("better", "ipv6", "ours", "jetpost", "worse")
+    names.add("own.test", mx=[(10 * number, f"{host}.own.test") for number, host in enumerate(hosts, 1)])
+    built = {
+        "hostname": "jetpost.own.test",
+        "dns": {"nameservers": [names.address], "timeout_s": 1},
+        "delivery": {"route": {"own_addresses": ["198.51.100.1"]}, "attempt": {"source_address": "127.0.0.1"}},
+    }
+    (file := tmp_path / "jetpost.yaml").write_text(yaml.safe_dump(built))
+
+    status, printed = await said(file, "bob@own.test")
+
+    assert status == 0, printed
+    left_out = [line.removeprefix("left out   ") for line in printed.splitlines() if line.startswith("left out")]
+    assert left_out == [
+        "3 of the 7 addresses of better.own.test, by chance: they are beyond delivery.route.addresses_max (4)",
+        "ipv6.own.test (preference 20): it has no address that can be reached from 127.0.0.1",
+        "ours.own.test (preference 30): 198.51.100.1 is this system (delivery.route.own_addresses)",
+        "jetpost.own.test (preference 40): it is this system, by its name",
+        "worse.own.test (preference 50): it is not better than this system, which has preference 30",
+    ]

@@ -232,3 +232,25 @@ def test_a_domain_is_not_refused(domain: str) -> None:
 )
 def test_what_a_host_name_looks_like(name: str, is_one: bool) -> None:
     assert is_host_name(name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("source", "addresses"),
+    [("", {"192.0.2.1", "2001:db8::1"}), ("127.0.0.1", {"192.0.2.1"}), ("::1", {"2001:db8::1"})],
+)
+def test_only_addresses_of_the_family_of_the_source_are_tried(source: str, addresses: set[str]) -> None:
+    host = HostAnswers("mx.test", 10, Found(("192.0.2.1",), 0), Found(("2001:db8::1",), 0))
+    found = route(
+        "d.test", [host], implicit=False, source=source, prefer="any", addresses_max=4, port=25, draw=lambda: 0
+    )
+    assert isinstance(found, Route)
+    assert set(found.hosts[0].addresses) == addresses
+
+
+def test_mail_for_hosts_of_the_other_family_waits() -> None:
+    host = HostAnswers("mx.test", 10, NoData(0), Found(("2001:db8::1",), 0))
+    found = route(
+        "d.test", [host], implicit=True, source="127.0.0.1", prefer="any", addresses_max=4, port=25, draw=lambda: 0
+    )
+    assert isinstance(found, Deferred)
+    assert found.why == "no MX host of d.test has an address that can be reached from 127.0.0.1"

@@ -1,0 +1,55 @@
+"""Which DKIM keys would sign a message: those of the configuration, as ingress and the bouncer choose them."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from jetpost.cli.dkim.keys import Known, asked, known
+from jetpost.cli.reach import sources
+from jetpost.config.load import ConfigurationError, load
+from jetpost.dns.resolver import Dns
+from jetpost.mail.address import a_labels
+from jetpost.process.dkim.records import is_shown
+from jetpost.process.dkim.settings import Dkim
+from jetpost.sign.keys import KeyRing
+from jetpost.sign.rotation import Stage, asked_for, stages
+
+
+def signing(config: Path | None, data: Path, dns: Dns, author_domain: str) -> dict[str, Any]:
+    """The keys that sign for authors at `author_domain`, and why there are none. DNS is asked where keys are replaced.
+
+    The keys may not be readable here: in a cluster only ingress and the bouncer have them.
+    """
+    told: dict[str, Any] = {"author_domain": author_domain, "keys": [], "why": ""}
+    if not author_domain:
+        return told | {"why": "no author's domain is known; give --header-from"}
+    file, environ = sources(config, data)
+    try:
+        settings = load(file, environ, sections=("dkim",)).of(Dkim)
+    except ConfigurationError as error:
+        return told | {"why": f"unknown, as this process cannot use the keys: {error.problems[0]}"}
+    try:
+        keys = known(settings)
+    except typer.Exit:
+        return told | {"why": "unknown, as this process cannot use the keys"}
+    if not keys:
+        return told | {"why": "no keys are configured (dkim.keys, dkim.folder)"}
+    signs = _signing(dns, keys)
+    ring = KeyRing((it.held.key for it in signs), settings.default_domain)
+    found = ring.keys_for(a_labels(author_domain) or author_domain.lower())
+    told["keys"] = [{"domain": it.domain, "selector": it.selector, "algorithm": it.algorithm} for it in found]
+    return told if found else told | {"why": f"no key signs for authors at {author_domain}"}
+
+
+def _signing(dns: Dns, keys: list[Known]) -> list[Known]:
+    """Those of the keys that sign now: of keys that replace one another, one does (see `jetpost dkim rotate`)."""
+    replacing = {(it.key.domain, it.key.selector) for it in asked_for(it.held for it in keys)}
+    waiting = [it for it in keys if it.source.name in replacing]
+    answers = {
+        (it.held.key.domain, it.held.key.selector): is_shown(found.values())
+        for it, found in zip(waiting, asked(dns, waiting) if waiting else (), strict=True)
+    }
+    shown = {name: answer for name, answer in answers.items() if answer is not None}
+    stage = stages([it.held for it in keys], shown)
+    return [it for it in keys if stage[it.held.key.domain, it.held.key.selector] is Stage.SIGNS]
