@@ -10,6 +10,7 @@ import h11
 
 _READ_BYTES = 65536
 _HTTP = b"HTTP/"
+_MOST_DIGITS = 10
 
 
 class Answer(NamedTuple):
@@ -19,6 +20,8 @@ class Answer(NamedTuple):
     body: bytes
     certificate: Mapping[str, Any]
     """What the server showed, as `ssl.SSLSocket.getpeercert` has it; empty without TLS."""
+    retry_after_s: int = 0
+    """How long it wants not to be asked (RFC 9110, 10.2.3, as seconds); 0: it does not say."""
 
 
 async def get(url: str, *, tls: ssl.SSLContext | None = None, most_bytes: int) -> Answer:
@@ -63,14 +66,16 @@ async def _ask(
         connection = h11.Connection(h11.CLIENT)
         for part in (request, *([h11.Data(data=body)] if body else ()), h11.EndOfMessage()):
             writer.write(connection.send(part) or b"")
-        status, said = await _response(connection, reader, most_bytes)
+        status, said, retry_after_s = await _response(connection, reader, most_bytes)
     finally:
         writer.transport.abort()
-    return Answer(status, said, certificate)
+    return Answer(status, said, certificate, retry_after_s)
 
 
-async def _response(connection: h11.Connection, reader: asyncio.StreamReader, most_bytes: int) -> tuple[int, bytes]:
-    status, body, heard = 0, bytearray(), b""
+async def _response(
+    connection: h11.Connection, reader: asyncio.StreamReader, most_bytes: int
+) -> tuple[int, bytes, int]:
+    status, body, heard, retry_after_s = 0, bytearray(), b"", 0
     try:
         while True:
             match connection.next_event():
@@ -78,14 +83,15 @@ async def _response(connection: h11.Connection, reader: asyncio.StreamReader, mo
                     data = await reader.read(_READ_BYTES)
                     heard = heard or data[: len(_HTTP)]
                     connection.receive_data(data)
-                case h11.Response(status_code=status):
-                    pass
+                case h11.Response(status_code=status, headers=headers):
+                    said = next((value for name, value in headers if name == b"retry-after"), b"")
+                    retry_after_s = int(said) if said.isdigit() and len(said) < _MOST_DIGITS else 0
                 case h11.Data(data=data):
                     body += data
                     if len(body) > most_bytes:
                         raise ValueError("what comes has no end")
                 case h11.EndOfMessage():
-                    return status, bytes(body)
+                    return status, bytes(body), retry_after_s
                 case h11.InformationalResponse():
                     pass
                 case _:

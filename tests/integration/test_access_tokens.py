@@ -399,6 +399,18 @@ async def test_the_issuer_is_verified(tmp_path: Path) -> None:
         await tokens.aclose()
 
 
+async def test_an_issuer_that_asks_for_a_pause_has_it(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    async with issuer_for() as issuer:
+        issuer.raw = b"HTTP/1.1 429 X\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+        tokens, until = Tokens(5, 1e-6), asyncio.get_running_loop().time() + PATIENCE_S
+        for _ in range(20):
+            with pytest.raises(NoToken, match="replied 429 without a token"):
+                await tokens.token(source(issuer, file), "upstream", until)
+        assert len(issuer.asked) == 1
+        await tokens.aclose()
+
+
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     file = secret_file(tmp_path)
     async with issuer_for() as issuer, issuer_for() as elsewhere:

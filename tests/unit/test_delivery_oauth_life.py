@@ -29,6 +29,12 @@ def test_the_pause_doubles_up_to_the_most() -> None:
     assert pause_s(1, 300, 0, refused=True) == 300
 
 
+def test_an_issuer_that_wants_a_longer_pause_has_it_up_to_an_hour() -> None:
+    assert pause_s(1, 300, 0, refused=False, retry_after_s=60) == 60
+    assert pause_s(5, 300, 0, refused=False, retry_after_s=60) == 80
+    assert pause_s(1, 300, 0, refused=False, retry_after_s=10**9) == 3600
+
+
 @given(failures=st.integers(1, 10**9), most_s=st.floats(0.001, 86_400), draw=DRAWS, refused=st.booleans())
 def test_every_pause_is_within_bounds(failures: int, most_s: float, draw: float, *, refused: bool) -> None:
     pause = pause_s(failures, most_s, draw, refused=refused)

@@ -77,6 +77,32 @@ async def test_what_is_no_url_is_refused(url: str) -> None:
         await get(url, most_bytes=MOST_BYTES)
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Retry-After: 120", 120),
+        ("retry-after:  0", 0),
+        ("Retry-After: Wed, 21 Oct 2026 07:28:00 GMT", 0),
+        ("Retry-After: -5", 0),
+        ("Retry-After: 1.5", 0),
+        ("Retry-After: 99999999999999999999", 0),
+        ("Retry-After: \xb2", 0),
+        ("X: y", 0),
+    ],
+)
+async def test_how_long_a_server_wants_not_to_be_asked(header: str, seconds: int) -> None:
+    answer = f"HTTP/1.1 429 X\r\n{header}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        said = await get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", most_bytes=MOST_BYTES)
+    assert (said.status, said.retry_after_s) == (429, seconds)
+
+
 async def test_a_form_is_posted_as_one() -> None:
     heard = []
 

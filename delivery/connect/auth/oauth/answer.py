@@ -42,6 +42,8 @@ class Failed(NamedTuple):
     """The issuer gives no token now, and this says nothing about the credentials."""
 
     why: str
+    retry_after_s: float = 0
+    """How long it wants not to be asked, as far as it says it."""
 
 
 def understood(status: int, body: bytes, secrets: Collection[str] = ()) -> Granted | Refused | Failed:

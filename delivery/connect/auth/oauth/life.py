@@ -13,6 +13,7 @@ _LEAST_LIFE_S = 1.0
 """An issuer whose tokens end at once is asked no more often than that."""
 _FIRST_PAUSE_S = 5.0
 _MOST_DOUBLINGS = 30
+_MOST_RETRY_AFTER_S = 3600.0
 
 
 class AccessToken(NamedTuple):
@@ -39,10 +40,11 @@ def issued(text: str, life_s: float, number: int, now: float, draw: float) -> Ac
     )
 
 
-def pause_s(failures: int, most_s: float, draw: float, *, refused: bool) -> float:
+def pause_s(failures: int, most_s: float, draw: float, *, refused: bool, retry_after_s: float = 0) -> float:
     """How long the issuer is not asked after so many `failures` in a row.
 
-    It grows from 5 seconds to `most_s`, which counts at once when the issuer has `refused` the credentials.
+    It grows from 5 seconds to `most_s`, which counts at once when the issuer has `refused` the credentials. It is not
+    shorter than `retry_after_s`, which the issuer wants; no issuer may want more than an hour.
     """
     usual = most_s if refused else min(_FIRST_PAUSE_S * 2 ** min(failures - 1, _MOST_DOUBLINGS), most_s)
-    return usual * (1 - JITTER * draw)
+    return max(usual * (1 - JITTER * draw), min(retry_after_s, _MOST_RETRY_AFTER_S))

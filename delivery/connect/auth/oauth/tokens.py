@@ -214,6 +214,8 @@ class _Keeper:
         except ValueError as error:
             return Failed(f"gives no answer of use: {reason_of(error)}")
         answer = understood(said.status, said.body, asked.secrets)
+        if isinstance(answer, Failed):
+            answer = answer._replace(retry_after_s=said.retry_after_s)
         if isinstance(answer, Granted) and answer.refresh_token and source.refresh_token_file:
             self._rotated = rotated, answer.refresh_token.encode()
         return answer
@@ -233,7 +235,8 @@ class _Keeper:
         self._failures += 1
         self._failure = answer
         draw = random.random()  # noqa: S311 — spreads requests
-        self._not_before = now + pause_s(self._failures, self._pause_s, draw, refused=refused)
+        least_s = answer.retry_after_s if isinstance(answer, Failed) else 0
+        self._not_before = now + pause_s(self._failures, self._pause_s, draw, refused=refused, retry_after_s=least_s)
         TOKENS.labels(self._source.host, "refused" if refused else "failed").inc()
         self._show()
         log.warning(
