@@ -3,11 +3,13 @@
 import asyncio
 import ssl
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from delivery.security.requirement import PUBLIC_CAS, ClientCertificate
 from jetpost.client_tls import verifying
+from jetpost.process.tls import tell_expiry
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.watched import Stamp, stamp
@@ -87,6 +89,9 @@ def _current(verified: str, client: ClientCertificate | None) -> Loaded:
                 limited_by=(verified, client),
             )
             return kept
+        if client is not None:
+            with suppress(OSError, ValueError):  # a metric is no reason to stop mail
+                tell_expiry(Path(client.certificate_file))
         found = _kept[verified, client] = Loaded(context, now)
         return found
 

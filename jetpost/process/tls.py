@@ -16,7 +16,7 @@ from jetpost.watched import Stamp, stamp
 
 EXPIRES = Gauge(
     "jetpost_tls_certificate_expires_timestamp_seconds",
-    "When the served certificate expires (Unix time). Labels: `file`.",
+    "When the certificate that is shown expires (Unix time). Labels: `file`.",
     ["file"],
 )
 
@@ -51,7 +51,7 @@ class Reloading:
         self.context = server_context(settings.certificate, settings.key)
         self._settings = settings
         self._seen = self._state()
-        _tell_expiry(settings.certificate)
+        tell_expiry(settings.certificate)
 
     async def run(self) -> None:
         """Look at the files for ever."""
@@ -76,7 +76,7 @@ class Reloading:
             )
             return False
         self._seen = state
-        _tell_expiry(self._settings.certificate)
+        tell_expiry(self._settings.certificate)
         log.info("certificate renewed", file=str(self._settings.certificate))
         return True
 
@@ -97,6 +97,7 @@ def _no_passphrase() -> NoReturn:
     raise ssl.SSLError("the key has a passphrase: use one without")
 
 
-def _tell_expiry(certificate: Path) -> None:
+def tell_expiry(certificate: Path) -> None:
+    """Set the metric from a file with certificates, our own first. OSError or ValueError when it has none."""
     leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     EXPIRES.labels(str(certificate)).set(leaf.not_valid_after_utc.timestamp())

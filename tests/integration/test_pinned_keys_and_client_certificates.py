@@ -17,6 +17,7 @@ from delivery.security.pins import pin_of
 from delivery.security.requirement import PUBLIC_CAS, ClientCertificate, TlsMode
 from jetpost.mail.content import Inline
 from jetpost.mail.outcome import Deferred, Delivered, Outcome
+from jetpost.process.tls import EXPIRES
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.attempts import entry, tried_with
 from tests.fixtures.letters import LETTER
@@ -186,6 +187,15 @@ async def test_a_renewed_certificate_is_shown_and_connections_with_the_old_one_a
         for _ in range(2):
             assert isinstance(await sent(host, terms, kept), Delivered)
         assert host.connections == 2
+
+
+async def test_the_end_of_a_client_certificate_is_a_metric(tmp_path: Path) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    issued, ours = Issued(), Issued("jetpost.test", not_after=ends)
+    client = ours.client(tmp_path)
+    async with smart(issued.server(ours)) as host:
+        assert isinstance(await sent(host, STRICT._replace(client=client)), Delivered)
+    assert EXPIRES.labels(client.certificate_file)._value.get() == ends.timestamp()
 
 
 async def test_a_renewal_that_is_of_no_use_leaves_the_previous_certificate(tmp_path: Path) -> None:
