@@ -126,6 +126,33 @@ async def test_a_message_of_another_domain_is_not_signed(signer: System, mx: Mak
     assert await signer.ingress[0].metric("jetpost_dkim_unsigned_total", reason="key") == before + 1
 
 
+AUTHORS = {
+    b"From: ann@home.test, bob@home.test": 2,
+    b'From: "z@elsewhere.test" <ann@home.test>': 2,
+    b"From: Us: ann@home.test;": 2,
+    b"From: ann@home.test, z@elsewhere.test": 0,
+    b"From: <ann@home.test><z@elsewhere.test>": 0,
+    b"From: ann@home.test (": 0,
+    b"From: ann@home.test" + b" " * 900 + b"x": 0,
+    b"From: ann@home.test\r\nFrom: z@elsewhere.test": 0,
+    b"Resent-From: ann@home.test": 0,
+    b"From: ": 0,
+}
+"""How many signatures a message gets with these fields."""
+
+
+async def test_only_a_message_with_one_author_domain_is_signed(signer: System, mx: MakeMx) -> None:
+    dest = await mx("authors.test")
+    found = {}
+
+    for number, field in enumerate(AUTHORS):
+        reply = await signer.submit("ann@home.test", [f"{number}@authors.test"], field + b"\r\n\r\nx\r\n")
+        assert reply.code == 250, (field, reply)
+        found[field] = verified(await dest.received(f"{number}@authors.test"))
+
+    assert found == {field: [True] * count for field, count in AUTHORS.items()}
+
+
 async def test_a_changed_key_signs_without_a_restart_and_a_broken_one_never(
     make_system: MakeSystem, mx: MakeMx, tmp_path: Path
 ) -> None:
