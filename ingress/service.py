@@ -38,7 +38,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     async with (
         service_context(settings, lifecycle, "ingress") as (_, queue, events),
         signing(settings.of(Dkim), settings.of(Dns)) as signer,
-        _sender_check(config, settings.of(Dns), signer) as sender_check,
+        _sender_check(config, settings, signer) as sender_check,
     ):
         acceptance = Acceptance(
             queue=queue,
@@ -61,7 +61,9 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
 
 
 @asynccontextmanager
-async def _sender_check(config: Ingress, dns: Dns, signer: Signer | None) -> AsyncIterator[SenderCheck | None]:
+async def _sender_check(
+    config: Ingress, settings: Settings, signer: Signer | None
+) -> AsyncIterator[SenderCheck | None]:
     """What checks senders while the block runs; None when that is off."""
     if config.sender_check.mode == "off":
         yield None
@@ -69,7 +71,9 @@ async def _sender_check(config: Ingress, dns: Dns, signer: Signer | None) -> Asy
     from ingress.verify.sender_check import sender_checker  # noqa: PLC0415 — off, it costs not even its import
 
     signs_for = signer.signs_for if signer is not None else lambda _: ()
-    async with sender_checker(config.sender_check, dns, signs_for, time.monotonic) as checker:
+    async with sender_checker(
+        config.sender_check, settings.of(Dns), signs_for, time.monotonic, hostname=settings.hostname
+    ) as checker:
         yield checker
 
 

@@ -34,12 +34,15 @@ class SenderChecker:
         resolver: Resolver,
         signs_for: Callable[[str], tuple[str, ...]],
         monotonic: Callable[[], float],
+        *,
+        hostname: str,
     ) -> None:
-        """`signs_for` names the domains of the signatures that mail of an author domain gets."""
+        """`signs_for` names the domains of the signatures that mail of an author domain gets; `hostname` is in EHLO."""
         self._settings = settings
         self._resolver = resolver
         self._signs_for = signs_for
         self._monotonic = monotonic
+        self._hostname = hostname.lower()
         self._egress = tuple(map(str, settings.egress_addresses))
         self._known: OrderedDict[Sending, tuple[float, Standing]] = OrderedDict()
         self._flights: dict[Sending, asyncio.Task[Standing]] = {}
@@ -55,7 +58,8 @@ class SenderChecker:
         """What is wrong with the sender of a message; `reverse_path` is its domain. Within `timeout_s`."""
         found = form_of(authors)
         if found.author:
-            found = await self._judged(found.author, reverse_path)
+            # With the null reverse-path, receivers look at the name in EHLO (RFC 7208, 2.4).
+            found = await self._judged(found.author, reverse_path or self._hostname)
         for fault in found.faults:
             FAULTS.labels(fault, self._settings.mode).inc()
         return found
@@ -104,11 +108,16 @@ class SenderChecker:
 
 @asynccontextmanager
 async def sender_checker(
-    settings: SenderCheck, dns: Dns, signs_for: Callable[[str], tuple[str, ...]], monotonic: Callable[[], float]
+    settings: SenderCheck,
+    dns: Dns,
+    signs_for: Callable[[str], tuple[str, ...]],
+    monotonic: Callable[[], float],
+    *,
+    hostname: str,
 ) -> AsyncIterator[SenderChecker]:
     """A checker while the block runs."""
     resolver = Resolver(dns)
-    checker = SenderChecker(settings, resolver, signs_for, monotonic)
+    checker = SenderChecker(settings, resolver, signs_for, monotonic, hostname=hostname)
     try:
         yield checker
     finally:

@@ -142,7 +142,7 @@ async def checking(**settings: Any) -> AsyncIterator[tuple[SenderChecker, Served
     async with served() as zone:
         dns = Dns(nameservers=(zone.address,), timeout_s=5, lifetime_s=20, ttl_min_s=0, failure_ttl_s=0, cache_size=0)
         section = SenderCheck(mode="refuse", **settings)
-        async with sender_checker(section, dns, lambda _: (), lambda: now[0]) as checker:
+        async with sender_checker(section, dns, lambda _: (), lambda: now[0], hostname="Out.ehlo.test") as checker:
             yield checker, zone, now
 
 
@@ -168,6 +168,16 @@ async def test_a_verdict_is_looked_up_once_and_kept_for_its_time() -> None:
         assert (await checker.faults(of("a.test"), "a.test")).faults == ("no-dmarc",)
         now[0] += 11
         assert (await checker.faults(of("a.test"), "a.test")).faults == ()
+
+
+async def test_the_null_reverse_path_has_the_domain_of_the_ehlo_name() -> None:
+    async with checking(egress_addresses=[IP]) as (checker, zone, _):
+        for author in ("ehlo.test", "other.test"):
+            zone.add(f"_dmarc.{author}", **txt(NONE))
+        zone.add("out.ehlo.test", **txt(ALL))
+
+        assert (await checker.faults(of("ehlo.test"), "")).faults == ()
+        assert (await checker.faults(of("other.test"), "")).faults == ("not-authenticated",)
 
 
 async def test_the_memory_is_bounded() -> None:
