@@ -212,12 +212,37 @@ def _publish(zone: ServedZone, nodes: Mapping[str, Mapping[str, Any]], lines: Se
         zone.add(name, **nodes[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("null MX", "domain", "null MX"),
+        ("an MX without an address", "domain", "no MX host has an address: mx.dest.test"),
+        ("two SPF records", "spf", "has 2 SPF records"),
+        ("SPF of another address", "spf", "softfail: `~all`"),
+        ("a revoked key", "dkim", "revoked"),
+        ("two DMARC records", "dmarc", "2 DMARC records"),
+        ("DMARC that is misspelt", "dmarc", "no valid DMARC record: v=DMARC1; p=nothing"),
+        ("reports to a stranger", "dmarc-reports", "reports.example does not agree"),
+        ("a PTR that is not confirmed", "reverse-dns", "elsewhere.test does not resolve to it"),
+        ("a PTR of another name", "ehlo-name", "another name: host.test"),
+    ],
+)
+async def test_a_finding_says_what_was_found(name: str, kind: str, words: str, tmp_path: Path) -> None:
+    changes, keys, _ = DOMAINS[name]
+
+    async with serving(changes) as zone:
+        findings = await examine(installed(zone, tmp_path, keys), ASKED)
+
+    assert any(words in it.found for it in findings if it.id == kind and it.severity is not Severity.OK), findings
+
+
 async def test_a_silent_name_server_holds_no_other_check(tmp_path: Path) -> None:
     async with serving({"_dmarc.dest.test": {"silent": True}}) as zone:
         findings = await examine(installed(zone, tmp_path, "re"), ASKED._replace(within_s=2))
 
-    unfinished = {it.about for it in findings if it.id == "unfinished"}
-    assert unfinished == {"DMARC of dest.test", "alignment of dest.test"}
+    unfinished = {it.about: (it.severity, it.found) for it in findings if it.id == "unfinished"}
+    late = (Severity.WARNING, "no result within 2 s")
+    assert unfinished == {"DMARC of dest.test": late, "alignment of dest.test": late}
     assert {it.id for it in findings if it.severity is Severity.OK} >= {"domain", "spf", "dkim", "reverse-dns"}
 
 
