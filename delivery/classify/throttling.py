@@ -33,7 +33,8 @@ class Row(NamedTuple):
 
 
 _A_RATE = (
-    r"throttl|\brates?\b|too (many|much|fast|quickly|frequent)|concurren|server (is )?(too )?busy|slow down"
+    r"throttl|\brates?\b|unusual (activity|sending|volume)"
+    r"|too (many|much|fast|quickly|frequent)|concurren|server (is )?(too )?busy|slow down"
     r"|(limit|quota|credits?|volume)\b.{0,40}\b(exceed|reach)"
     r"|(exceed|reach)\w*\b.{0,60}\b(limit|quota|credits?|volume)"
 )
@@ -57,11 +58,15 @@ ROWS: Sequence[Row] = (
     Row(THROTTLES, status=r"4\.5\.3"),
     # Google (4.7.28) and Microsoft (451 4.7.500 and above): limits of the sending system.
     Row(THROTTLES, status=r"4\.7\.28|4\.7\.[5-9]\d\d"),
-    # RFC 3463, 3.8: policy. About one recipient it is often greylisting.
-    Row(THROTTLES, status=r"4\.7\..*", of_recipient=False),
     # Google: "450 4.2.1 Peak SMTP relay limit exceeded". SendGrid: "452 Too many recipients received this hour".
     Row(THROTTLES, text=_A_RATE),
-    Row(THROTTLES, text=r"try (again|it again|the command again) later", of_recipient=False),
+    # Microsoft: "451 4.7.0 Temporary server error. Please try again later." Also to RCPT.
+    Row(THROTTLES, status=r"4\.7\.0"),
+    # Registered for something else (RFC 3463, 3.8; RFC 7372): the sender's domain, the content, one mailbox.
+    Row(OTHERWISE, status=r"4\.7\.([2-9]|1\d|2[0-7])"),
+    # RFC 3463, 3.8: policy. About one recipient it is often greylisting.
+    Row(THROTTLES, status=r"4\.7\..*", of_recipient=False),
+    Row(THROTTLES, text=r"(try|come back|retry)( it| the command)?( again)? later", of_recipient=False),
 )
 
 

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
-from delivery.connect.extensions import limits, offered
+from delivery.connect.extensions import Limits, limits, offered
 from delivery.connect.settings import ConnectSettings
 from delivery.route.endpoint import ConnectionTerms, Dialect, Endpoint
 from delivery.security.contexts import loaded
@@ -121,7 +121,7 @@ async def _greet(connection: Connection, hostname: str, settings: ConnectSetting
         return
     if connection.is_lmtp or not answer.is_permanent:
         raise Refusal(Phase.EHLO, answer.brief())
-    connection.extensions = {}
+    connection.extensions, connection.limits = {}, Limits()
     helo = await connection.command(f"HELO {hostname}", settings.timeouts.ehlo_s)
     if isinstance(helo, ConnectionBroke):
         raise Refusal(Phase.EHLO, answer.brief())  # what it said before it left
