@@ -92,14 +92,16 @@ async def test_a_postfix_that_asks_for_auth_and_throttles_gets_every_message_onc
     assert any("too much mail" in line["why"] for line in lines)
 
 
-@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+TOKEN_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")
+
+
 async def test_a_postfix_whose_dovecot_checks_access_tokens_takes_mail_with_those_of_its_issuer(
-    make_system: MakeSystem, names: ServedZone, tmp_path: Path, mechanism: str
+    make_system: MakeSystem, names: ServedZone, tmp_path: Path
 ) -> None:
     """Dovecot asks the issuer about each token (RFC 7662). A revoked one is replaced, and a long one arrives whole."""
     needs("postfix")
     program = needs("dovecot")
-    certificates = Certificates(tmp_path, "upstream.test", "127.0.0.1")
+    certificates = Certificates(tmp_path, "upstream.test")
     (secret := tmp_path / "secret").write_text("of the client\n")
     issuer = TokenIssuer(clients={"app": "of the client"}, user=USER, token_chars=3000)
     with public_folder("jetpost-upstream-") as folder, public_folder("jp-dovecot-") as of_dovecot:
@@ -110,26 +112,31 @@ async def test_a_postfix_whose_dovecot_checks_access_tokens_takes_mail_with_thos
                 names.add("upstream.test", a=[upstream.address])
                 with upstream.postfix as postfix:
                     oauth = {"kind": "client_credentials", "token_url": issuer.url, "client_id": "app"}
+                    auth = {"user": USER, "oauth": {**oauth, "client_secret_file": str(secret)}}
                     action: dict[str, Any] = {
                         "kind": "hosts",
                         "hosts": [{"host": "upstream.test", "port": postfix.port}],
                         "ca_file": str(certificates.ca_file),
-                        "auth": {
-                            "user": USER,
-                            "oauth": {**oauth, "client_secret_file": str(secret)},
-                            "mechanisms": [mechanism],
-                        },
                     }
-                    routes = [{"name": "upstream", "action": action}]
+                    routes = [
+                        {
+                            "name": mechanism.lower(),
+                            "match": {"senders": [f"{mechanism}.test"]},
+                            "action": {**action, "auth": {**auth, "mechanisms": [mechanism]}},
+                        }
+                        for mechanism in TOKEN_MECHANISMS
+                    ]
                     system = await make_system({"delivery.routes": routes, "delivery.attempt.idle_s": 0})
-                    await system.submit("ann@home.test", ["one@anywhere.test"], LETTER)
-                    await eventually(lambda: all_of(upstream, 1), "Postfix has delivered it")
-                    issuer.tokens[USER] = "another"  # Dovecot hears that ours is not active
-                    await system.submit("ann@home.test", ["two@anywhere.test"], LETTER)
-                    messages = await eventually(lambda: all_of(upstream, 2), "Postfix has delivered both")
+                    for count in (2, 4):
+                        for mechanism in TOKEN_MECHANISMS:
+                            await system.submit(f"ann@{mechanism}.test", [f"u{count}@anywhere.test"], LETTER)
+                        messages = await eventually(lambda n=count: all_of(upstream, n), "Postfix has delivered all")  # type: ignore[misc]
+                        issuer.tokens[USER] = "another"  # Dovecot hears that ours is not active
                     await system.empty()
+                log = postfix.log_file.read_text(encoding="utf-8")
 
     assert all(f"(Authenticated sender: {USER})".encode() in message for message in messages)
+    assert [log.count(f"sasl_method={mechanism}, ") for mechanism in TOKEN_MECHANISMS] == [2, 2]
     assert len(issuer.issued) == 2
     (service,) = system.delivery
     assert not any(token in str(service.log_lines()) for token in issuer.issued)
