@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import random
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -434,3 +436,41 @@ async def test_a_file_that_is_of_no_use_is_named_and_nobody_is_asked(tmp_path: P
         secret_file(tmp_path)
         await tokens.token(source(issuer, file), "upstream", until)
         await tokens.aclose()
+
+
+async def test_whatever_issuer_and_host_do_in_whatever_order_it_ends_well(tmp_path: Path) -> None:
+    """A walk by chance: nothing but refusals comes of it, no secret is told, and all works again at the end."""
+    file = secret_file(tmp_path)
+    async with issuer_for(life_s=5) as issuer, host_with(issuer) as host:
+        pool = pool_with(0.01)
+        logins = [login_by(source(issuer, file), name) for name in ("one", "two")]
+        right = issuer.tokens
+        changes: list[Callable[[], object]] = [
+            lambda: issuer.tokens.update(jet="revoked"),
+            lambda: setattr(issuer, "raw", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            lambda: setattr(issuer, "raw", b"220 mx.test ESMTP\r\n"),
+            lambda: setattr(issuer, "raw", None),
+            lambda: setattr(issuer, "status", (400, {"error": "invalid_grant"})),
+            lambda: setattr(issuer, "status", (503, {"error": "temporarily_unavailable"})),
+            lambda: setattr(issuer, "status", None),
+            lambda: file.write_text("wrong\n"),
+            lambda: file.write_text(f"{SECRET}\n"),
+            lambda: setattr(host.script, "users", {"jet": "nothing is good enough"}),
+            lambda: setattr(host.script, "users", right),
+            lambda: host.script.replies.update(AUTH="421 4.3.2 closing"),
+            lambda: host.script.replies.pop("AUTH", None),
+        ]
+        for _ in range(80):
+            random.choice(changes)()
+            for why in await asyncio.gather(*(_tried(pool, host, random.choice(logins)) for _ in range(4))):
+                assert SECRET not in why
+                assert not any(token in why for token in issuer.issued)
+
+        issuer.raw = issuer.status = None
+        secret_file(tmp_path)
+        host.script.users, issuer.tokens["jet"] = right, "revoked"
+        host.script.replies.clear()
+        for login in logins:
+            (await _in_time(pool, host, login)).abort()
+            assert shown(login.name, issuer) == (0, 0)
+        await pool.aclose()
