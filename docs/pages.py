@@ -163,8 +163,8 @@ def replies() -> str:
     intro = """\
 What an unwelcome answer means in each phase of an attempt. *next host*: the next MX host is tried, and the recipients
 are deferred when none is left. 421 counts as a broken connection of the host, in every phase. 552 to RCPT counts as
-452, and 530 to MAIL as 450. A code outside 200–599 is heard as 451. Whom it concerns: all of the host's recipients, the
-message's, or one."""
+452, and 530 to MAIL, RCPT and DATA as 450. A code outside 200–599 is heard as 451. Whom it concerns: all of the host's
+recipients, the message's, or one."""
     rows = [
         (phase.value, rule.scope.value, rule.on_4yz.value, rule.on_5yz.value, rule.on_break.value)
         for phase, rule in RULES.items()

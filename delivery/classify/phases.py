@@ -80,7 +80,8 @@ _BROKE_IN = {
 }
 """Phases with a status of their own: no answer from the host; no cryptography; no credentials."""
 _WANTS_MORE = 530
-"""To MAIL: the host wants TLS or credentials first (RFC 3207, 4; RFC 4954, 6), which an operator can set right."""
+"""To any command: the host wants TLS or credentials first (RFC 3207, 4; RFC 4954, 6); an operator can set it right."""
+_IN_TRANSACTION = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
 BAD_CREDENTIALS = EnhancedStatus(4, 7, 8)
 """X.7.8 (RFC 4954, 6), as a deferral."""
 
@@ -95,7 +96,7 @@ def classify(phase: Phase, answer: Reply | ConnectionBroke) -> tuple[Scope, Step
             return Scope.HOST, rule.on_break
         case Reply(code=552) if phase is Phase.RCPT:  # an old way to say 452, too many recipients (4.5.3.1.10)
             return rule.scope, rule.on_4yz
-        case Reply(code=code) if code == _WANTS_MORE and phase is Phase.MAIL:
+        case Reply(code=code) if code == _WANTS_MORE and phase in _IN_TRANSACTION:
             return rule.scope, rule.on_4yz
         case Reply(code=code) if code >= 500:
             return rule.scope, rule.on_5yz

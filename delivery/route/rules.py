@@ -1,6 +1,6 @@
 """Which route a message takes: an ordered table of rules, of which the first that matches counts. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -109,8 +109,8 @@ class Domains:
     """Domains and domains below domains, as a `Match` lists them."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._exact = frozenset(_NULL_PATH[:0] if it == _NULL_PATH else it for it in patterns if it[:2] != "*.")
-        self._above = frozenset(it[2:] for it in patterns if it[:2] == "*.")
+        self._exact = frozenset(_domain(it) for it in patterns if it[:2] != "*.")
+        self._above = frozenset(_domain(it) for it in patterns if it[:2] == "*.")
 
     def __contains__(self, domain: str) -> bool:
         if domain in self._exact:
@@ -123,14 +123,63 @@ class Domains:
 
 
 class Table:
-    """Rules in order."""
+    """Rules in order. Of many, only those are asked whose first key may match: there may be one for each customer."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rows = [(_Row(rule.match), rule) for rule in rules]
+        self._by_recipient, self._by_sender = _Numbers(), _Numbers()
+        self._by_identity: dict[str, list[int]] = {}
+        self._others: list[int] = []
+        for number, rule in enumerate(rules):
+            match = rule.match
+            if match.recipients:
+                self._by_recipient.add(match.recipients, number)
+            elif match.senders:
+                self._by_sender.add(match.senders, number)
+            elif match.identities:
+                for identity in match.identities:
+                    self._by_identity.setdefault(identity, []).append(number)
+            else:
+                self._others.append(number)
 
     def first(self, facts: Facts) -> Rule | None:
         """The first rule that matches; None when none does."""
-        return next((rule for row, rule in self._rows if row.matches(facts)), None)
+        rows = (self._rows[number] for number in self.candidates(facts))
+        return next((rule for row, rule in rows if row.matches(facts)), None)
+
+    def candidates(self, facts: Facts) -> Sequence[int]:
+        """The numbers of the rules that may match, in order."""
+        found = [
+            *self._by_recipient.of(facts.domain),
+            *self._by_sender.of(facts.sender),
+            *self._by_identity.get(facts.identity, ()),
+        ]
+        return sorted({*found, *self._others}) if found else self._others
+
+
+class _Numbers:
+    """Numbers of rules by the domains that they list."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[int]] = {}
+        self._above: dict[str, list[int]] = {}
+
+    def add(self, patterns: Sequence[str], number: int) -> None:
+        """Note a rule with these patterns."""
+        for pattern in patterns:
+            domains = self._above if pattern[:2] == "*." else self._exact
+            domains.setdefault(_domain(pattern), []).append(number)
+
+    def of(self, domain: str) -> Iterator[int]:
+        """The rules that list `domain`, or one above it. A rule may come twice."""
+        yield from self._exact.get(domain, ())
+        while self._above and domain:
+            domain = domain.partition(".")[2]
+            yield from self._above.get(domain, ())
+
+
+def _domain(pattern: str) -> str:
+    return "" if pattern == _NULL_PATH else pattern.removeprefix("*.")
 
 
 class _Row:
@@ -164,7 +213,10 @@ def checked(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     for rule in rules[:-1]:
         if rule.match == EVERYTHING:
             raise ValueError(f"route {rule.name}: match: it matches all messages, so no route after it is ever used")
-    for number, rule in enumerate(rules):
-        if any(rule.match == earlier.match for earlier in rules[:number]):
+    matches: set[tuple[object, ...]] = set()
+    for rule in rules:
+        match = tuple(value for _, value in rule.match)
+        if match in matches:
             raise ValueError(f"route {rule.name}: match: an earlier route has the same match, so it is never used")
+        matches.add(match)
     return rules

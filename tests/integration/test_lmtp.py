@@ -24,7 +24,7 @@ from tests.fixtures.eventually import eventually
 from tests.fixtures.letters import LETTER
 from tests.fixtures.mx import Mx
 from tests.fixtures.mx_script import DROP, EXTENSIONS, SILENCE, TAKE_AND_DROP, Script
-from tests.fixtures.raw_host import RawHost, leaving
+from tests.fixtures.raw_host import RawHost, leaving, saying
 from tests.fixtures.searched import Asking, at_most, searched
 
 TERMS = ConnectionTerms(tls=TlsMode.NONE, dialect=Dialect.LMTP)
@@ -107,6 +107,42 @@ async def test_a_server_that_owes_replies_is_not_waited_for_without_end() -> Non
         made = await tried(host, to := recipients(3), settings)
 
     assert [type(made.outcomes[it]) for it in to] == [Delivered, Deferred, Deferred]
+
+
+@pytest.mark.parametrize("extra", [b"550 5.1.1 nobody", b"250 ok", b"452 full", b"421 bye", b"354 more", b"5"])
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "later"])
+async def test_a_server_that_replies_once_too_often_says_nothing_about_the_next_message(
+    extra: bytes, together: bool
+) -> None:
+    replies = b"250 2.0.0 ok\r\n550 5.2.1 closed\r\n"
+    parts = (replies + extra + b"\r\n",) if together else (replies, extra + b"\r\n")
+    settings = AttemptSettings(idle_s=60)
+    pool = Pool(settings, "jetpost.test", most=10)
+    async with RawHost("lmtp.test", does={"DOT": saying(*parts)}) as host:
+        try:
+            for _ in range(3):
+                entry = attempts.entry(Inline(LETTER), *(to := recipients(2)))
+                made = await attempts.tried_with(pool, [host], entry, settings, TERMS)
+                assert [type(made.outcomes[it]) for it in to] == [Delivered, Bounced]
+                await eventually(lambda: pool.idle == 0, "the connection is given up")
+        finally:
+            await pool.aclose()
+    assert len(host.copies) == 3
+
+
+@pytest.mark.parametrize("answer", [b"250 2.0.0 ok\r\n", b"354 go\r\n250 ok\r\n250 ok\r\n", b"220-x\r\n"])
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()], ids=["in a group", "one by one"])
+async def test_a_server_that_answers_data_with_nonsense_delivers_nothing(
+    answer: bytes, extensions: tuple[str, ...]
+) -> None:
+    """It never said 354, or spoke before the content had ended: whatever it said then is no reply to the content."""
+    timeouts = Timeouts.model_construct(data_s=0.3, final_dot_s=0.3)
+    settings = AttemptSettings.model_construct(timeouts=timeouts, idle_s=0)
+    async with RawHost("lmtp.test", says={"DATA": answer}, extensions=extensions) as host:
+        made = await tried(host, to := recipients(2), settings)
+
+    assert Delivered not in {type(made.outcomes[it]) for it in to}
+    assert set(made.outcomes) == set(to)
 
 
 async def test_a_server_that_speaks_smtp_only_is_not_spoken_to_in_smtp() -> None:

@@ -354,6 +354,30 @@ async def test_the_fallback_is_used_while_no_host_can_be_reached_and_left_when_o
             assert len(spare.messages) == used
 
 
+async def test_the_fallback_follows_a_route_of_many_dead_hosts_in_the_same_attempt(
+    make_system: MakeSystem, names: ServedZone
+) -> None:
+    """32 of them, and one with 50 addresses, of which as many are tried as of an MX host."""
+    async with Mx("spare.test", loopback_address()) as spare, Mx("closed.test", loopback_address()) as closed:
+        dead = [f"dead{number}.test" for number in range(31)]
+        for name in dead:
+            names.add(name, a=[loopback_address()])
+        names.add("many.test", a=[loopback_address() for _ in range(50)])
+        await closed.stop()
+        listed = [{"host": name, "port": closed.port, "weight": 0} for name in (*dead, "many.test")]
+        action = {**IN_CLEAR, "hosts": listed}
+        system = await make_system(routed({**route("smart", action), "fallback": hosts(spare)}))
+
+        await system.submit("ann@home.test", ["bob@anywhere.test"], LETTER)
+
+        await spare.received("bob@anywhere.test")
+        await system.empty()
+        (line,) = [it for it in system.delivery[0].log_lines() if it["event"] in {"delivered", "deferred"}]
+        assert (line["event"], line["attempt"]) == ("delivered", 1)
+        for name in (*dead, "many.test"):
+            names.remove(name)
+
+
 async def test_tls_that_fails_or_a_password_that_is_away_never_leads_to_the_fallback(
     make_system: MakeSystem, certificates: Certificates, tmp_path: Path
 ) -> None:

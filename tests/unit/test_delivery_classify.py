@@ -22,7 +22,9 @@ def test_every_phase_follows_its_row(phase: Phase) -> None:
     [
         (Phase.GREETING, Reply(554), Scope.HOST, Step.NEXT_HOST),
         (Phase.MAIL, Reply(530), Scope.MESSAGE, Step.NEXT_HOST),
-        (Phase.RCPT, Reply(530), Scope.RECIPIENT, Step.BOUNCE),
+        (Phase.RCPT, Reply(530), Scope.RECIPIENT, Step.DEFER),
+        (Phase.DATA, Reply(530), Scope.MESSAGE, Step.DEFER),
+        (Phase.END_OF_DATA, Reply(530), Scope.MESSAGE, Step.BOUNCE),
         (Phase.AUTH, Reply(535), Scope.HOST, Step.NEXT_HOST),
         (Phase.RCPT, Reply(550), Scope.RECIPIENT, Step.BOUNCE),
         (Phase.RCPT, Reply(421), Scope.HOST, Step.NEXT_HOST),

@@ -1,7 +1,6 @@
 """The dialogue of one SASL mechanism over SMTP (RFC 4954, 4)."""
 
 from base64 import b64decode, b64encode
-from binascii import Error as NoBase64
 from collections.abc import Collection
 
 from msgspec import structs
@@ -52,7 +51,7 @@ def _decoded(challenge: str) -> bytes:
     """What a host's base64 stands for; some write `Username:` as it is, which LOGIN does not look at."""
     try:
         return b64decode(challenge)
-    except NoBase64:
+    except ValueError:  # binascii.Error is one; characters beyond ASCII raise another
         return challenge.encode()
 
 
