@@ -17,7 +17,7 @@ from jetpost.process.dkim.settings import MOST_KEYS_OF_A_DOMAIN, Dkim, held_of
 from jetpost.sign.dkim import REASONS, Signable, Unsigned, signatures
 from jetpost.sign.key_file import KeyName
 from jetpost.sign.keys import KeyRing, SigningKey, public_bytes
-from jetpost.sign.rotation import Held, Stage, asked_for, stages
+from jetpost.sign.rotation import Held, Stage, asked_for, published, stages
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
 from jetpost.watched import stamp
@@ -131,8 +131,8 @@ class Signer:
                 self._adopt(await asyncio.to_thread(self._choose))
 
     def published_keys(self) -> tuple[SigningKey, ...]:
-        """The keys whose records verifiers need now: those that sign, and those whose signatures are on their way."""
-        return tuple([it.key for it in self._chosen.held if self._chosen.stages[_name(it.key)] is not Stage.WAITS])
+        """The keys whose records must be in DNS now."""
+        return tuple([it.key for it in published(self._chosen.held, self._chosen.stages)])
 
     def signs_for(self, author: str) -> tuple[str, ...]:
         """The domains (`d=`) of the signatures that a message of the domain `author` gets."""

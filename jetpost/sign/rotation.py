@@ -45,7 +45,7 @@ def stages(keys: Iterable[Held], shown: Mapping[tuple[str, str], bool]) -> dict[
     are retired. Without a key that it replaces it signs at once. Of each domain that has keys at least one signs.
     """
     there = _by_name(keys)
-    ready = {name for name, held in there.items() if _is_ready(_predecessors(held, there), shown.get(name))}
+    ready = {name for name, held in there.items() if _is_ready(_predecessors(held, there), shown=shown.get(name))}
     replaced = _replaced(ready, there)
     found = {
         name: Stage.RETIRED if name in replaced else Stage.SIGNS if name in ready else Stage.WAITS for name in there
@@ -59,7 +59,7 @@ def _by_name(keys: Iterable[Held]) -> dict[tuple[str, str], Held]:
     return {(held.key.domain, held.key.selector): held for held in keys}
 
 
-def _is_ready(predecessors: Sequence[Held], shown: bool | None) -> bool:
+def _is_ready(predecessors: Sequence[Held], *, shown: bool | None) -> bool:
     if not predecessors:
         return True
     return all(it.notes.retired is not None for it in predecessors) if shown is None else shown
@@ -99,6 +99,12 @@ class Retire(NamedTuple):
     selectors: tuple[str, ...]
 
 
+class Resume(NamedTuple):
+    """These keys sign again, since the record of the new key is gone: take the note back."""
+
+    selectors: tuple[str, ...]
+
+
 class Keep(NamedTuple):
     """Wait: the records of the replaced keys are needed."""
 
@@ -119,15 +125,16 @@ class Impossible(NamedTuple):
     """There is no key of this kind to replace."""
 
 
-Step = Make | Publish | Retire | Keep | Remove | Complete | Impossible
+Step = Make | Publish | Retire | Resume | Keep | Remove | Complete | Impossible
 
 
 def next_step(
-    domain_keys: Iterable[Held], selector: str, algorithm: str, *, is_shown: bool, now: datetime, lifetime_s: float
+    domain_keys: Iterable[Held], selector: str, algorithm: str, *, shown: bool | None, now: datetime, lifetime_s: float
 ) -> Step:
     """What comes next on the way from the keys of an `algorithm` to the key called `selector`. All are of one domain.
 
-    It follows from the keys and from DNS alone: whoever was interrupted asks again.
+    `shown`: whether all name servers show its record. None: not all of them answer. The step follows from the keys and
+    from DNS alone: whoever was interrupted asks again.
     """
     there = {held.key.selector: held for held in domain_keys}
     new = there.get(selector)
@@ -137,10 +144,24 @@ def next_step(
     old = [there[it] for it in sorted(new.notes.replaces - {selector}) if it in there]
     if not old:
         return Complete()
-    if signing := tuple(it.key.selector for it in old if it.notes.retired is None):
-        return Retire(signing) if is_shown else Publish()
-    until = max(kept_until(it.notes.retired, lifetime_s) for it in old if it.notes.retired is not None)
+    retired = [it.notes.retired for it in old if it.notes.retired is not None]
+    if not shown:
+        is_back = shown is False and bool(retired)
+        return Resume(tuple(it.key.selector for it in old if it.notes.retired)) if is_back else Publish()
+    if len(retired) < len(old):
+        return Retire(tuple(it.key.selector for it in old if it.notes.retired is None))
+    until = max(kept_until(it, lifetime_s) for it in retired)
     return Keep(until) if now < until else Remove(tuple(it.key.selector for it in old))
+
+
+def published(keys: Iterable[Held], found: Mapping[tuple[str, str], Stage]) -> list[Held]:
+    """The keys whose records must be in DNS: those that sign, have signed, or should sign since the others retired."""
+    there = _by_name(keys)
+    return [
+        held
+        for name, held in there.items()
+        if found[name] is not Stage.WAITS or _is_ready(_predecessors(held, there), shown=None)
+    ]
 
 
 def kept_until(retired: datetime, lifetime_s: float) -> datetime:

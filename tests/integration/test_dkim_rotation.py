@@ -16,6 +16,7 @@ from tests.fixtures.eventually import eventually_asked
 from tests.fixtures.letters import LETTER
 from tests.fixtures.message import Message
 from tests.fixtures.mx_script import greylist
+from tests.fixtures.process import Service
 from tests.fixtures.system import System
 from tests.fixtures.zone import ServedZone
 
@@ -30,6 +31,15 @@ def file(folder: Path, selector: str) -> Path:
 async def rotate(system: System) -> Result:
     arguments = ["rotate", DOMAIN, "new", "--kind", "ed25519", "--config", str(system.configuration_file)]
     return await asyncio.to_thread(CliRunner().invoke, dkim_app, arguments)
+
+
+async def keys_by_state(service: Service) -> list[float]:
+    return [await service.metric("jetpost_dkim_keys", state=state) for state in ("waiting", "signs", "retired")]
+
+
+async def check(system: System) -> str:
+    arguments = ["check", DOMAIN, "--queue", "--config", str(system.configuration_file)]
+    return (await asyncio.to_thread(CliRunner().invoke, dkim_app, arguments)).stdout
 
 
 def selector_of(message: Message, folder: Path) -> str:
@@ -58,22 +68,18 @@ async def test_a_key_is_replaced_while_mail_flows(
         await system.submit(back, [to, "nobody@rotating.test"], letter)
         return {selector_of(it, folder) for it in (await dest.received(to), await home.received(back))}
 
-    async def states(expected: dict[str, float]) -> bool:
-        services = system.ingress[0], system.bouncer
-        found = [{it: await service.metric("jetpost_dkim_keys", state=it) for it in expected} for service in services]
-        return found == [expected] * 2
+    async def states(*expected: float) -> bool:
+        return await keys_by_state(system.ingress[0]) == await keys_by_state(system.bouncer) == list(expected)
 
     await system.submit("ann@jetpost.test", ["later@rotating.test"], letter)
     assert await signers("first") == {"old"}
 
     assert (await rotate(system)).exit_code == 1
-    waiting = {"waiting": 1.0, "signs": 1.0, "retired": 0.0}
-    await eventually_asked(lambda: states(waiting), "ingress and bouncer have read the new key")
+    await eventually_asked(lambda: states(1, 1, 0), "ingress and bouncer have read the new key")
     assert await signers("second") == {"old"}
 
     names.add(f"new._domainkey.{DOMAIN}", txt=[record_text(private_key(file(folder, "new").read_bytes()))], ttl=0)
-    signing = {"waiting": 0.0, "signs": 1.0, "retired": 1.0}
-    await eventually_asked(lambda: states(signing), "ingress and bouncer sign with the new key")
+    await eventually_asked(lambda: states(0, 1, 1), "ingress and bouncer sign with the new key")
     assert await signers("third") == {"new"}
 
     assert "keep the records of old until" in (await rotate(system)).stdout
@@ -86,6 +92,12 @@ async def test_a_key_is_replaced_while_mail_flows(
 
     await eventually_asked(is_kept_for_one, "only the deferred message is left")
     assert file(folder, "old").exists()
+
+    assert f"new._domainkey.{DOMAIN}: matches; signs, 0 queued messages" in await check(system)
+    away = file(folder, "old").rename(tmp_path / "away")
+    there_is_no = f"old._domainkey.{DOMAIN}: there is no such key; keep its record, 1 queued messages"
+    assert there_is_no in await check(system)
+    away.rename(file(folder, "old"))
 
     dest.script.replies.pop("later")
     assert selector_of(await dest.received("later@rotating.test"), folder) == "old"

@@ -216,6 +216,7 @@ def test_nothing_is_removed_while_the_queue_does_not_answer(keys: Path, zone: Se
     old = keys / "old._domainkey.a.test.pem"
     old.write_bytes(with_notes(ed25519_pem(), Notes(retired=LONG_AGO)))
     (keys / f"{NAME}.pem").write_bytes(with_notes(ed25519_pem(1), Notes(frozenset({"old"}))))
+    publish(keys, zone)
     file = tmp_path / "jetpost.yaml"
     file.write_text(yaml.safe_dump({"dkim": {"folder": str(keys)}}))
     environ = {"JETPOST_DNS__NAMESERVERS": f'["{zone.address}"]', "JETPOST_NATS__SERVERS": '["nats://127.0.0.1:1"]'}
@@ -224,6 +225,28 @@ def test_nothing_is_removed_while_the_queue_does_not_answer(keys: Path, zone: Se
     assert done.exit_code == 69
     assert "cannot read the queue" in done.output
     assert old.exists()
+
+
+def test_the_old_key_stays_while_the_record_of_the_new_one_is_gone(keys: Path, zone: ServedZone) -> None:
+    run(keys, zone)
+    publish(keys, zone)
+    assert run(keys, zone).exit_code == 0
+    let_time_pass(keys)
+
+    zone.fail(NAME)
+    assert run(keys, zone).exit_code == 1
+    assert notes(keys, "old").retired == LONG_AGO, "nobody knows"
+    zone.remove(NAME)
+    gone = run(keys, zone)
+    assert gone.exit_code == 1
+    assert "old signs again" in gone.stdout
+    assert notes(keys, "old").retired is None
+
+    publish(keys, zone)
+    assert run(keys, zone).exit_code == 0
+    retired = notes(keys, "old").retired
+    assert retired is not None
+    assert retired > LONG_AGO, "it has signed in the meantime"
 
 
 def test_another_rotation_may_begin_before_one_has_ended(keys: Path, zone: ServedZone) -> None:

@@ -17,12 +17,14 @@ from jetpost.sign.rotation import (
     Make,
     Publish,
     Remove,
+    Resume,
     Retire,
     Stage,
     Step,
     asked_for,
     kept_until,
     next_step,
+    published,
     signers_of,
     stages,
 )
@@ -97,8 +99,8 @@ def test_whatever_replaces_what_some_key_signs(keys: list[Held], shown: dict[str
     assert stages(list(reversed(keys)), answers) == found, "all processes decide alike"
 
 
-def step(keys: list[Held], *, is_shown: bool = False, after: timedelta = timedelta(0)) -> Step:
-    return next_step(keys, "new", "ed25519-sha256", is_shown=is_shown, now=NOW + after, lifetime_s=LIFETIME_S)
+def step(keys: list[Held], *, shown: bool | None = False, after: timedelta = timedelta(0)) -> Step:
+    return next_step(keys, "new", "ed25519-sha256", shown=shown, now=NOW + after, lifetime_s=LIFETIME_S)
 
 
 UNTIL = timedelta(days=5) + VERIFIERS
@@ -111,12 +113,15 @@ UNTIL = timedelta(days=5) + VERIFIERS
         (step([OLD]), Make(frozenset({"old"}))),
         (step([OLD, held("older", retired=NOW)]), Make(frozenset({"old"}))),
         (step([OLD, NEW]), Publish()),
-        (step([OLD, NEW], is_shown=True), Retire(("old",))),
-        (step([GONE, NEW], is_shown=True), Keep(NOW + UNTIL)),
-        (step([GONE, NEW], after=UNTIL - timedelta(seconds=1)), Keep(NOW + UNTIL)),
-        (step([GONE, NEW], after=UNTIL), Remove(("old",))),
-        (step([GONE, held("other"), held("new", "old", "other")], is_shown=True), Retire(("other",))),
-        (step([NEW], is_shown=True), Complete()),
+        (step([OLD, NEW], shown=True), Retire(("old",))),
+        (step([GONE, NEW], shown=True), Keep(NOW + UNTIL)),
+        (step([GONE, NEW], shown=True, after=UNTIL - timedelta(seconds=1)), Keep(NOW + UNTIL)),
+        (step([GONE, NEW], shown=True, after=UNTIL), Remove(("old",))),
+        (step([GONE, NEW], shown=None, after=UNTIL), Publish()),
+        (step([GONE, NEW], shown=False, after=UNTIL), Resume(("old",))),
+        (step([OLD, NEW], shown=None), Publish()),
+        (step([GONE, held("other"), held("new", "old", "other")], shown=True), Retire(("other",))),
+        (step([NEW], shown=True), Complete()),
         (step([NEW]), Complete()),
     ],
 )
@@ -124,8 +129,25 @@ def test_the_next_step(taken: Step, expected: Step) -> None:
     assert taken == expected
 
 
+@pytest.mark.parametrize(
+    ("keys", "shown", "expected"),
+    [
+        ([OLD, NEW], {}, {"old"}),
+        ([OLD, NEW], {"new": True}, {"old", "new"}),
+        ([GONE, NEW], {}, {"old", "new"}),
+        # The record of the new key is gone again: that is told.
+        ([GONE, NEW], {"new": False}, {"old", "new"}),
+        ([NEW], {"new": False}, {"new"}),
+    ],
+)
+def test_whose_records_must_be_in_dns(keys: list[Held], shown: dict[str, bool], expected: set[str]) -> None:
+    found = stages(keys, {("a.test", selector): it for selector, it in shown.items()})
+
+    assert {it.key.selector for it in published(keys, found)} == expected
+
+
 def test_a_key_of_another_kind_is_not_replaced() -> None:
-    assert next_step([OLD], "new", "rsa-sha256", is_shown=False, now=NOW, lifetime_s=1) == Impossible()
+    assert next_step([OLD], "new", "rsa-sha256", shown=False, now=NOW, lifetime_s=1) == Impossible()
 
 
 def test_a_record_is_kept_for_the_queue_and_for_verifiers() -> None:

@@ -1,6 +1,8 @@
 """`jetpost dkim`: make keys that sign, print their DNS records, and compare these with what DNS says."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,8 +79,23 @@ def check(domain: Only = "", *, queue: Counted = False, config: ConfigOption = N
         typer.echo(line + (f", {counts[name]} queued messages" if counts is not None else ""))
         if shown.get(name) is False:
             typer.echo(f"  publish: {zone_line(*name, it.held.key.private)}")
+    for gone, count in _signed_by_others(counts or Counter(), keys, domain).items():
+        typer.echo(f"{record_name(*gone)}: there is no such key; keep its record, {count} queued messages")
     if not all(answers.values()):
         raise typer.Exit(EXIT_DIFFERS)
+
+
+def _signed_by_others(
+    counts: Counter[tuple[str, str]], keys: Sequence[Known], domain: str
+) -> dict[tuple[str, str], int]:
+    """The queued messages of keys that are there no more."""
+    there = {tuple(it.source.name) for it in keys}
+    only = _name_of(domain)
+    return {name: count for name, count in sorted(counts.items()) if name not in there and only in ("", name[0])}
+
+
+def _name_of(domain: str) -> str:
+    return a_labels(domain) or domain if domain else ""
 
 
 def _kept(it: Known, lifetime_s: float) -> str:
@@ -88,7 +105,7 @@ def _kept(it: Known, lifetime_s: float) -> str:
 
 
 def _keys(settings: Dkim, domain: str) -> list[Known]:
-    found = of_domain(known(settings), a_labels(domain) or domain if domain else "")
+    found = of_domain(known(settings), _name_of(domain))
     if not found:
         fail(f"no key of {domain} is configured" if domain else "no keys are configured (`dkim.keys`, `dkim.folder`)")
     return found

@@ -1,5 +1,6 @@
 """`jetpost dkim rotate`: from the keys of a domain to a new one, a step each time that it is called."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, assert_never
@@ -16,7 +17,7 @@ from jetpost.process.dkim.records import is_shown
 from jetpost.process.dkim.settings import Dkim
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.reason import reason_of
-from jetpost.sign.key_file import SELECTOR, KeyName, Notes, file_name, with_notes
+from jetpost.sign.key_file import SELECTOR, KeyName, Notes, file_name, notes_of, with_notes
 from jetpost.sign.keys import LEAST_RSA_BITS, MOST_RSA_BITS
 from jetpost.sign.record import record_name, revoked_line, zone_line
 from jetpost.sign.rotation import (
@@ -26,6 +27,7 @@ from jetpost.sign.rotation import (
     Make,
     Publish,
     Remove,
+    Resume,
     Retire,
     Step,
     next_step,
@@ -96,7 +98,7 @@ def _go_on(rotation: _Rotation) -> None:
             [it.held for it in keys],
             rotation.name.selector,
             _ALGORITHMS[rotation.kind],
-            is_shown=is_shown(findings.values()) is True,
+            shown=is_shown(findings.values()),
             now=datetime.now(UTC),
             lifetime_s=rotation.settings.of(QueueSettings).lifetime_s,
         )
@@ -115,12 +117,10 @@ def _take(step: Step, rotation: _Rotation, keys: list[Known], findings: Findings
         case Publish():
             typer.echo(f"{record_name(*name)}: {said(findings)}")
             typer.echo(f"publish: {zone_line(*name, by_selector[name.selector].held.key.private)}")
-            typer.echo("The old key signs until all name servers show this record.")
+            typer.echo("Call this again when all name servers show the record.")
             raise typer.Exit(EXIT_DIFFERS)
-        case Retire(selectors):
-            for selector in selectors:
-                _retire(by_selector[selector])
-                typer.echo(f"{selector} is replaced: {name.selector} signs")
+        case Retire(selectors) | Resume(selectors):
+            _note([by_selector[selector] for selector in selectors], name, is_final=isinstance(step, Retire))
             return True
         case Keep(until):
             names = ", ".join(sorted(by_selector[name.selector].held.notes.replaces & by_selector.keys()))
@@ -130,8 +130,7 @@ def _take(step: Step, rotation: _Rotation, keys: list[Known], findings: Findings
             return _remove(rotation, [by_selector[selector] for selector in selectors])
         case Complete():
             typer.echo(f"{name.selector} signs for {name.domain}. No key that it replaces is there.")
-            for selector in sorted(by_selector[name.selector].held.notes.replaces):
-                typer.echo(f"{selector}: remove its record, or revoke it: {revoked_line(name.domain, selector)}")
+            _revoke(KeyName(name.domain, it) for it in sorted(by_selector[name.selector].held.notes.replaces))
             return False
         case Impossible():
             typer.echo(f"{name.domain} has no {rotation.kind} key to replace. Make one: `jetpost dkim new`", err=True)
@@ -147,10 +146,19 @@ def _make(rotation: _Rotation, replaces: frozenset[str], keys: dict[str, Known])
     typer.echo(f"made {file}")
 
 
-def _retire(old: Known) -> None:
-    content = old.source.file.read_bytes()
-    notes = Notes(old.held.notes.replaces, datetime.now(UTC))
-    key_files.replace(old.source.file, with_notes(content, notes))
+def _note(old: list[Known], new: KeyName, *, is_final: bool) -> None:
+    """Note in their files that they are replaced since now, or that they are not."""
+    for it in old:
+        content = it.source.file.read_bytes()
+        notes = Notes(notes_of(content).replaces, datetime.now(UTC) if is_final else None)
+        key_files.replace(it.source.file, with_notes(content, notes))
+        said = "is replaced: {} signs" if is_final else "signs again: the record of {} is gone"
+        typer.echo(f"{it.source.name.selector} {said.format(new.selector)}")
+
+
+def _revoke(names: Iterable[KeyName]) -> None:
+    for name in names:
+        typer.echo(f"{name.selector}: remove its record, or revoke it: {revoked_line(*name)}")
 
 
 def _remove(rotation: _Rotation, old: list[Known]) -> bool:
@@ -162,9 +170,8 @@ def _remove(rotation: _Rotation, old: list[Known]) -> bool:
                 typer.echo(f"keep the record of {it.source.name.selector}: it signed {count} queued messages")
                 return False
     else:
-        typer.echo("The queue was not asked: see `jetpost dkim check --queue`.")
-    for it in old:
-        typer.echo(f"{it.source.name.selector}: remove its record, or revoke it: {revoked_line(*it.source.name)}")
+        typer.echo("The queue was not asked. Before you revoke a record, see `jetpost dkim check --queue`.")
+    _revoke(it.source.name for it in old)
     for it in old:
         if not it.source.is_configured:
             key_files.remove(it.source.file)
