@@ -99,7 +99,9 @@ class Dmarc:
                 return Discovery(placed, None, above, f"A of {domain}: {answer.why}")
             exists = not isinstance(answer, NoDomain)
         policy = policy_for(domain, placed, exists=exists)
-        return Discovery(placed if policy is not None else None, policy, above, trouble)
+        if policy is None:  # whatever is above: this record governs, and has no effect
+            return Discovery(None, None, above)
+        return Discovery(placed, policy, above, trouble)
 
     async def aligned(self, discovery: Discovery, author: str, domain: str, *, strict: bool) -> bool | None:
         """Whether `domain` is aligned with the author's (3.2.10); None when a failed look-up hides it."""

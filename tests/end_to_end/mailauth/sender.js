@@ -1,5 +1,6 @@
-// `node sender.js CASES`: what mailauth says about each case of a JSON file, as one line of JSON each. The zone of a case
-// maps names to records: {"dest.test": {"txt": […], "a": […], "mx": [[10, "host"]], "rcode": "SERVFAIL"}}.
+// `node sender.js CASES [strict]`: what mailauth says about each case of a JSON file, as one line of JSON each: SPF, DMARC,
+// the policy, and the reason that SPF gives. The zone of a case maps names to records:
+// {"dest.test": {"txt": […], "a": […], "mx": [[10, "host"]], "rcode": "SERVFAIL"}}.
 const fs = require('fs');
 const { spf } = require('mailauth/lib/spf');
 const dmarc = require('mailauth/lib/dmarc/verify');
@@ -37,6 +38,7 @@ function resolverOf(zone) {
 }
 
 async function main() {
+    const strict = process.argv[3] === 'strict';
     for (const it of JSON.parse(fs.readFileSync(process.argv[2], 'utf8'))) {
         const resolver = resolverOf(it.zone);
         const said = await spf({
@@ -44,6 +46,7 @@ async function main() {
             sender: `postmaster@${it.mail_from}`,
             helo: it.mail_from,
             mta: 'mx.test',
+            strict,
             resolver
         });
         const passed = said.status.result === 'pass' ? [{ domain: it.mail_from }] : [];
@@ -51,9 +54,10 @@ async function main() {
             headerFrom: [`a@${it.author}`],
             spfDomains: passed,
             dkimDomains: it.dkim.map(domain => ({ domain })),
+            strict,
             resolver
         });
-        console.log(JSON.stringify([said.status.result, found.status.result, found.policy || null]));
+        console.log(JSON.stringify([said.status.result, found.status.result, found.policy || null, String(said.status.comment)]));
     }
 }
 
