@@ -403,5 +403,8 @@ def test_the_exit_status_says_how_bad_it_is(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["doctor", "--fail-on", "error", *sections]).exit_code == 0
     file.write_text("ingress: {postmaster: nobody}\n")
     assert CliRunner().invoke(app, ["doctor", "--fail-on", "error", *sections]).exit_code == 2
-    assert CliRunner().invoke(app, ["doctor", "--from-ip", "x"]).exit_code == 2
+    for wrong in (["--from-ip", "x"], ["--section", "x"], ["--mx-of", "a b"], ["a..b"]):
+        result = CliRunner().invoke(app, ["doctor", *wrong])
+        assert result.exit_code == 2
+        assert "must be" in result.output or "there are" in result.output
     assert load(None, {}, sections=("dns",)).section("dns") == Dns()

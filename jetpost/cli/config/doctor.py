@@ -46,6 +46,8 @@ def doctor(  # noqa: PLR0913 — the options of a command
 ) -> None:
     """Check a sender domain and this installation. Exit status 1: there are warnings, 2: there are errors."""
     configure("jetpost", Log(level="error"))
+    if unknown := set(section or ()) - set(SECTIONS):
+        raise typer.BadParameter(f"there are {', '.join(SECTIONS)}, got {min(unknown)!r}", param_hint="--section")
     asked = Examination(
         _domain(domain, "DOMAIN"),
         tuple(_address(it) for it in from_ip or ()),
