@@ -81,9 +81,13 @@ class Router:
                 return Routed(Bounced(bounced, text), reached=False)
             case action:
                 pass
-        until = asyncio.get_running_loop().time() + self.settings.timeouts.attempt_s
-        tried = await self._by(entry, rule.name, action, chunks, until)
-        if rule.fallback is None or not leaves_room_for_fallback(tried.result):
+        loop = asyncio.get_running_loop()
+        now, attempt_s = loop.time(), self.settings.timeouts.attempt_s
+        if rule.fallback is None:
+            return await self._by(entry, rule.name, action, chunks, now + attempt_s)
+        # Hosts that are silent take all the time they have: half of it is for the fallback.
+        tried, until = await self._by(entry, rule.name, action, chunks, now + attempt_s / 2), now + attempt_s
+        if not leaves_room_for_fallback(tried.result) or loop.time() >= until:
             return tried
         return await self._by(entry, f"{rule.name}/fallback", rule.fallback, chunks, until)
 
@@ -150,7 +154,7 @@ class Router:
 def leaves_room_for_fallback(result: Attempt | Outcome | Pause) -> bool:
     """Whether no host could be reached, so that another way may be tried at once."""
     if isinstance(result, Attempt):
-        return could_not_be_reached(result) and result.has_time
+        return could_not_be_reached(result)
     if isinstance(result, Pause):
         return result.early
     return isinstance(result, Deferred)

@@ -14,7 +14,7 @@ from tests.fixtures.configuration import Surroundings
 from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 from tests.fixtures.mx import Mx
-from tests.fixtures.mx_script import EXTENSIONS, Script
+from tests.fixtures.mx_script import EXTENSIONS, SILENCE, Script
 from tests.fixtures.system import System
 from tests.fixtures.zone import ServedZone
 
@@ -376,6 +376,30 @@ async def test_the_fallback_follows_a_route_of_many_dead_hosts_in_the_same_attem
         assert (line["event"], line["attempt"]) == ("delivered", 1)
         for name in (*dead, "many.test"):
             names.remove(name)
+
+
+async def test_hosts_that_are_silent_leave_time_for_the_fallback(make_system: MakeSystem) -> None:
+    script = Script(replies={"CONNECT": SILENCE})
+    async with (
+        Mx("silent.test", loopback_address(), script=script) as silent,
+        Mx("spare.test", loopback_address()) as spare,
+    ):
+        system = await make_system(
+            routed(
+                {**route("smart", hosts(silent)), "fallback": hosts(spare)},
+                **{
+                    "delivery.attempt.timeouts.attempt_s": 4,
+                    "delivery.retry.first_s": 3600,
+                    "delivery.retry.cap_s": 3600,
+                },
+            )
+        )
+
+        await system.submit("ann@home.test", ["bob@anywhere.test"], LETTER)
+
+        await spare.received("bob@anywhere.test")
+        await system.empty()
+        assert silent.connections == 1
 
 
 async def test_tls_that_fails_or_a_password_that_is_away_never_leads_to_the_fallback(
