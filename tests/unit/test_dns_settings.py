@@ -5,7 +5,7 @@ import dns.resolver
 import pytest
 from pydantic import ValidationError
 
-from jetpost.dns.resolver import Dns, complaint, parse_nameserver
+from jetpost.dns.resolver import Dns, complaint, parse_nameserver, servers_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,12 @@ def test_a_failure_names_each_name_server_and_what_is_wrong_with_it() -> None:
     assert complaint(failed) == (
         "name server 192.0.2.1 port 53: Network is unreachable; name server 2001:db8::1 port 5353: SERVFAIL"
     )
+
+
+def test_each_name_server_can_be_asked_by_itself() -> None:
+    servers = ("192.0.2.1", "192.0.2.1:53", "192.0.2.2:5353", "2001:db8::1", "[2001:db8::2]:5353")
+    asked = servers_of(Dns(nameservers=servers))
+
+    assert asked == ("192.0.2.1:53", "192.0.2.2:5353", "[2001:db8::1]:53", "[2001:db8::2]:5353")
+    assert servers_of(Dns(nameservers=asked)) == asked
+    assert servers_of(Dns()), "those of /etc/resolv.conf"

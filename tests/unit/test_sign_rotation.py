@@ -1,6 +1,7 @@
 """Which keys sign while one replaces another: decided by the files and by DNS alone."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ from jetpost.sign.rotation import (
     stages,
 )
 from tests.fixtures.dkim import ed25519_pem
+from tests.fixtures.searched import at_most
 
 NOW = datetime(2027, 1, 15, 9, 30, tzinfo=UTC)
 PRIVATE = private_key(ed25519_pem())
@@ -200,3 +202,77 @@ def test_the_signers_of_an_entry_are_found_in_its_trace() -> None:
 
     assert signers_of(trace) == {("a.test", "r.x"), ("b.test", "e")}
     assert signers_of("") == set()
+
+
+class Simulated:
+    """A rotation over weeks: files, DNS, two processes that look at both each hour, and an operator."""
+
+    def __init__(self) -> None:
+        self.hour = 0
+        self.notes = {"old": Notes()}
+        self.published = {"old"}
+        self.seen: list[dict[tuple[str, str], bool]] = [{}, {}]
+        self.signed = {"old": 0}
+        self.is_over = False
+
+    def now(self) -> datetime:
+        return NOW + timedelta(hours=self.hour)
+
+    def keys(self) -> list[Held]:
+        return [held(selector, *notes.replaces, retired=notes.retired) for selector, notes in self.notes.items()]
+
+    def hours(self, count: int, answers: list[bool]) -> None:
+        """Both processes sign all the time. DNS answers some of them."""
+        for _ in range(count):
+            self.hour += 1
+            for seen, does_answer in zip(self.seen, answers, strict=True):
+                if does_answer:
+                    seen.update({("a.test", it): it in self.published for it in self.notes})
+                signing = [name for (_, name), stage in stages(self.keys(), seen).items() if stage is SIGNS]
+                assert len(signing) == 1
+                assert set(signing) <= self.published, "verifiers find its record"
+                self.signed[signing[0]] = self.hour
+
+    def rotate(self, *, does_answer: bool) -> None:
+        """One call, interrupted after a step or not; the operator does what it says."""
+        shown = ("new" in self.published) if does_answer else None
+        step = next_step(self.keys(), "new", "ed25519-sha256", shown=shown, now=self.now(), lifetime_s=LIFETIME_S)
+        match step:
+            case Make(replaces):
+                self.notes["new"] = Notes(replaces)
+            case Retire():
+                self.notes["old"] = Notes(retired=self.now())
+            case Remove():
+                del self.notes["old"]
+            case Complete():
+                assert self.hour - self.signed["old"] >= (timedelta(days=12) - timedelta(hours=1)) / timedelta(hours=1)
+                self.published.discard("old")
+                self.is_over = True
+            case _:
+                assert isinstance(step, Publish | Keep)
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("hours"), st.integers(1, 150), st.lists(st.booleans(), min_size=2, max_size=2)),
+    st.tuples(st.just("rotate"), st.booleans(), st.none()),
+    st.tuples(st.just("publish"), st.none(), st.none()),
+)
+
+
+@at_most(40)
+@given(st.lists(ACTIONS, max_size=25))
+def test_whenever_who_looks_every_signature_finds_its_record(actions: list[tuple[str, Any, Any]]) -> None:
+    it = Simulated()
+    for action, value, answers in actions:
+        if action == "hours":
+            it.hours(value, answers)
+        elif action == "rotate":
+            it.rotate(does_answer=value)
+        elif "new" in it.notes:
+            it.published.add("new")
+    # Whatever has happened, it can be brought to its end.
+    for _ in range(6):
+        it.rotate(does_answer=True)
+        it.published.add("new")
+        it.hours(24 * 12, [True, True])
+    assert it.is_over
