@@ -1,5 +1,6 @@
 """A host that says that it is sent too much is left alone for a while: its mail waits, and no retry is used up."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -18,47 +19,51 @@ LONG = {"delivery.backoff.first_s": 3600, "delivery.backoff.cap_s": 3600}
 SHORT = {"delivery.backoff.first_s": 0.3, "delivery.backoff.cap_s": 0.6}
 
 
-@pytest.mark.parametrize(
-    ("moment", "reply"),
-    [
-        ("CONNECT", "421 4.3.2 too many connections"),
-        ("EHLO", "421 4.7.0 try again later"),
-        ("MAIL", "421 4.7.28 unusual rate of mail"),
-        ("MAIL", "451 4.7.500 Server busy"),
-        ("RCPT", "450 4.2.1 Peak SMTP relay limit exceeded"),
-        ("DATA", "432 4.3.2 Concurrent connections limit exceeded"),
-        ("DOT", "454 Throttling failure: Maximum sending rate exceeded"),
-    ],
+REPLIES = (
+    ("CONNECT", "421 4.3.2 too many connections"),
+    ("EHLO", "421 4.7.0 try again later"),
+    ("MAIL", "421 4.7.28 unusual rate of mail"),
+    ("MAIL", "451 4.7.500 Server busy"),
+    ("RCPT", "450 4.2.1 Peak SMTP relay limit exceeded"),
+    ("DATA", "432 4.3.2 Concurrent connections limit exceeded"),
+    ("DOT", "454 Throttling failure: Maximum sending rate exceeded"),
 )
-async def test_in_the_pause_nothing_is_attempted_and_the_mail_waits(
-    make_system: MakeSystem, mx: MakeMx, moment: str, reply: str
-) -> None:
+"""Moments, and what a host says then."""
+
+
+async def test_in_the_pause_nothing_is_attempted_and_the_mail_waits(make_system: MakeSystem, mx: MakeMx) -> None:
     other = await mx("not-paused.test")
-    script = Script(replies={moment: reply})
-    async with Mx("smart.test", loopback_address(), script=script) as smart:
-        system = await make_system(routed(route("smart", hosts(smart), senders=["bulk.test"]), **LONG))
-        await system.submit("ann@bulk.test", ["bob@first.test"], LETTER)
-        assert reply in (await deferred(system, "bob@first.test"))["why"]
-        connections = smart.connections
-        script.replies.clear()
+    async with AsyncExitStack() as running:
+        scripts = [Script(replies={moment: reply}) for moment, reply in REPLIES]
+        smart = [await running.enter_async_context(Mx("s.test", loopback_address(), script=it)) for it in scripts]
+        routes = [route(f"r{n}", hosts(it), senders=[f"s{n}.test"]) for n, it in enumerate(smart)]
+        system = await make_system(routed(*routes, **LONG))
+        for number, (_, reply) in enumerate(REPLIES):
+            await system.submit(f"ann@s{number}.test", [f"bob@first{number}.test"], LETTER)
+            assert reply in (await deferred(system, f"bob@first{number}.test"))["why"]
+        connections = [it.connections for it in smart]
+        for script in scripts:
+            script.replies.clear()
 
         async with system.submitting() as client:
-            for number in range(10):
-                await client.transact("ann@bulk.test", [f"u{number}@d{number}.test"], stuffed(LETTER))
+            for number in range(len(REPLIES) * 3):
+                sender = f"ann@s{number % len(REPLIES)}.test"
+                await client.transact(sender, [f"u{number}@d{number}.test"], stuffed(LETTER))
             await client.transact("ann@home.test", ["bob@not-paused.test"], stuffed(LETTER))
 
         await other.received("bob@not-paused.test")
-        await _waiting(system, 11)
-        assert smart.connections == connections
-        assert smart.messages == []
+        await _waiting(system, len(REPLIES) * 4)
+        assert [it.connections for it in smart] == connections
+        assert [it.messages for it in smart] == [[]] * len(smart)
         (service,) = system.delivery
-        assert await service.metric("jetpost_delivery_route_throttled", route="smart") == 1
-        assert await service.metric("jetpost_delivery_route_pauses_total", route="smart") == 1
-        (told,) = [line for line in service.log_lines() if line["event"] == "route throttled"]
-        assert (told["route"], told["host"]) == ("smart", smart.address)
-        assert reply in told["why"]
+        told = [line for line in service.log_lines() if line["event"] == "route throttled"]
+        assert [(it["route"], it["host"]) for it in told] == [(f"r{n}", it.address) for n, it in enumerate(smart)]
+        for number, (_, reply) in enumerate(REPLIES):
+            assert reply in told[number]["why"]
+            assert await service.metric("jetpost_delivery_route_throttled", route=f"r{number}") == 1
+            assert await service.metric("jetpost_delivery_route_pauses_total", route=f"r{number}") == 1
         _, shown = await system.command("queue", "list")
-        assert "its route is throttled" in shown
+        assert shown.count("its route is throttled") == len(REPLIES) * 3
 
 
 async def test_mail_follows_when_the_pauses_end_and_no_retry_was_used_up(make_system: MakeSystem) -> None:
@@ -87,7 +92,9 @@ async def test_another_host_of_the_route_goes_on(make_system: MakeSystem) -> Non
         Mx("second.test", loopback_address()) as second,
     ):
         system = await make_system(routed(route("smart", hosts(first, second)), **LONG))
-        for number in range(4):
+        await system.submit("ann@home.test", ["u0@d0.test"], LETTER)
+        await deferred(system, "u0@d0.test")
+        for number in range(1, 4):
             await system.submit("ann@home.test", [f"u{number}@d{number}.test"], LETTER)
 
         await second.received_all(4)
