@@ -58,6 +58,12 @@ def test_a_new_key_signs_and_its_printed_record_verifies(tmp_path: Path, options
     assert verdicts(message, {f"{name}.".encode(): text.encode()}) == [True]
 
 
+def test_in_a_folder_a_key_gets_the_name_of_its_record(tmp_path: Path) -> None:
+    assert run("new", "Bücher.example", "S2026", tmp_path, "--kind", "ed25519").exit_code == 0
+    assert [it.name for it in tmp_path.iterdir()] == ["s2026._domainkey.xn--bcher-kva.example.pem"]
+    assert run("new", "Bücher.example", "S2026", tmp_path, "--kind", "ed25519").exit_code == 1
+
+
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(rsa_pem())

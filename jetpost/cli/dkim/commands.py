@@ -16,7 +16,7 @@ from jetpost.mail.address import a_labels
 from jetpost.process.dkim.records import is_shown
 from jetpost.process.dkim.settings import Dkim
 from jetpost.queue.provision.settings import QueueSettings
-from jetpost.sign.key_file import SELECTOR
+from jetpost.sign.key_file import SELECTOR, file_name
 from jetpost.sign.keys import LEAST_RSA_BITS, MOST_RSA_BITS
 from jetpost.sign.record import record_name, zone_line
 from jetpost.sign.rotation import Stage, kept_until, stages
@@ -32,18 +32,26 @@ Counted = Annotated[bool, typer.Option("--queue", help="Count the queued message
 def new(
     domain: Annotated[str, typer.Argument(help="The domain in the authors' addresses.")],
     selector: Annotated[str, typer.Argument(help="A name for the key, such as rsa2026.")],
-    file: Annotated[Path, typer.Argument(help="The file to write the private key to. It must not exist.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to write the private key to. It must not exist. In a folder it gets its name."),
+    ],
     *,
     kind: Annotated[Literal["rsa", "ed25519"], typer.Option(help="The kind of the key.")] = "rsa",
     bits: Annotated[int, typer.Option(min=LEAST_RSA_BITS, max=MOST_RSA_BITS, help="Of an RSA key.")] = LEAST_RSA_BITS,
 ) -> None:
-    """Make a key for DOMAIN, write it to FILE (readable for its owner only), and print the DNS record to publish."""
+    """Make a key for DOMAIN, write it to FILE (readable for its owner only), and print the DNS record to publish.
+
+    If FILE is a folder, the key is written there with the name that `dkim.folder` asks for.
+    """
     name = a_labels(domain)
     if name is None:
         fail(f"{domain} is no domain")
     if not SELECTOR.fullmatch(selector.lower()):
         fail(f"{selector} is no selector: use letters, digits and hyphens")
     key = generated(kind, bits)
+    if file.is_dir():
+        file /= file_name(name, selector.lower())
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(pem(key))
