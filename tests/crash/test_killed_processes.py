@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900), pytest.mark.asyncio(l
 MESSAGES = 125 * KILLS
 """At least so many are accepted, most of them between the kills."""
 
+COMMIT_S = 5
+
 VICTIMS: dict[str, Callable[[System], Sequence[Service | NatsServer]]] = {
     "ingress": lambda system: system.ingress,
     "delivery": lambda system: system.delivery,
@@ -31,7 +33,8 @@ VICTIMS: dict[str, Callable[[System], Sequence[Service | NatsServer]]] = {
 async def test_what_got_a_250_arrives_or_is_bounced_exactly_once(
     make_system: MakeSystem, hosts: Hosts, kind: str, told: Told
 ) -> None:
-    system = await make_system({**SETTINGS, "queue.commit_timeout_s": 5}, delivery=2)
+    changes = {**SETTINGS, "queue.commit_timeout_s": COMMIT_S, "queue.sweep_age_s": 2 * COMMIT_S}
+    system = await make_system(changes, delivery=2)
     async with Load(system, hosts) as load:
         for _ in range(KILLS):
             await load.progress(random.randint(40, 160))
