@@ -61,3 +61,27 @@ async def test_one_of_many_connections_tries_them(tmp_path: Path, at_once: bool,
         assert host.heard["AUTH"] - before == (5 if at_once and accepted_before else 1)
         for connection in connections:
             connection.abort()
+
+
+async def test_connections_that_wait_for_their_turn_do_not_ask_a_host_that_has_said_not_now(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("right\n")
+    login = Login("upstream", "jet", str(file), without_tls=True)
+    script = Script(users={"jet": "right"}, replies={"AUTH": ("454 4.7.0 Too many login attempts",)})
+    async with Mx("smart.test", loopback_address(), script=script) as host:
+        logins = Logins(pause_s=300, token_s=30)
+        connections = [await connected(host, login) for _ in range(5)]
+
+        async def refusal(connection: Connection) -> Refusal:
+            with pytest.raises(Refusal) as told:
+                await logins.authenticate(connection, login, PATIENCE_S, known=None)
+            return told.value
+
+        told = await asyncio.gather(*(refusal(connection) for connection in connections))
+        assert all("454" in str(it.answer) for it in told)
+        assert host.heard["AUTH"] == 1
+
+        for connection in connections:  # what comes later asks again
+            await logins.authenticate(connection, login, PATIENCE_S, known=None)
+            connection.abort()
+        assert host.heard["AUTH"] == 6

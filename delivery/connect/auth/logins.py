@@ -74,6 +74,8 @@ class Logins:
         self._accepted: set[Login] = set()
         """Those that a host has accepted, and none refused since."""
         self._first: dict[Login, asyncio.Lock] = {}
+        self._not_now: dict[tuple[Login, str], Reply] = {}
+        """The last 4yz reply to AUTH of a host, by its name, until it accepts them."""
 
     def insist(self, login: Login) -> Stopped | None:
         """Refusal, without asking anybody, while `login` is known to be refused. After the pause one is let through.
@@ -108,7 +110,10 @@ class Logins:
 
         Until credentials were accepted once, one connection at a time tries them: many failures lock an account.
         `known` is what `insist` returned before the connection was made: what a host refused since is not tried again.
+        Nor is it where the host has said 4yz to another connection since this one waits for its turn.
         """
+        at = login, connection.name
+        not_now = self._not_now.get(at)
         if login in self._accepted and await self._authenticate(connection, login, timeout_s):
             return
         first = self._first.setdefault(login, asyncio.Lock())
@@ -121,6 +126,8 @@ class Logins:
             stopped = self._stopped.get(login)
             if stopped is not None and stopped is not known:
                 raise Refusal(Phase.AUTH, stopped.answer)
+            if (said := self._not_now.get(at)) is not None and said is not not_now:
+                raise Refusal(Phase.AUTH, said)
             for _ in range(_TOKENS_TRIED):
                 if await self._authenticate(connection, login, timeout_s):
                     return
@@ -141,6 +148,9 @@ class Logins:
         if isinstance(answer, ConnectionBroke) or not (answer.is_completion or answer.is_permanent):
             self._may_try_again(login)
             LOGINS.labels(login.name, "failed").inc()
+            if isinstance(answer, Reply):
+                self._not_now[login, connection.name] = answer
+                self._accepted.discard(login)  # the next ones take turns, until one is accepted
             raise Refusal(Phase.AUTH, answer)
         if answer.is_permanent:
             if self._may_replace(login, held.token):
@@ -151,6 +161,7 @@ class Logins:
         LOGINS.labels(login.name, "accepted").inc()
         self._accepted.add(login)
         self._rejected.pop(login, None)
+        self._not_now.pop((login, connection.name), None)
         if self._stopped.pop(login, None) is not None:
             log.info("credentials accepted again", credentials=login.name, host=connection.name)
         REFUSED.labels(login.name).set(0)
