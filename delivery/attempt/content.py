@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from delivery.attempt.commands import size
-from delivery.attempt.framing import Framing, WrongSize
+from delivery.attempt.framing import Framing, OneChunk, WrongSize
 from delivery.attempt.scan import Chunks
 from delivery.classify.phases import ConnectionBroke, Phase
 from delivery.connect.connection import Connection
@@ -22,7 +22,8 @@ from jetpost.reason import reason_of
 
 _PIECE = 64 * 1024
 """Bytes written together: as many as wait in memory for a host that does not read."""
-
+_UNKNOWN_COMMAND = frozenset({500, 502})
+"""To BDAT: there is no such command (RFC 5321, 4.2.4). What the host says then answers lines of the content."""
 
 Answer = Reply | ConnectionBroke
 
@@ -74,7 +75,8 @@ async def hand_over(
     connection.give(math.inf)  # the host may have the message now: leaving earlier would double it
     connection.end_content(last, replies=replies)
     first = await connection.reply(timeouts.final_dot_s)
-    if replies == 1:
+    is_unknown = isinstance(framing, OneChunk) and isinstance(first, Reply) and first.code in _UNKNOWN_COMMAND
+    if replies == 1 or is_unknown:
         return Heard(Phase.END_OF_DATA, (first,))
     # Each has its time, and all of them have a bound: a host that is slow with every recipient is not waited for.
     connection.give(timeouts.final_dot_s)

@@ -191,3 +191,18 @@ async def test_over_lmtp_who_has_the_message_does_not_get_it_again() -> None:
     assert isinstance(made.outcomes[ANN], Delivered)
     assert isinstance(made.outcomes[EVE], Bounced)
     assert len(host.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [b"250 2.0.0 ok\r\n" * 3, b"500 what?\r\n250 2.0.0 ok\r\n", b""], ids=["yes", "no, yes", "-"]
+)
+async def test_replies_to_lines_of_the_content_are_none_about_recipients(more: bytes) -> None:
+    """A mailbox server that does not know BDAT reads the content as commands, and `NOOP` is among them."""
+    to = (ANN, BOB, EVE)
+    does = {"BDAT": leaving(b"500 5.5.2 what?\r\n" + more, after=10), "DOT": saying(b"250 taken\r\n" * len(to))}
+    async with RawHost("lmtp.test", extensions=CHUNKING, does=does) as host:
+        pool = Pool(AttemptSettings(), "jetpost.test", most=10)
+        made = await tried_with(pool, [host], entry(Inline(LETTER), *to), None, LMTP)
+        await pool.aclose()
+    assert {type(made.outcomes[it]) for it in to} == {Delivered}
+    assert (host.heard["BDAT"], host.heard["DATA"], len(host.copies)) == (1, 1, 1)

@@ -59,7 +59,7 @@ async def test_each_recipient_is_settled_by_its_own_reply_wherever_the_connectio
     asking = Asking()
 
     @at_most(120)
-    @given(replies, st.data(), st.sampled_from([("PIPELINING",), ()]))
+    @given(replies, st.data(), st.sampled_from([("PIPELINING",), (), ("PIPELINING", "CHUNKING"), ("CHUNKING",)]))
     def search(codes: list[int], data: st.DataObject, extensions: tuple[str, ...]) -> None:
         whole = b"".join(b"%d 2.0.0 about this one\r\n" % code for code in codes)
         said = whole[: data.draw(st.integers(0, len(whole)))]
