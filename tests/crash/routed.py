@@ -11,7 +11,7 @@ from tests.crash.mix import HOME, LARGE, SMALL, Hosts, Mix
 from tests.fixtures.addresses import loopback_address
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.mx import Mx
-from tests.fixtures.mx_script import Script
+from tests.fixtures.mx_script import EXTENSIONS, Script
 from tests.fixtures.zone import ServedZone
 
 PASSWORDS = {"jet": "hunter2", "other": "hunter3"}
@@ -77,9 +77,10 @@ class Routed(NamedTuple):
 async def routed(mx: MakeMx, names: ServedZone, folder: Path) -> AsyncIterator[Routed]:
     """The hosts, running, while the block runs."""
     certificates = Certificates(folder, "first.smart.test", "second.smart.test")
-    smart = Script(tls=certificates.server(), users=PASSWORDS)
+    chunking = (*EXTENSIONS, "CHUNKING")
+    smart = Script(tls=certificates.server(), users=PASSWORDS, extensions=chunking)
     spares = Script(delays={"DOT": _SLOW_S})
-    lmtp = Script(lmtp=True)
+    lmtp = Script(lmtp=True, extensions=chunking)
     async with AsyncExitStack() as running:
 
         async def made(name: str, script: Script) -> Mx:

@@ -50,6 +50,7 @@ async def test_every_recipient_of_every_route_has_the_message_or_the_sender_one_
         assert result.account.discarded
         assert all(host.messages for host in (behind.first, behind.second, behind.main, behind.spare, behind.box))
         assert any(key.startswith("DOT broken") for key in behind.box.script.said)
+        assert all(host.heard["BDAT"] for host in (behind.first, behind.second, behind.box))
         assert mixed(behind.first) == mixed(behind.second) == []
 
 
