@@ -16,6 +16,8 @@ from typing import cast
 
 from prometheus_client import Gauge
 
+from jetpost.client_tls import why_tls_failed
+
 OPEN = Gauge("jetpost_delivery_connections", "Connections open to MX hosts now.")
 
 _MOST_UNREAD = 32 * 1024
@@ -139,7 +141,7 @@ class Wire(asyncio.Protocol):
         try:
             self._ssl.write(data)
         except ssl.SSLError as error:
-            self._over = self._over or f"TLS failed: {_reason(error)}"
+            self._over = self._over or f"TLS failed: {why_tls_failed(error, self._ssl)}"
         self._flush()
 
     def abort(self) -> None:
@@ -172,7 +174,7 @@ class Wire(asyncio.Protocol):
         except ssl.SSLWantReadError:
             return self._over or False
         except (ssl.SSLError, OSError) as error:
-            return _reason(error)
+            return why_tls_failed(error, self._ssl)
         finally:
             self._flush()
             self._pace()
@@ -225,7 +227,7 @@ class Wire(asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             self._over = self._over or _CLOSED
         except (ssl.SSLError, OSError) as error:
-            self._over = f"TLS failed: {_reason(error)}"
+            self._over = f"TLS failed: {why_tls_failed(error, self._ssl)}"
         self._flush()
         if taken:
             self._without_content = 0
@@ -244,12 +246,6 @@ class Wire(asyncio.Protocol):
         if self._is_counted:
             self._is_counted = False
             OPEN.dec()
-
-
-def _reason(error: OSError) -> str:
-    """`TLSV13_ALERT_CERTIFICATE_REQUIRED` says more than the whole of OpenSSL's line."""
-    reason = getattr(error, "reason", None)
-    return str(reason or error or type(error).__name__)
 
 
 def _unacknowledged(fd: int) -> int:

@@ -19,6 +19,7 @@ from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.protocol import parser
 
+from jetpost.client_tls import ca_hint
 from jetpost.reason import reason_of
 
 _LONGEST_REASON = 300
@@ -30,7 +31,7 @@ def refusal(error: Exception) -> str:
     """Why a connection was not made, in words: without the names of classes and of places in OpenSSL."""
     text = reason_of(error).removeprefix("nats: ").strip("'\"")
     if isinstance(error, ssl.SSLError):
-        text = _PLACE_IN_OPENSSL.sub("", text)
+        text = _PLACE_IN_OPENSSL.sub("", text) + ca_hint(error)
     return text[:_LONGEST_REASON]
 
 

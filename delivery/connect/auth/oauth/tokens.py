@@ -15,6 +15,7 @@ from delivery.connect.auth.oauth.files import prepared
 from delivery.connect.auth.oauth.life import AccessToken, issued, pause_s
 from delivery.route.endpoint import TokenSource
 from delivery.security.contexts import context_for
+from jetpost.client_tls import why_tls_failed
 from jetpost.http_client import post_form
 from jetpost.reason import reason_of
 from jetpost.tasks import end
@@ -267,7 +268,9 @@ class _Keeper:
 
 def _said(error: OSError) -> str:
     """The system's words, which asyncio replaces by its own."""
-    number = 0 if isinstance(error, ssl.SSLError) else error.errno or 0
+    if isinstance(error, ssl.SSLError):
+        return why_tls_failed(error)
+    number = error.errno or 0
     return os.strerror(number) if number > 0 else error.strerror or reason_of(error)
 
 
