@@ -71,4 +71,5 @@ class Ingress(Section):
 
     def remarks(self) -> tuple[str, ...]:
         """What is no mistake, and still no good."""
-        return () if self.postmaster else (_NO_POSTMASTER,)
+        of_listeners = tuple(remark for listener in self.listeners for remark in listener.remarks())
+        return of_listeners if self.postmaster else (_NO_POSTMASTER, *of_listeners)

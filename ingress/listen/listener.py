@@ -6,17 +6,23 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, IPvAnyNetwork
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from ingress.listen.connections import Connections
+from ingress.listen.networks import Network, all_clients, too_wide, unmapped
 from ingress.listen.preamble import Preamble, ProtocolOf, listening_sockets
 from ingress.policy.request import ListenerPolicy
 from jetpost.listening import listening_on
 from jetpost.telemetry.log import logger
 
 _BACKLOG = 1024
+_INSTEAD = (
+    "name your own clients' networks, such as 10.0.0.0/8, let users authenticate with `require_auth: true`, or name the"
+    " domains that anybody may send to in `domains`"
+)
+_MOST_LISTED = 4
 
 log = logger(__name__)
 
@@ -35,6 +41,51 @@ class ListenerSettings(ListenerPolicy):
     proxy_protocol_from: tuple[IPvAnyNetwork, ...] = ()
     """Networks of load balancers that say whose connection they pass on (PROXY protocol, versions 1 and 2). A
     connection from there without such a header is closed; one from elsewhere is taken as it is, and has none."""
+
+    @field_validator("relay_networks", "proxy_protocol_from", mode="after")
+    @classmethod
+    def _as_clients_are_compared(cls, networks: tuple[Network, ...]) -> tuple[Network, ...]:
+        return tuple(map(unmapped, networks))
+
+    @field_validator("relay_networks", mode="after")
+    @classmethod
+    def _never_an_open_relay(cls, networks: tuple[Network, ...]) -> tuple[Network, ...]:
+        if family := all_clients(networks):
+            raise ValueError(
+                f"{_listed(networks)}: every {family} client could send mail to anybody without AUTH, which is an open"
+                f" relay; {_INSTEAD}"
+            )
+        return networks
+
+    @model_validator(mode="after")
+    def _nobody_claims_to_be_of_ours(self) -> Self:
+        family = all_clients(self.proxy_protocol_from)
+        if family and self.relay_networks:
+            raise ValueError(
+                f"`proxy_protocol_from` has every {family} client, so anybody could name an address of `relay_networks`"
+                " in a PROXY header, which is an open relay; name the load balancers' own networks, such as 10.1.2.0/24"
+            )
+        return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """Networks that are wider than an operator's own are."""
+        relaying = f"may send mail to anybody without AUTH; {_INSTEAD}"
+        naming = "may name any address as theirs; name the load balancers' own networks, such as 10.1.2.0/24"
+        told = (
+            ("relay_networks", self.relay_networks, relaying),
+            ("proxy_protocol_from", self.proxy_protocol_from, naming),
+        )
+        return tuple(
+            f"listener {self.name}: {key} has {_listed(wide)}: many clients that are not yours {may}"
+            for key, networks, may in told
+            if (wide := too_wide(networks))
+        )
+
+
+def _listed(networks: Sequence[Network]) -> str:
+    """Some of the networks, as their number has no bound."""
+    more = f" and {len(networks) - _MOST_LISTED} more" if len(networks) > _MOST_LISTED else ""
+    return ", ".join(map(str, networks[:_MOST_LISTED])) + more
 
 
 @asynccontextmanager

@@ -30,7 +30,8 @@ class ListenerPolicy(Section):
     require_tls: bool = False
     """Refuse mail on a connection without TLS. `require_auth` implies it for those who must authenticate."""
     relay_networks: tuple[IPvAnyNetwork, ...] = ()
-    """Networks whose clients may send to any domain without AUTH."""
+    """Networks whose clients may send to any domain without AUTH. Those that together have all public addresses are
+    refused, as anybody could send to anybody (an open relay)."""
     domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = ()
     """Domains to which anybody may send through this listener: the ones this system is an MX of."""
 

@@ -1,5 +1,7 @@
 """Wrong values are refused before anything is applied, in words that name the value."""
 
+import json
+
 import pytest
 
 from tests.fixtures.chart import CHART, refusal, render
@@ -13,6 +15,11 @@ LISTENER = '{"name": "relay", "host": "0.0.0.0", "port": 2525, "tls": "starttls"
 def listeners(old: str = "", new: str = "") -> str:
     """A setting of one listener, changed."""
     return f"config.ingress.listeners=[{LISTENER.replace(old, new)}]"
+
+
+def relaying(*networks: str) -> str:
+    """A setting of one listener that takes mail to anybody from these networks."""
+    return listeners("}", f', "relay_networks": {json.dumps(networks)}}}')
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,10 @@ def listeners(old: str = "", new: str = "") -> str:
         ((listeners("2525", "25"), 'ingress.service.ports={"relay": 25}'), "above 1023"),
         ((listeners("2525", "8080"), 'ingress.service.ports={"relay": 25}'), "8080"),
         ((listeners("2525", "2526"), 'ingress.service.ports={"relay": 25}'), "used twice"),
+        ((relaying("0.0.0.0/0"),), "relay_networks of relay has 0.0.0.0/0, so anybody could send mail to anybody"),
+        ((relaying("10.0.0.0/8", "::/0"),), "an open relay"),
+        ((relaying("::FFFF:0:0/96"),), "an open relay"),
+        ((relaying("128.0.0.0/1", "0.0.0.0/1"),), "an open relay"),
         ((listeners("0.0.0.0", "127.0.0.1"), 'ingress.service.ports={"relay": 25}'), "host: 0.0.0.0"),
         (("delivery.hpa.enabled=true", "delivery.keda.enabled=true"), "delivery.hpa"),
         (("delivery.keda.minReplicas=0",), "minReplicas"),

@@ -151,7 +151,7 @@
 {{- fail "dkim.secrets: config.dkim has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
 {{- end -}}
 {{- $names := list -}}{{- $ports := list -}}
-{{- range include "jetpost.listeners" . | fromJsonArray -}}
+{{- range $listener := include "jetpost.listeners" . | fromJsonArray -}}
 {{- if has (int .port) $ports }}{{ fail (printf "config.ingress.listeners: port %d is used twice" (int .port)) }}{{ end -}}
 {{- if lt (int .port) 1024 -}}
 {{- fail (printf "config.ingress.listeners: %s has port %d; pods do not run as root, so use a port above 1023 and map it in ingress.service.ports" .name (int .port)) -}}
@@ -159,6 +159,15 @@
 {{- if eq (int .port) 8080 }}{{ fail (printf "config.ingress.listeners: %s uses port 8080, which is reserved for metrics and probes" .name) }}{{ end -}}
 {{- if has .host (list nil "127.0.0.1" "::1" "localhost") -}}
 {{- fail (printf "config.ingress.listeners: %s listens on loopback only; set host: 0.0.0.0 (or ::)" .name) -}}
+{{- end -}}
+{{- $halves := list -}}
+{{- range .relay_networks | default list -}}
+{{- $halves = append $halves (lower (toString .)) -}}
+{{- end -}}
+{{- range $network := $halves -}}
+{{- if or (regexMatch "/(0+|0\\.0\\.0\\.0)$" $network) (hasPrefix "::ffff:0:0/96" $network) (and (eq $network "0.0.0.0/1") (has "128.0.0.0/1" $halves)) (and (eq $network "::/1") (has "8000::/1" $halves)) (eq $network "2000::/3") -}}
+{{- fail (printf "config.ingress.listeners: relay_networks of %s has %s, so anybody could send mail to anybody without AUTH (an open relay); name your own clients' networks, such as 10.0.0.0/8" $listener.name $network) -}}
+{{- end -}}
 {{- end -}}
 {{- $names = append $names .name -}}{{- $ports = append $ports (int .port) -}}
 {{- end -}}
