@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jetpost.dns.answer import Answer, Failed, Found, NoData, NoDomain
 from jetpost.dns.resolver import Resolver
-from jetpost.doctor.finding import Finding, error, ok, skipped, warning
+from jetpost.doctor.finding import Finding, error, ok, skipped, unchecked, warning
 from jetpost.doctor.records import dmarc_line, report_line, spf_line
 from jetpost.sender.dmarc.discovery import Discovery, Dmarc
 from jetpost.sender.dmarc.record import is_dmarc
@@ -37,29 +37,42 @@ async def check_mx(resolver: Resolver, domain: str) -> list[Finding]:
     answer = await resolver.mx(domain)
     match answer:
         case Failed(why=why):
-            return [warning("domain", domain, f"MX cannot be looked up: {why}", "See why the name servers fail.")]
+            return [unchecked("domain", domain, f"MX cannot be looked up: {why}")]
         case NoDomain():
             return [error("domain", domain, "the domain does not exist in DNS")]
         case NoData():
-            if any(isinstance(it, Found) for it in await resolver.addresses(domain)):
+            answers = await resolver.addresses(domain)
+            failed = next((it for it in answers if isinstance(it, Failed)), None)
+            if failed and not any(isinstance(it, Found) for it in answers):
+                return [unchecked("domain", domain, f"there is no MX record, and addresses fail: {failed.why}")]
+            if any(isinstance(it, Found) for it in answers):
                 found = "there is no MX record, so mail goes to the address of the domain itself"
                 return [warning("domain", domain, found)]
             return [error("domain", domain, "there is neither an MX record nor an address, so it takes no mail")]
         case Found(records=records):
             if any(not it.exchange for it in records):
                 return [error("domain", domain, "a null MX says that the domain takes no mail (RFC 7505)")]
-            hosts = [it.exchange for it in records]
-            without = [it for it in hosts if not await _has_address(resolver, it)]
-            if len(without) == len(hosts):
-                return [error("domain", domain, f"no MX host has an address: {', '.join(hosts)}")]
-            if without:
-                return [warning("domain", domain, f"MX hosts without an address: {', '.join(without)}")]
-            return [ok("domain", domain, f"mail goes to {', '.join(hosts)}")]
+            return [await _mx_hosts(resolver, domain, [it.exchange for it in records])]
 
 
-async def _has_address(resolver: Resolver, host: str) -> bool:
-    """Whether a host has an address, as far as anybody knows."""
-    return any(isinstance(it, Found | Failed) for it in await resolver.addresses(host))
+async def _mx_hosts(resolver: Resolver, domain: str, hosts: list[str]) -> Finding:
+    """Whether the MX hosts have addresses."""
+    answers = [await resolver.addresses(host) for host in hosts]
+    found = [host for host, both in zip(hosts, answers, strict=True) if any(isinstance(it, Found) for it in both)]
+    failed = {
+        host: it.why
+        for host, both in zip(hosts, answers, strict=True)
+        if host not in found
+        for it in both
+        if isinstance(it, Failed)
+    }
+    if failed:
+        return unchecked("domain", domain, "; ".join(f"the addresses of {host}: {why}" for host, why in failed.items()))
+    if not found:
+        return error("domain", domain, f"no MX host has an address: {', '.join(hosts)}")
+    if without := [host for host in hosts if host not in found]:
+        return warning("domain", domain, f"MX hosts without an address: {', '.join(without)}")
+    return ok("domain", domain, f"mail goes to {', '.join(hosts)}")
 
 
 async def check_spf(resolver: Resolver, sender: Sender) -> list[Finding]:
@@ -89,7 +102,8 @@ def _spf_finding(domain: str, address: str, verdict: Verdict, existing: list[str
         case Result.PASS:
             return ok("spf", about, found)
         case Result.TEMPERROR:
-            return warning("spf", about, found, "See why the name servers fail; receivers defer or distrust the mail.")
+            mend = "See why the name servers fail; receivers defer or distrust the mail."
+            return unchecked("spf", about, found, mend)
         case Result.PERMERROR if len(existing) > 1:
             return error("spf", about, found, "Publish one record in place of these.")
         case Result.PERMERROR:
@@ -119,7 +133,7 @@ async def check_dkim(resolver: Resolver, sender: Sender) -> list[Finding]:
 def _key_finding(key: SigningKey, answer: Answer[str]) -> Finding:
     name = record_name(key.domain, key.selector)
     if isinstance(answer, Failed):
-        return warning("dkim", name, f"cannot be looked up: {answer.why}", "See why the name servers fail.")
+        return unchecked("dkim", name, f"the record cannot be looked up: {answer.why}")
     found = finding(answer.records if isinstance(answer, Found) else (), key.private)
     if found is KeyFinding.MATCHES:
         return ok("dkim", name, "the record matches the key")
@@ -147,7 +161,7 @@ async def check_dmarc(resolver: Resolver, sender: Sender) -> list[Finding]:
 
 async def _no_dmarc(resolver: Resolver, domain: str, discovery: Discovery) -> Finding:
     if discovery.trouble:
-        return warning("dmarc", domain, discovery.trouble, "See why the name servers fail.")
+        return unchecked("dmarc", domain, discovery.trouble)
     publish = (dmarc_line(domain),)
     answer = await resolver.txt(f"_dmarc.{domain}")
     texts = answer.records if isinstance(answer, Found) else ()
@@ -174,7 +188,11 @@ async def _reports(resolver: Resolver, discovery: Discovery) -> list[Finding]:
         if await dmarc.aligned(discovery, placed.domain, receiver, strict=False) is not False:
             continue
         answer = await resolver.txt(f"{placed.domain}._report._dmarc.{receiver}")
-        if isinstance(answer, Failed) or (isinstance(answer, Found) and any(map(is_dmarc, answer.records))):
+        if isinstance(answer, Failed):
+            why = f"whether {receiver} agrees to get reports: {answer.why}"
+            findings.append(unchecked("dmarc-reports", placed.domain, why))
+            continue
+        if isinstance(answer, Found) and any(map(is_dmarc, answer.records)):
             continue
         publish = (report_line(placed.domain, receiver),)
         findings.append(
@@ -197,6 +215,6 @@ async def check_alignment(resolver: Resolver, sender: Sender) -> list[Finding]:
     if faults:
         return [error("alignment", domain, faults[0])]
     if found.unknown:
-        return [warning("alignment", domain, f"unknown: {found.unknown}", "See why the name servers fail.")]
+        return [unchecked("alignment", domain, found.unknown)]
     by = f"the signature of {signs[0]}" if found.aligned_dkim else f"SPF of {domain}"
     return [ok("alignment", domain, f"{by} is aligned with it")]

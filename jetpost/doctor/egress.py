@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 from jetpost.dns.answer import Failed, Found
 from jetpost.dns.resolver import Resolver
-from jetpost.doctor.finding import Finding, error, ok, skipped, warning
+from jetpost.doctor.finding import Finding, error, ok, skipped, unchecked, warning
 from jetpost.doctor.records import address_line, ptr_line, spf_line
 from jetpost.sender.spf.evaluate import check_host
 from jetpost.sender.spf.record import Result
@@ -36,7 +36,7 @@ async def check_address(resolver: Resolver, address: str, hostname: str) -> list
     """Whether the names of an egress address lead back to it, and are our own."""
     answer = await resolver.ptr(address)
     if isinstance(answer, Failed):
-        return [warning("reverse-dns", address, f"PTR cannot be looked up: {answer.why}", "See why DNS fails.")]
+        return [unchecked("reverse-dns", address, f"PTR cannot be looked up: {answer.why}")]
     names = answer.records if isinstance(answer, Found) else ()
     if not names:
         publish = (ptr_line(address, hostname), address_line(hostname, address)) if "." in hostname else ()
@@ -44,8 +44,12 @@ async def check_address(resolver: Resolver, address: str, hostname: str) -> list
             error("reverse-dns", address, "there is no PTR record", publish=publish),
             *await _check_name(resolver, address, hostname, ()),
         ]
-    confirmed = [name for name in names if await _leads_to(resolver, name, address)]
-    if not confirmed:
+    told = {name: await _leads_to(resolver, name, address) for name in names}
+    confirmed = [name for name, leads in told.items() if leads is True]
+    failed = next((f"{name}: {it.why}" for name, it in told.items() if isinstance(it, Failed)), "")
+    if not confirmed and failed:
+        first = unchecked("reverse-dns", address, f"its name cannot be looked up: {failed}")
+    elif not confirmed:
         found = f"its name {names[0]} does not resolve to it"
         first = error(
             "reverse-dns", address, found, "Publish the address of that name.", (address_line(names[0], address),)
@@ -60,7 +64,10 @@ async def _check_name(resolver: Resolver, address: str, hostname: str, names: tu
     if "." not in hostname:
         found = "the name is not fully qualified, and some receivers refuse EHLO with it (RFC 5321, 2.3.5)"
         return [error("ehlo-name", about, found, "Set `hostname` to a name that DNS knows.")]
-    if not await _leads_to(resolver, hostname, address):
+    leads = await _leads_to(resolver, hostname, address)
+    if isinstance(leads, Failed):
+        return [unchecked("ehlo-name", about, f"the name cannot be looked up: {leads.why}")]
+    if not leads:
         publish = (address_line(hostname, address),)
         return [warning("ehlo-name", about, "the name does not resolve to the address", publish=publish)]
     if names and hostname.lower() not in names:
@@ -77,13 +84,17 @@ async def check_spf_of_name(resolver: Resolver, address: str, hostname: str) -> 
     found = f"{verdict.result}: {verdict.why}"
     if verdict.result is Result.PASS:
         return [ok("spf-ehlo", about, found)]
+    if verdict.result is Result.TEMPERROR:
+        return [unchecked("spf-ehlo", about, found)]
     publish = (spf_line(hostname, "", (address,)),) if verdict.result is Result.NONE else ()
     return [warning("spf-ehlo", about, found, publish=publish)]
 
 
-async def _leads_to(resolver: Resolver, name: str, address: str) -> bool:
+async def _leads_to(resolver: Resolver, name: str, address: str) -> bool | Failed:
     wanted = ip_address(address)
     answer = await (resolver.a(name) if wanted.version == 4 else resolver.aaaa(name))
+    if isinstance(answer, Failed):
+        return answer
     return isinstance(answer, Found) and wanted in map(ip_address, answer.records)
 
 

@@ -10,11 +10,11 @@ class Severity(StrEnum):
 
     OK = "ok"
     SKIPPED = "skipped"
-    """It could not be checked, or need not be."""
+    """It need not be checked, or cannot be without more options."""
     WARNING = "warning"
     """Some receivers may refuse or distrust mail, or something will fail later."""
     ERROR = "error"
-    """Mail is refused, or the installation does not work."""
+    """Mail is refused, the installation does not work, or a check did not come to a result."""
 
 
 _RANK = (Severity.OK, Severity.SKIPPED, Severity.WARNING, Severity.ERROR)
@@ -140,7 +140,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     # The command itself
     "unfinished": Kind(
-        "A check did not come to its end within its time.",
+        "A check did not come to its end within its time, so its result is not known. That is an error.",
         "See whether the name servers and hosts answer; give it more time with `--within`.",
     ),
 }
@@ -164,6 +164,11 @@ def skipped(kind: str, about: str, why: str) -> Finding:
 def warning(kind: str, about: str, found: str, mend: str = "", publish: tuple[str, ...] = ()) -> Finding:
     """Better mended."""
     return Finding(kind, Severity.WARNING, about, found, mend or KINDS[kind].mend, publish)
+
+
+def unchecked(kind: str, about: str, why: str, mend: str = "") -> Finding:
+    """It should be checked, and could not be: that is an error, as it must not count as passed."""
+    return Finding(kind, Severity.ERROR, about, f"not known: {why}", mend or "See why the name servers fail.")
 
 
 def error(kind: str, about: str, found: str, mend: str = "", publish: tuple[str, ...] = ()) -> Finding:

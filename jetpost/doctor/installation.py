@@ -10,9 +10,9 @@ from typing import Any
 from cryptography import x509
 
 from jetpost.config.refused import Unsafe
-from jetpost.dns.answer import Found
+from jetpost.dns.answer import Failed, Found
 from jetpost.dns.resolver import Resolver
-from jetpost.doctor.finding import Finding, error, ok, skipped, warning
+from jetpost.doctor.finding import Finding, error, ok, skipped, unchecked, warning
 from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.settings import Nats
@@ -93,7 +93,7 @@ async def _durability(jetstream: JetStream, queue: QueueSettings) -> Finding:
     except Unsafe as doubt:
         return error("nats", servers, reason_of(doubt))
     except Unreachable as silent:
-        return warning("nats", servers, reason_of(silent), "Correct `nats.monitoring`, or start the servers.")
+        return unchecked("nats", servers, reason_of(silent), "Correct `nats.monitoring`, or start the servers.")
     return ok("nats", servers, "connected; it fsyncs before it acknowledges")
 
 
@@ -151,7 +151,8 @@ async def _clock(jetstream: JetStream, queue: QueueSettings) -> Finding:
     try:
         await clock.measure()
     except (Unreachable, ApiError) as silent:
-        return warning("clock", "this machine", f"the servers' time is unknown: {reason_of(silent)}", "Set it by NTP.")
+        mend = "See whether the nats-servers answer."
+        return unchecked("clock", "this machine", f"the servers' time cannot be asked: {reason_of(silent)}", mend)
     trouble = clock.trouble()
     return error("clock", "this machine", trouble) if trouble else ok("clock", "this machine", "as the servers' clocks")
 
@@ -185,6 +186,8 @@ def _upstream(told: dict[str, Any]) -> Finding:
 async def check_port(resolver: Resolver, domain: str, port: int) -> list[Finding]:
     """Whether the MX hosts of `domain` greet us."""
     answer = await resolver.mx(domain)
+    if isinstance(answer, Failed):
+        return [unchecked("port", f"{domain} port {port}", f"MX of {domain} cannot be looked up: {answer.why}")]
     hosts = [it.exchange for it in answer.records if it.exchange] if isinstance(answer, Found) else [domain]
     asking = [_greeted(resolver, host, port) for host in hosts[:_MOST_HOSTS]]
     told = list(zip(hosts, await asyncio.gather(*asking), strict=False))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from jetpost.doctor.finding import Finding, error, warning
+from jetpost.doctor.finding import Finding, error
 from jetpost.reason import reason_of
 
 
@@ -27,6 +27,6 @@ async def _one(check: Check, within_s: float) -> list[Finding]:
         async with asyncio.timeout(within_s):
             return await check.run()
     except TimeoutError:
-        return [warning("unfinished", check.about, f"no result within {within_s:g} s")]
+        return [error("unfinished", check.about, f"no result within {within_s:g} s")]
     except Exception as problem:
         return [error("unfinished", check.about, f"the check failed: {reason_of(problem)}")]

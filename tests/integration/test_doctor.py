@@ -158,14 +158,29 @@ DOMAINS: dict[str, tuple[Mapping[str, Mapping[str, Any]], str, dict[str, str]]] 
     ),
     "no SPF for the EHLO name": ({HOST: {"a": [IP]}}, "re", {"spf-ehlo": "warning"}),
     "SPF of the EHLO name fails": ({HOST: {"a": [IP], "txt": ["v=spf1 -all"]}}, "re", {"spf-ehlo": "warning"}),
-    "SPF that nobody answers": ({"dest.test": FAILS}, "re", {"domain": "warning", "spf": "warning"}),
+    # What cannot be looked up is not known, and so an error.
+    "SPF that nobody answers": ({"dest.test": FAILS}, "re", {"domain": "error", "spf": "error"}),
+    "MX hosts that nobody answers": ({"mx.dest.test": FAILS}, "re", {"domain": "error"}),
+    "reports that nobody answers": (
+        {
+            "_dmarc.dest.test": txt("v=DMARC1; p=none; rua=mailto:r@reports.example"),
+            "dest.test._report._dmarc.reports.example": FAILS,
+        },
+        "re",
+        {"dmarc-reports": "error"},
+    ),
+    "a name that nobody answers": (
+        {HOST: FAILS},
+        "re",
+        dict.fromkeys(("reverse-dns", "ehlo-name", "spf-ehlo"), "error"),
+    ),
     "DMARC that nobody answers": (
         {"_dmarc.dest.test": FAILS},
         "re",
-        {"dmarc": "warning", "alignment": "warning"},
+        {"dmarc": "error", "alignment": "error"},
     ),
-    "a key that nobody answers": ({"r._domainkey.dest.test": FAILS}, "re", {"dkim": "warning"}),
-    "PTR that nobody answers": ({"1.2.0.192.in-addr.arpa": FAILS}, "re", {"reverse-dns": "warning"}),
+    "a key that nobody answers": ({"r._domainkey.dest.test": FAILS}, "re", {"dkim": "error"}),
+    "PTR that nobody answers": ({"1.2.0.192.in-addr.arpa": FAILS}, "re", {"reverse-dns": "error"}),
 }
 ASKED = Examination("dest.test", (IP,), domain_only=True)
 
@@ -241,7 +256,7 @@ async def test_a_silent_name_server_holds_no_other_check(tmp_path: Path) -> None
         findings = await examine(installed(zone, tmp_path, "re"), ASKED._replace(within_s=2))
 
     unfinished = {it.about: (it.severity, it.found) for it in findings if it.id == "unfinished"}
-    late = (Severity.WARNING, "no result within 2 s")
+    late = (Severity.ERROR, "no result within 2 s")
     assert unfinished == {"DMARC of dest.test": late, "alignment of dest.test": late}
     assert {it.id for it in findings if it.severity is Severity.OK} >= {"domain", "spf", "dkim", "reverse-dns"}
 
@@ -256,12 +271,24 @@ async def test_without_a_domain_those_with_keys_are_checked(tmp_path: Path) -> N
 
 def test_each_finding_is_of_a_known_kind() -> None:
     source = "".join(path.read_text() for path in Path("jetpost/doctor").glob("*.py"))
-    used = set(re.findall(r'(?:error|warning|ok|skipped)\(\s*"([a-z-]+)"', source))
+    used = set(re.findall(r'(?:error|warning|ok|skipped|unchecked)\(\s*"([a-z-]+)"', source))
 
     assert used == set(KINDS)
 
 
 # The installation
+
+
+def test_dead_name_servers_are_an_error_for_the_exit_status(tmp_path: Path) -> None:
+    dns = {"nameservers": ["127.0.0.1:1"], "timeout_s": 0.2, "lifetime_s": 1}
+    (file := tmp_path / "jetpost.yaml").write_text(yaml.safe_dump({"dns": dns, "hostname": HOST}))
+    options = ["--fail-on", "error", "--domain-only", "--section", "dns", "--from-ip", IP, "--config", str(file)]
+
+    result = CliRunner().invoke(app, ["doctor", "dest.test", *options])
+
+    assert result.exit_code == 2, result.output
+    not_known = {line.split(":")[0].split()[-1] for line in result.output.splitlines() if ": not known: " in line}
+    assert not_known == {"domain", "spf", "dmarc", "reverse-dns", "alignment", "ehlo-name", "spf-ehlo"}, result.output
 
 
 def _changed(system: System, folder: Path, **sections: Mapping[str, Any]) -> Installation:
