@@ -1,6 +1,7 @@
 """A key in a file: its name, and what stands above its PEM (RFC 7468, 2 allows text there). Pure.
 
 Replaces: rsa2026
+Removed: rsa2026
 Retired: 2027-01-15T09:30:00Z
 
 -----BEGIN PRIVATE KEY-----
@@ -18,7 +19,7 @@ SELECTOR = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<
 _BETWEEN, _SUFFIX = "._domainkey.", ".pem"
 _BEGIN = b"-----BEGIN "
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_NOTE = re.compile(rb"(Replaces|Retired):[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
+_NOTE = re.compile(rb"(Replaces|Removed|Retired):[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
 
 
 class KeyName(NamedTuple):
@@ -35,6 +36,8 @@ class Notes(NamedTuple):
     """The selectors of the keys that it takes the place of, once DNS shows its record."""
     retired: datetime | None = None
     """Since when the key is replaced for good. None: it is not."""
+    removed: frozenset[str] = frozenset()
+    """Those of `replaces` whose files a rotation has removed, or is about to. Others that are gone were lost."""
 
 
 def file_name(domain: str, selector: str) -> str:
@@ -53,17 +56,17 @@ def named(name: str) -> KeyName | None:
 
 def notes_of(content: bytes) -> Notes:
     """The notes of a file. ValueError: one cannot be read."""
-    replaces: set[str] = set()
+    selectors: dict[str, set[str]] = {"replaces": set(), "removed": set()}
     retired = None
     for line in content.partition(_BEGIN)[0].split(b"\n"):
         if (found := _NOTE.fullmatch(line)) is None:
             continue
-        text = found[2].decode("ascii", "replace")
-        if found[1].lower() == b"retired":
+        name, text = found[1].decode(), found[2].decode("ascii", "replace")
+        if name.lower() == "retired":
             retired = _time(text)
         else:
-            replaces.update(_selectors(text))
-    return Notes(frozenset(replaces), retired)
+            selectors[name.lower()].update(_selectors(name.capitalize(), text))
+    return Notes(frozenset(selectors["replaces"]), retired, frozenset(selectors["removed"]))
 
 
 def with_notes(content: bytes, notes: Notes) -> bytes:
@@ -71,6 +74,7 @@ def with_notes(content: bytes, notes: Notes) -> bytes:
     above, begin, pem = content.partition(_BEGIN)
     kept = [line for line in above.split(b"\n") if line.strip() and not _NOTE.fullmatch(line)]
     lines = [f"Replaces: {' '.join(sorted(notes.replaces))}".encode()] if notes.replaces else []
+    lines += [f"Removed: {' '.join(sorted(notes.removed))}".encode()] if notes.removed else []
     lines += [f"Retired: {notes.retired.astimezone(UTC):{_TIME}}".encode()] if notes.retired else []
     lines += kept
     return b"".join(line + b"\n" for line in lines) + (b"\n" if lines else b"") + begin + pem
@@ -83,8 +87,8 @@ def _time(text: str) -> datetime:
         raise ValueError(f"`Retired:` must be a time such as 2027-01-15T09:30:00Z, got `{text[:40]}`") from None
 
 
-def _selectors(text: str) -> Iterable[str]:
+def _selectors(note: str, text: str) -> Iterable[str]:
     for selector in text.lower().split():
         if not SELECTOR.fullmatch(selector):
-            raise ValueError(f"`Replaces:` must have selectors such as rsa2026, got `{selector[:40]}`")
+            raise ValueError(f"`{note}:` must have selectors such as rsa2026, got `{selector[:40]}`")
         yield selector

@@ -1,7 +1,7 @@
 """Which keys of a domain sign while one replaces another, and how long a record is needed (RFC 6376, 3.1). Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -32,37 +32,56 @@ class Held(NamedTuple):
 
 
 def asked_for(keys: Iterable[Held]) -> list[Held]:
-    """The keys about whose records DNS is asked: those that replace another one that is there."""
+    """The keys about whose records DNS is asked: those that replace one that is there, or that was lost."""
     keys = list(keys)
     there = _by_name(keys)
-    return [held for held in keys if _predecessors(held, there)]
+    return [held for held in keys if _predecessors(held, there) or missing(held, there)]
 
 
 def stages(keys: Iterable[Held], shown: Mapping[tuple[str, str], bool]) -> dict[tuple[str, str], Stage]:
     """The stage of each key, by domain and selector. `shown`: whether all name servers show its record, if they say.
 
     A key that replaces others signs once its record is shown. Where nobody knows, it signs when those that it replaces
-    are retired. Without a key that it replaces it signs at once. Of each domain that has keys at least one signs.
+    are retired. When their files are missing, it signs if no other key of its algorithm does: one signature that
+    fails beside one that verifies does no harm. Without a key that it replaces it signs at once. Of each domain that
+    has keys at least one signs.
     """
     there = _by_name(keys)
-    ready = {name for name, held in there.items() if _is_ready(_predecessors(held, there), shown=shown.get(name))}
+    ready = {name for name, held in there.items() if _is_ready(held, there, shown=shown.get(name))}
+    kinds = {(name[0], there[name].key.algorithm) for name in ready}
+    ready |= {
+        name
+        for name, held in there.items()
+        if name not in shown and not _predecessors(held, there) and (name[0], held.key.algorithm) not in kinds
+    }
     replaced = _replaced(ready, there)
     found = {
         name: Stage.RETIRED if name in replaced else Stage.SIGNS if name in ready else Stage.WAITS for name in there
     }
-    signing = {domain for (domain, _), stage in found.items() if stage is Stage.SIGNS}
-    # Keys that replace one another: none is the newer one.
-    return {name: stage if name[0] in signing else Stage.SIGNS for name, stage in found.items()}
+    for candidates in (ready, {name for name, held in there.items() if not _predecessors(held, there)}, set(there)):
+        # Keys that replace one another: none is the newer one. Or no record is known to be there: the oldest sign.
+        signing = {domain for (domain, _), stage in found.items() if stage is Stage.SIGNS}
+        found |= {name: Stage.SIGNS for name in candidates if name[0] not in signing}
+    return found
 
 
 def _by_name(keys: Iterable[Held]) -> dict[tuple[str, str], Held]:
     return {(held.key.domain, held.key.selector): held for held in keys}
 
 
-def _is_ready(predecessors: Sequence[Held], *, shown: bool | None) -> bool:
+def _is_ready(held: Held, there: Mapping[tuple[str, str], Held], *, shown: bool | None) -> bool:
+    predecessors = _predecessors(held, there)
+    if missing(held, there):
+        return shown is True
     if not predecessors:
         return True
     return all(it.notes.retired is not None for it in predecessors) if shown is None else shown
+
+
+def missing(held: Held, there: Container[tuple[str, str]]) -> list[str]:
+    """The selectors of keys that it replaces, whose files are gone and were not removed by a rotation."""
+    names = sorted(held.notes.replaces - held.notes.removed - {held.key.selector})
+    return [it for it in names if (held.key.domain, it) not in there]
 
 
 def _predecessors(held: Held, there: Mapping[tuple[str, str], Held]) -> list[Held]:
@@ -117,6 +136,12 @@ class Remove(NamedTuple):
     selectors: tuple[str, ...]
 
 
+class Missing(NamedTuple):
+    """The files of these keys are gone. Nobody knows how long their records are needed."""
+
+    selectors: tuple[str, ...]
+
+
 class Complete(NamedTuple):
     """Nothing is left to do."""
 
@@ -125,7 +150,7 @@ class Impossible(NamedTuple):
     """There is no key of this kind to replace."""
 
 
-Step = Make | Publish | Retire | Resume | Keep | Remove | Complete | Impossible
+Step = Make | Publish | Retire | Resume | Keep | Remove | Missing | Complete | Impossible
 
 
 def next_step(
@@ -142,12 +167,15 @@ def next_step(
         old = [it for it in there.values() if it.key.algorithm == algorithm and it.notes.retired is None]
         return Make(frozenset(it.key.selector for it in old)) if old else Impossible()
     old = [there[it] for it in sorted(new.notes.replaces - {selector}) if it in there]
-    if not old:
+    lost = missing(new, _by_name(there.values()))
+    if not old and not lost:
         return Complete()
     retired = [it.notes.retired for it in old if it.notes.retired is not None]
     if not shown:
         is_back = shown is False and bool(retired)
         return Resume(tuple(it.key.selector for it in old if it.notes.retired)) if is_back else Publish()
+    if not old:
+        return Missing(tuple(lost))
     if len(retired) < len(old):
         return Retire(tuple(it.key.selector for it in old if it.notes.retired is None))
     until = max(kept_until(it, lifetime_s) for it in retired)
@@ -158,9 +186,7 @@ def published(keys: Iterable[Held], found: Mapping[tuple[str, str], Stage]) -> l
     """The keys whose records must be in DNS: those that sign, have signed, or should sign since the others retired."""
     there = _by_name(keys)
     return [
-        held
-        for name, held in there.items()
-        if found[name] is not Stage.WAITS or _is_ready(_predecessors(held, there), shown=None)
+        held for name, held in there.items() if found[name] is not Stage.WAITS or _is_ready(held, there, shown=None)
     ]
 
 

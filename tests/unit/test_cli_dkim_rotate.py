@@ -265,3 +265,54 @@ def test_another_rotation_may_begin_before_one_has_ended(keys: Path, zone: Serve
     states = dict(re.findall(r"^(\w+)\._domainkey\.a\.test: .*; (\w+)", shown.stdout, re.MULTILINE))
     assert states == {"old": "retired", "new": "signs", "newer": "waiting", "rsa": "signs"}, shown.output
     assert re.search(r"old\.\S+ no such record; retired, keep its record until \d{4}-", shown.stdout)
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+@pytest.mark.parametrize("replaces", [frozenset({"lost"}), frozenset({"lost", "gone"})])
+def test_a_lost_file_is_said_and_its_record_stays(
+    keys: Path, zone: ServedZone, replaces: frozenset[str], *, is_published: bool
+) -> None:
+    """The new key replaces one whose file was removed by accident, beside the old one that signs."""
+    file = keys / f"{NAME}.pem"
+    file.write_bytes(with_notes(ed25519_pem(1), Notes(replaces)))
+    if is_published:
+        publish(keys, zone)
+
+    done = run(keys, zone)
+
+    assert done.exit_code == 1
+    for name in replaces:
+        assert f"the file of {name} is missing: {keys / name}._domainkey.a.test.pem" in done.output
+        assert f"keep the record of {name}: queued messages may be signed with it" in done.output
+    assert "revoke" not in done.output
+    assert "keep the records for 12 more days" in done.output
+    assert f"`Removed: {' '.join(sorted(replaces))}`" in done.output
+    assert "To replace old as well" in done.output
+    assert ("publish: " in done.output) is not is_published
+    assert names(keys) == {"old", "rsa", "new"}
+
+    # It is done as the command says it.
+    publish(keys, zone)
+    file.write_bytes(f"Removed: {' '.join(replaces)}\nReplaces: {' '.join(replaces)} old\n".encode() + ed25519_pem(1))
+    assert re.search(r"keep the records of old until \d{4}-", run(keys, zone).stdout)
+    let_time_pass(keys)
+    over = run(keys, zone)
+    assert over.exit_code == 0, over.output
+    assert names(keys) == {"rsa", "new"}
+    assert notes(keys, "new") == Notes(replaces | {"old"}, removed=replaces | {"old"})
+    assert 'old._domainkey.a.test. IN TXT ( "v=DKIM1; p=" )' in over.stdout
+
+
+def test_a_file_that_is_put_back_goes_on(keys: Path, zone: ServedZone) -> None:
+    run(keys, zone)
+    publish(keys, zone)
+    lost = keys / "old._domainkey.a.test.pem"
+    content = lost.read_bytes()
+    lost.unlink()
+    assert "the file of old is missing" in run(keys, zone).output
+
+    lost.write_bytes(content)
+    again = run(keys, zone)
+
+    assert again.exit_code == 0, again.output
+    assert "old is replaced: new signs" in again.stdout

@@ -90,6 +90,29 @@ async def test_a_new_key_signs_once_every_name_server_shows_its_record(
     assert [KEYS.labels(it)._value.get() for it in ("waiting", "signs", "retired")] == [1, 1, 0]
 
 
+@pytest.mark.parametrize("is_lost_before", [True, False])
+async def test_a_key_whose_predecessor_is_lost_waits_for_its_record(
+    tmp_path: Path, servers: list[ServedZone], *, is_lost_before: bool
+) -> None:
+    """In a process that starts then, and in one that runs."""
+    put(tmp_path, "old", 0)
+    middle = put(tmp_path, "middle", 2, "old")
+    put(tmp_path, "new", 1, "middle")
+    if is_lost_before:
+        middle.unlink()
+    signer = Signer(settings(tmp_path))
+    async with EveryServer(dns(servers)) as every:
+        assert selectors(signer) == ["old"], "nobody has asked yet"
+        await signer.look_up(every)
+        middle.unlink(missing_ok=True)
+        await signer.refresh()
+        assert selectors(signer) == ["old"]
+        for it in servers:
+            it.add(NAME, txt=[RECORD])
+        await signer.look_up(every)
+        assert sorted(selectors(signer)) == ["new", "old"]
+
+
 async def test_each_process_decides_by_itself_and_all_decide_alike(tmp_path: Path, servers: list[ServedZone]) -> None:
     put(tmp_path, "old", 0)
     async with AsyncExitStack() as stack:

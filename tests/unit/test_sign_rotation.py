@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpost.sign.key_file import Notes, file_name, named, notes_of, with_notes
-from jetpost.sign.keys import SigningKey, private_key
+from jetpost.sign.keys import PrivateKey, SigningKey, private_key
 from jetpost.sign.rotation import (
     VERIFIERS,
     Complete,
@@ -16,6 +16,7 @@ from jetpost.sign.rotation import (
     Impossible,
     Keep,
     Make,
+    Missing,
     Publish,
     Remove,
     Resume,
@@ -29,7 +30,7 @@ from jetpost.sign.rotation import (
     signers_of,
     stages,
 )
-from tests.fixtures.dkim import ed25519_pem
+from tests.fixtures.dkim import ed25519_pem, rsa_pem
 from tests.fixtures.searched import at_most
 
 NOW = datetime(2027, 1, 15, 9, 30, tzinfo=UTC)
@@ -38,12 +39,23 @@ WAITS, SIGNS, RETIRED = Stage.WAITS, Stage.SIGNS, Stage.RETIRED
 LIFETIME_S = 5 * 86400
 
 
-def held(selector: str, *replaces: str, retired: datetime | None = None, domain: str = "a.test") -> Held:
-    return Held(SigningKey(domain, selector, PRIVATE), Notes(frozenset(replaces), retired))
+def held(
+    selector: str,
+    *replaces: str,
+    retired: datetime | None = None,
+    domain: str = "a.test",
+    removed: tuple[str, ...] = (),
+    key: PrivateKey = PRIVATE,
+) -> Held:
+    return Held(SigningKey(domain, selector, key), Notes(frozenset(replaces), retired, frozenset(removed)))
 
 
+RSA = private_key(rsa_pem())
 OLD, GONE = held("old"), held("old", retired=NOW)
 NEW, NEWER = held("new", "old"), held("newer", "old", "new")
+DONE = held("new", "old", removed=("old",))
+"""A rotation has removed the old key."""
+LAST = held("newer", "new")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +76,30 @@ NEW, NEWER = held("new", "old"), held("newer", "old", "new")
         ([OLD, NEW, NEWER], {"new": True}, {"old": RETIRED, "new": SIGNS, "newer": WAITS}),
         ([OLD, NEW, NEWER], {"newer": True}, {"old": RETIRED, "new": RETIRED, "newer": SIGNS}),
         ([OLD, NEW, held("newer", "new")], {"newer": True}, {"old": RETIRED, "new": RETIRED, "newer": SIGNS}),
+        # The file of a key between two others is lost.
+        ([OLD, LAST], {}, {"old": SIGNS, "newer": WAITS}),
+        ([OLD, LAST], {"newer": False}, {"old": SIGNS, "newer": WAITS}),
+        ([OLD, LAST], {"newer": True}, {"old": SIGNS, "newer": SIGNS}),
+        ([GONE, LAST], {}, {"old": SIGNS, "newer": WAITS}),
+        ([OLD, NEWER], {}, {"old": SIGNS, "newer": WAITS}),
+        ([GONE, NEWER], {}, {"old": SIGNS, "newer": WAITS}),
+        ([GONE, NEWER], {"newer": False}, {"old": SIGNS, "newer": WAITS}),
+        ([OLD, NEWER], {"newer": True}, {"old": RETIRED, "newer": SIGNS}),
+        ([LAST, held("newest", "newer")], {}, {"newer": SIGNS, "newest": WAITS}),
+        ([LAST, held("newest", "newer")], {"newer": False}, {"newer": SIGNS, "newest": WAITS}),
+        ([LAST, held("newest", "newer")], {"newer": False, "newest": True}, {"newer": RETIRED, "newest": SIGNS}),
+        ([OLD, LAST, held("newest", "newer")], {}, {"old": SIGNS, "newer": WAITS, "newest": WAITS}),
+        # So it is beside a key of another kind; where nobody knows, both sign.
+        ([held("rsa", key=RSA), NEW], {"new": False}, {"rsa": SIGNS, "new": WAITS}),
+        ([held("rsa", key=RSA), NEW], {}, {"rsa": SIGNS, "new": SIGNS}),
+        ([held("rsa", key=RSA), DONE], {}, {"rsa": SIGNS, "new": SIGNS}),
+        # A rotation has come to its end: the key is like any other.
+        ([DONE], {}, {"new": SIGNS}),
+        ([held("ed"), DONE], {}, {"ed": SIGNS, "new": SIGNS}),
+        ([held("ed"), DONE], {"new": False}, {"ed": SIGNS, "new": SIGNS}),
+        ([DONE, LAST], {}, {"new": SIGNS, "newer": WAITS}),
+        # It is killed before it has removed the old key.
+        ([GONE, DONE], {}, {"old": RETIRED, "new": SIGNS}),
         ([held("x", "x")], {}, {"x": SIGNS}),
         ([held("x", "y"), held("y", "x")], {}, {"x": SIGNS, "y": SIGNS}),
         ([held("x", "y"), held("y", "x")], {"x": True, "y": True}, {"x": SIGNS, "y": SIGNS}),
@@ -76,10 +112,12 @@ def test_who_signs(keys: list[Held], shown: dict[str, bool], expected: dict[str,
 
 
 def test_a_key_replaces_none_of_another_domain() -> None:
-    found = stages([OLD, held("old", domain="b.test"), NEW], {("a.test", "new"): True})
+    keys = [OLD, held("old", domain="b.test"), NEW]
 
-    assert found["b.test", "old"] is SIGNS
-    assert asked_for([held("old", domain="b.test"), NEW]) == []
+    assert stages(keys, {("a.test", "new"): True})["b.test", "old"] is SIGNS
+    assert asked_for(keys) == [NEW]
+    assert asked_for([OLD, held("old", domain="b.test"), DONE]) == [DONE], "killed before the old one was removed"
+    assert asked_for([held("old", domain="b.test"), DONE]) == []
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -99,6 +137,23 @@ def test_whatever_replaces_what_some_key_signs(keys: list[Held], shown: dict[str
     assert set(found) == {(it.key.domain, it.key.selector) for it in keys}
     assert SIGNS in found.values()
     assert stages(list(reversed(keys)), answers) == found, "all processes decide alike"
+
+
+@given(st.lists(KEYS, min_size=1, unique_by=lambda it: it.key.selector), st.dictionaries(NAMES, st.booleans()))
+def test_no_key_signs_without_a_record_beside_one_that_has_it(keys: list[Held], shown: dict[str, bool]) -> None:
+    """Keys that replace none are those with records: theirs are never asked for."""
+    found = stages(keys, {("a.test", selector): it for selector, it in shown.items()})
+    signing = [it for it in keys if found["a.test", it.key.selector] is SIGNS]
+    asked = {it.key.selector for it in asked_for(keys)}
+
+    assert asked == {it.key.selector for it in keys if it.notes.replaces - {it.key.selector}}
+    has_record = [it for it in keys if it.key.selector not in asked or shown.get(it.key.selector)]
+    if has_record:
+        retired = {selector for it in keys if it.notes.retired for selector in [it.key.selector]}
+        for it in signing:
+            replaced = it.notes.replaces - {it.key.selector}
+            is_told = shown.get(it.key.selector) is None and replaced <= retired
+            assert it in has_record or is_told, "DNS has shown its record before: the others are retired"
 
 
 def step(keys: list[Held], *, shown: bool | None = False, after: timedelta = timedelta(0)) -> Step:
@@ -123,8 +178,16 @@ UNTIL = timedelta(days=5) + VERIFIERS
         (step([GONE, NEW], shown=False, after=UNTIL), Resume(("old",))),
         (step([OLD, NEW], shown=None), Publish()),
         (step([GONE, held("other"), held("new", "old", "other")], shown=True), Retire(("other",))),
-        (step([NEW], shown=True), Complete()),
-        (step([NEW]), Complete()),
+        (step([DONE], shown=True), Complete()),
+        (step([DONE]), Complete()),
+        (step([GONE, DONE], shown=True, after=UNTIL), Remove(("old",))),
+        (step([NEW], shown=True), Missing(("old",))),
+        (step([NEW]), Publish()),
+        (step([NEW], shown=None), Publish()),
+        (step([OLD, held("new", "lost")], shown=True), Missing(("lost",))),
+        (step([OLD, held("new", "lost", "old")], shown=True), Retire(("old",))),
+        (step([GONE, held("new", "lost", "old")], shown=True, after=UNTIL), Remove(("old",))),
+        (step([held("new", "lost", "old", removed=("old",))], shown=True), Missing(("lost",))),
     ],
 )
 def test_the_next_step(taken: Step, expected: Step) -> None:
@@ -175,9 +238,9 @@ def test_the_name_of_a_file_is_that_of_the_record(name: str, key: tuple[str, str
     assert key is None or named(file_name(*key)) == key
 
 
-@given(st.frozensets(NAMES), st.none() | st.integers(0, 10**6))
-def test_notes_stand_above_the_key(replaces: frozenset[str], hours: int | None) -> None:
-    notes = Notes(replaces, None if hours is None else NOW + timedelta(hours=hours))
+@given(st.frozensets(NAMES), st.none() | st.integers(0, 10**6), st.frozensets(NAMES))
+def test_notes_stand_above_the_key(replaces: frozenset[str], hours: int | None, removed: frozenset[str]) -> None:
+    notes = Notes(replaces, None if hours is None else NOW + timedelta(hours=hours), removed)
     content = with_notes(b"A remark.\nRetired: 2020-01-01T00:00:00Z\n" + ed25519_pem(), notes)
 
     assert notes_of(content) == notes
@@ -187,7 +250,7 @@ def test_notes_stand_above_the_key(replaces: frozenset[str], hours: int | None) 
     assert notes_of(content.replace(b"\n", b"\r\n")) == notes
 
 
-@pytest.mark.parametrize("line", [b"Retired: yesterday", b"Retired:", b"Replaces: a;b", b"Replaces: -x"])
+@pytest.mark.parametrize("line", [b"Retired: yesterday", b"Retired:", b"Replaces: a;b", b"Replaces: -x", b"Removed: -"])
 def test_a_note_that_cannot_be_read_is_said(line: bytes) -> None:
     with pytest.raises(ValueError, match=line.partition(b":")[0].decode()):
         notes_of(line + b"\n" + ed25519_pem())
@@ -214,12 +277,13 @@ class Simulated:
         self.seen: list[dict[tuple[str, str], bool]] = [{}, {}]
         self.signed = {"old": 0}
         self.is_over = False
+        self.is_lost = False
 
     def now(self) -> datetime:
         return NOW + timedelta(hours=self.hour)
 
     def keys(self) -> list[Held]:
-        return [held(selector, *notes.replaces, retired=notes.retired) for selector, notes in self.notes.items()]
+        return [Held(SigningKey("a.test", selector, PRIVATE), notes) for selector, notes in self.notes.items()]
 
     def hours(self, count: int, answers: list[bool]) -> None:
         """Both processes sign all the time. DNS answers some of them."""
@@ -228,22 +292,38 @@ class Simulated:
             for seen, does_answer in zip(self.seen, answers, strict=True):
                 if does_answer:
                     seen.update({("a.test", it): it in self.published for it in self.notes})
-                signing = [name for (_, name), stage in stages(self.keys(), seen).items() if stage is SIGNS]
-                assert len(signing) == 1
-                assert set(signing) <= self.published, "verifiers find its record"
-                self.signed[signing[0]] = self.hour
+                signing = {name for (_, name), stage in stages(self.keys(), seen).items() if stage is SIGNS}
+                assert len(signing) == 1 or self.is_lost
+                assert signing, "some key signs"
+                if self.published & self.notes.keys():
+                    assert signing <= self.published, "verifiers find its record"
+                self.signed |= dict.fromkeys(signing, self.hour)
 
-    def rotate(self, *, does_answer: bool) -> None:
+    def lose(self, selector: str) -> None:
+        """A file is removed by accident; whoever reads the folder forgets what DNS said of the key."""
+        self.is_lost = self.notes.pop(selector, None) is not None or self.is_lost
+        for seen in self.seen:
+            seen.pop(("a.test", selector), None)
+
+    def rotate(self, selector: str = "new", *, does_answer: bool) -> None:
         """One call, interrupted after a step or not; the operator does what it says."""
-        shown = ("new" in self.published) if does_answer else None
-        step = next_step(self.keys(), "new", "ed25519-sha256", shown=shown, now=self.now(), lifetime_s=LIFETIME_S)
+        shown = (selector in self.published) if does_answer else None
+        step = next_step(self.keys(), selector, "ed25519-sha256", shown=shown, now=self.now(), lifetime_s=LIFETIME_S)
         match step:
             case Make(replaces):
-                self.notes["new"] = Notes(replaces)
-            case Retire():
-                self.notes["old"] = Notes(retired=self.now())
-            case Remove():
-                del self.notes["old"]
+                self.notes[selector] = Notes(replaces)
+            case Retire(selectors):
+                for it in selectors:
+                    self.notes[it] = self.notes[it]._replace(retired=self.now())
+            case Remove(selectors):
+                notes = self.notes[selector]
+                self.notes[selector] = notes._replace(removed=notes.removed | set(selectors))
+                for it in selectors:
+                    del self.notes[it]
+            case Missing():
+                assert self.is_lost, "no record is given up"
+            case Complete() if self.is_lost:
+                pass
             case Complete():
                 assert self.hour - self.signed["old"] >= (timedelta(days=12) - timedelta(hours=1)) / timedelta(hours=1)
                 self.published.discard("old")
@@ -276,3 +356,29 @@ def test_whenever_who_looks_every_signature_finds_its_record(actions: list[tuple
         it.published.add("new")
         it.hours(24 * 12, [True, True])
     assert it.is_over
+
+
+LOSSES = st.one_of(
+    st.tuples(st.just("hours"), st.integers(1, 150), st.lists(st.booleans(), min_size=2, max_size=2)),
+    st.tuples(st.just("rotate"), st.booleans(), st.sampled_from(["new", "newer"])),
+    st.tuples(st.just("publish"), st.sampled_from(["new", "newer"]), st.none()),
+    st.tuples(st.just("lose"), st.just("new"), st.none()),
+)
+
+
+@at_most(40)
+@given(st.lists(LOSSES, max_size=25))
+def test_whenever_a_file_is_lost_none_signs_without_a_record_beside_one_that_has_it(
+    actions: list[tuple[str, Any, Any]],
+) -> None:
+    """The key in the middle of two rotations is lost at any moment, and its successor is not published."""
+    it = Simulated()
+    for action, value, other in actions:
+        if action == "hours":
+            it.hours(value, other)
+        elif action == "rotate" and not (it.is_lost and other == "new"):
+            it.rotate(other, does_answer=value)
+        elif action == "publish" and value in it.notes:
+            it.published.add(value)
+        elif action == "lose" and "newer" in it.notes:
+            it.lose(value)

@@ -1,7 +1,7 @@
 """`jetpost dkim rotate`: from the keys of a domain to a new one, a step each time that it is called."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, assert_never
 
@@ -25,15 +25,19 @@ from jetpost.sign.rotation import (
     Impossible,
     Keep,
     Make,
+    Missing,
     Publish,
     Remove,
     Resume,
     Retire,
     Step,
+    kept_until,
+    missing,
     next_step,
 )
 
 EXIT_DIFFERS = 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 
 
@@ -118,6 +122,7 @@ def _take(step: Step, rotation: _Rotation, keys: list[Known], findings: Findings
             typer.echo(f"{record_name(*name)}: {said(findings)}")
             typer.echo(f"publish: {zone_line(*name, by_selector[name.selector].held.key.private)}")
             typer.echo("Call this again when all name servers show the record.")
+            _say_missing(rotation, by_selector)
             raise typer.Exit(EXIT_DIFFERS)
         case Retire(selectors) | Resume(selectors):
             _note([by_selector[selector] for selector in selectors], name, is_final=isinstance(step, Retire))
@@ -127,7 +132,10 @@ def _take(step: Step, rotation: _Rotation, keys: list[Known], findings: Findings
             typer.echo(f"keep the records of {names} until {until:%Y-%m-%d %H:%M} UTC: messages need them")
             return False
         case Remove(selectors):
-            return _remove(rotation, [by_selector[selector] for selector in selectors])
+            return _remove(rotation, by_selector[name.selector], [by_selector[selector] for selector in selectors])
+        case Missing():
+            _say_missing(rotation, by_selector)
+            raise typer.Exit(EXIT_DIFFERS)
         case Complete():
             typer.echo(f"{name.selector} signs for {name.domain}. No key that it replaces is there.")
             _revoke(KeyName(name.domain, it) for it in sorted(by_selector[name.selector].held.notes.replaces))
@@ -150,7 +158,7 @@ def _note(old: list[Known], new: KeyName, *, is_final: bool) -> None:
     """Note in their files that they are replaced since now, or that they are not."""
     for it in old:
         content = it.source.file.read_bytes()
-        notes = Notes(notes_of(content).replaces, datetime.now(UTC) if is_final else None)
+        notes = notes_of(content)._replace(retired=datetime.now(UTC) if is_final else None)
         key_files.replace(it.source.file, with_notes(content, notes))
         said = "is replaced: {} signs" if is_final else "signs again: the record of {} is gone"
         typer.echo(f"{it.source.name.selector} {said.format(new.selector)}")
@@ -161,7 +169,37 @@ def _revoke(names: Iterable[KeyName]) -> None:
         typer.echo(f"{name.selector}: remove its record, or revoke it: {revoked_line(*name)}")
 
 
-def _remove(rotation: _Rotation, old: list[Known]) -> bool:
+def _say_missing(rotation: _Rotation, keys: dict[str, Known]) -> None:
+    """Say which files are lost. Their records stay: nobody knows when those keys signed last."""
+    new = keys[rotation.name.selector]
+    lost = missing(new.held, [it.source.name for it in keys.values()])
+    if not lost:
+        return
+    for selector in lost:
+        file = rotation.folder / file_name(rotation.name.domain, selector)
+        typer.echo(f"the file of {selector} is missing: {file}", err=True)
+        typer.echo(f"keep the record of {selector}: queued messages may be signed with it", err=True)
+    kept = kept_until(_EPOCH, rotation.settings.of(QueueSettings).lifetime_s) - _EPOCH
+    days = -(-kept // timedelta(days=1))
+    typer.echo(
+        f"Put the files back, and call this again. If they are lost, keep the records for {days} more days. Then"
+        f" see `jetpost dkim check --queue`, and write `Removed: {' '.join(lost)}` above the key in {new.source.file}.",
+        err=True,
+    )
+    replaced = new.held.notes.replaces | {rotation.name.selector}
+    others = [
+        selector
+        for selector, it in keys.items()
+        if selector not in replaced
+        and it.held.key.algorithm == new.held.key.algorithm
+        and it.held.notes.retired is None
+        and rotation.name.selector not in it.held.notes.replaces
+    ]
+    if others:
+        typer.echo(f"To replace {', '.join(others)} as well, add the name to `Replaces:` there.", err=True)
+
+
+def _remove(rotation: _Rotation, new: Known, old: list[Known]) -> bool:
     """What they signed must have left the queue: held messages stay in it for longer than any lifetime."""
     if rotation.with_queue:
         counts = queued(rotation.settings)
@@ -172,6 +210,10 @@ def _remove(rotation: _Rotation, old: list[Known]) -> bool:
     else:
         typer.echo("The queue was not asked. Before you revoke a record, see `jetpost dkim check --queue`.")
     _revoke(it.source.name for it in old)
+    content = new.source.file.read_bytes()
+    notes = notes_of(content)
+    removed = notes.removed | {it.source.name.selector for it in old}
+    key_files.replace(new.source.file, with_notes(content, notes._replace(removed=removed)))
     for it in old:
         if not it.source.is_configured:
             key_files.remove(it.source.file)

@@ -10,7 +10,7 @@ from jetpost.config.section import ReadableFile, Section
 from jetpost.mail.address import a_labels
 from jetpost.process.dkim.files import Loaded, listed, load
 from jetpost.reason import reason_of
-from jetpost.sign.key_file import SELECTOR, KeyName, Notes
+from jetpost.sign.key_file import SELECTOR, KeyName
 from jetpost.sign.keys import SigningKey
 from jetpost.sign.rotation import Held
 
@@ -118,5 +118,5 @@ class Dkim(Section):
 
 def held_of(source: Source, loaded: Loaded) -> Held:
     """The key of a file, under its name."""
-    notes = Notes(loaded.notes.replaces | set(source.replaces), loaded.notes.retired)
+    notes = loaded.notes._replace(replaces=loaded.notes.replaces | set(source.replaces))
     return Held(SigningKey(source.name.domain, source.name.selector, loaded.key), notes)
