@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from jetpost.config.environment import FILE_VARIABLE
+from jetpost.cli.terminal import visible
+from jetpost.config.environment import FILE_VARIABLE, is_set
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream, connected
@@ -27,6 +28,16 @@ DATA = Path("data")
 EXIT_CONFIGURATION = 78
 EXIT_UNREACHABLE = 69
 """EX_UNAVAILABLE of sysexits.h."""
+NAME_ONE = (
+    "name a configuration with --config or JETPOST_CONFIG, or with --data the folder of a system under `jetpost up`"
+)
+_DEFAULTS = {
+    "nats": f"NATS {', '.join(Nats().servers)}",
+    "delivery": "no routes",
+    "dkim": "no DKIM keys",
+    "dns": "the name servers of this machine",
+}
+"""What a command without a configuration goes by, for people."""
 _CONNECT_S = 5
 _OPEN_S = 10
 
@@ -44,11 +55,23 @@ def sources(config: Path | None, data: Path) -> tuple[Path | None, dict[str, str
     return Path(running.config) if running and running.config else config, environ
 
 
+def defaults_used(config: Path | None, data: Path, sections: Iterable[str]) -> str:
+    """The sentence for who is answered from the defaults, as nothing configures one of `sections`; else ""."""
+    _, environ = sources(config, data)
+    if config is not None or state.read(data) is not None or is_set(environ, sections):
+        return ""
+    defaults = ", ".join(text for section, text in _DEFAULTS.items() if section in sections)
+    where = data if data.is_absolute() else f"./{data}"
+    return f"no system in {where} and no --config: the defaults are used ({defaults}); {NAME_ONE}"
+
+
 def settings_for(config: Path | None, data: Path, *sections: str) -> Settings:
     """The configuration FILE, else that of the system in the folder `data`, else the defaults; with the environment.
 
-    Mistakes are printed and end the command with status 78.
+    Mistakes are printed and end the command with status 78. That the defaults alone count is said on stderr.
     """
+    if alone := defaults_used(config, data, sections):
+        typer.echo(visible(alone), err=True)
     file, environ = sources(config, data)
     try:
         return load(file, environ, sections=sections)

@@ -1,7 +1,7 @@
 """Overrides from the environment: `JETPOST_DELIVERY__DRAIN_S=30` is `delivery.drain_s: 30`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -31,6 +31,12 @@ def overrides(environ: Mapping[str, str]) -> dict[Path, tuple[str, str]]:
         words = name.removeprefix(PREFIX).lower().split("__")
         found[tuple(int(word) if _NUMBER.fullmatch(word) else word for word in words)] = name, text
     return found
+
+
+def is_set(environ: Mapping[str, str], sections: Iterable[str]) -> bool:
+    """Whether the environment sets something of one of these sections."""
+    wanted = set(sections)
+    return any(path[0] in wanted for path in overrides(environ))
 
 
 def apply(data: dict[str, Any], path: Path, text: str, root: type[BaseModel]) -> bool:

@@ -36,7 +36,8 @@ async def check_address(resolver: Resolver, address: str, hostname: str) -> list
     """Whether the names of an egress address lead back to it, and are our own."""
     answer = await resolver.ptr(address)
     if isinstance(answer, Failed):
-        return [unchecked("reverse-dns", address, f"PTR cannot be looked up: {answer.why}")]
+        first = unchecked("reverse-dns", address, f"PTR cannot be looked up: {answer.why}")
+        return [first, *await _check_name(resolver, address, hostname, ())]
     names = answer.records if isinstance(answer, Found) else ()
     if not names:
         publish = (ptr_line(address, hostname), address_line(hostname, address)) if "." in hostname else ()

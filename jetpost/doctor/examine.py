@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jetpost.config.environment import FILE_VARIABLE, PREFIX
+from jetpost.config import environment
 from jetpost.config.load import ConfigurationError, load
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.doctor import egress, installation
@@ -59,10 +59,7 @@ class Installation:
 
 def read(file: Path | None, environ: Mapping[str, str], names: Sequence[str] = SECTIONS) -> Installation:
     """Each section for itself: the checks of the others are of use when one has a mistake."""
-    variables = [it for it in environ if it.startswith(PREFIX) and it != FILE_VARIABLE]
-    installed = Installation(is_there=file is not None or bool(variables))
-    if not installed.is_there:
-        installed.findings.append(skipped("configuration", "none", "no configuration is named: use --config or --data"))
+    installed = Installation(is_there=file is not None or environment.is_set(environ, ("hostname", *names)))
     problems: list[str] = []
     for name in names:
         try:
@@ -85,6 +82,8 @@ async def examine(installed: Installation, asked: Examination) -> list[Finding]:
     checks_here = installed.is_there and not asked.domain_only
     findings = [*installed.findings, *keys.unusable]
     findings += [skipped("domain", it, "not checked: name it") for it in domains[_MOST_DOMAINS:]]
+    if not (installed.is_there or domains or asked.egress or asked.mx_of):
+        findings.append(error("configuration", "none", "nothing was checked", "Name a domain, --config or --data."))
     if checks_here:
         findings += installation.remarks(list(installed.sections.values()))
         findings += installation.check_tls(installed.of("delivery", None))

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jetpost.cli.reach import DATA, ConfigOption, DataOption, sources
+from jetpost.cli.reach import DATA, ConfigOption, DataOption, defaults_used, sources
 from jetpost.cli.terminal import visible, visible_json
 from jetpost.doctor.examine import SECTIONS, Examination, examine, read
-from jetpost.doctor.finding import Finding, Severity, worst
+from jetpost.doctor.finding import Finding, Severity, skipped, worst
 from jetpost.mail.address import a_labels
 from jetpost.telemetry.log import Log, configure
 
@@ -55,7 +55,10 @@ def doctor(  # noqa: PLR0913 — the options of a command
         within,
         domain_only,
     )
-    findings = asyncio.run(examine(read(*sources(config, data), section or SECTIONS), asked))
+    installed = read(*sources(config, data), section or SECTIONS)
+    if not installed.is_there and (alone := defaults_used(config, data, section or SECTIONS)):
+        installed.findings.append(skipped("configuration", "none", f"not checked: {alone}"))
+    findings = asyncio.run(examine(installed, asked))
     _print(findings, as_json=as_json)
     found = worst(findings)
     if found is Severity.ERROR:
