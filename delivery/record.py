@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
@@ -35,25 +37,49 @@ DOMAIN_RECIPIENTS = Counter(
 _MOST_DOMAINS = 200
 """Each domain costs four or five time series in Prometheus; the big ones are met first."""
 _OTHER = "other"
+_USUAL_PORT = 25
 _labels: dict[DomainToken, str] = {}
 
 log = logger(__name__)
 
 
+class By(NamedTuple):
+    """The way of an attempt."""
+
+    route: str = ""
+    """The name of the configured route, or the name and `/fallback`; empty: none applies."""
+    ports: Mapping[tuple[Recipient, str], int] = MappingProxyType({})
+    """Of hosts, by recipient and host; 25 where there is none."""
+
+    def port(self, recipient: Recipient, host: str) -> int:
+        """The port of the host, if it is another than 25; else 0."""
+        port = self.ports.get((recipient, host), _USUAL_PORT) if self.ports else _USUAL_PORT
+        return 0 if port == _USUAL_PORT else port
+
+
+DIRECTLY = By()
+
+
 def record(
-    entry: Entry, outcomes: Mapping[Recipient, Outcome], successors: tuple[Entry, ...], now: datetime, events: Events
+    entry: Entry,
+    outcomes: Mapping[Recipient, Outcome],
+    successors: tuple[Entry, ...],
+    now: datetime,
+    events: Events,
+    by: By = DIRECTLY,
 ) -> None:
     """Count, log and publish what became of each recipient of `entry`. Never raises: it has been settled."""
     with BestEffort("event", entry.queue_id):
         for recipient, outcome in final(outcomes, successors):
-            _record(entry, recipient, outcome, now, events)
+            _record(entry, recipient, outcome, now, events, by)
 
 
-def _record(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, events: Events) -> None:
+def _record(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, events: Events, by: By) -> None:
     queue_id = entry.queue_id
     kind, why = _described(outcome)
+    port = by.port(recipient, outcome.host)
     with BestEffort("event", queue_id):
-        events.tell(attempted(entry, recipient, outcome, now))
+        events.tell(attempted(entry, recipient, outcome, now, by.route, port))
     with BestEffort("metric", queue_id):
         RECIPIENTS.labels(kind).inc()
         DOMAIN_RECIPIENTS.labels(_label(entry.domain_token), kind).inc()
@@ -68,6 +94,8 @@ def _record(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime,
             reverse_path=entry.envelope.reverse_path,
             attempt=entry.attempts + 1,
             host=outcome.host,
+            **({"port": port} if port else {}),
+            **({"route": by.route} if by.route else {}),
             why=why,
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from jetpost.mail.envelope import Recipient
 from jetpost.mail.outcome import Bounced, Deferred, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
+from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 
 ATTEMPTS = Counter(
@@ -35,6 +37,7 @@ _NO_HOST = Deferred(EnhancedStatus(4, 4, 1), "no host could be tried")
 _NO_TIME = Deferred(EnhancedStatus(4, 4, 2), "the hosts took too much of the attempt's time; the next one goes on")
 _NOT_HERE = EnhancedStatus(4, 3, 3)
 """The host lacks what the message needs (RFC 3463, 3.4), and another one may have it."""
+_USUAL_PORT = 25
 _FAILED = Deferred(EnhancedStatus(4, 3, 0), "this mail system failed in the middle of the attempt")
 _OUT_OF_FILES = Deferred(EnhancedStatus(4, 3, 0), "this mail system has too many files open for one more connection")
 
@@ -90,6 +93,12 @@ class Attempt:
     """Hosts that answered and did not say so."""
     throttled: dict[Recipient, Deferred] = field(default_factory=dict)
     """What they said to recipients."""
+    port: int = 0
+    """Of `host`."""
+    ports: dict[tuple[Recipient, str], int] = field(default_factory=dict)
+    """At which port a host said it, by recipient and host; 25 where there is none."""
+    failed: dict[Host, str] = field(default_factory=dict)
+    """Hosts that sent recipients to the next one, and why."""
 
     @property
     def waits_for_hosts(self) -> bool:
@@ -106,6 +115,11 @@ class Attempt:
         """Whether the host has said enough at another address: it can never take the message, or not so much now."""
         host = endpoint.host, endpoint.port
         return host in self.incapable or (obeys and host in self.throttles and not self.throttles[host].early)
+
+    def heard_from(self, endpoint: Endpoint, recipients: Iterable[Recipient]) -> None:
+        """A host has said something to these recipients."""
+        if self.ports or endpoint.port != _USUAL_PORT:
+            self.ports |= {(recipient, endpoint.host): endpoint.port for recipient in recipients}
 
     def conclusion(self, recipient: Recipient) -> Deferred | Bounced:
         """The outcome of a recipient whom no host has settled: who may still be taken by another host is deferred."""
@@ -184,6 +198,8 @@ async def _try(made: Attempt, tried: Tried) -> None:
         except Refusal as refusal:
             made.refused_in.add(refusal.phase)
             made.troubled.add((tried.endpoint.host, tried.endpoint.port))
+            made.failed[tried.endpoint.host, tried.endpoint.port] = reason_of(refusal)
+            made.heard_from(tried.endpoint, waiting)
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
@@ -196,6 +212,8 @@ async def _try(made: Attempt, tried: Tried) -> None:
         made.impossible |= result.impossible
         made.incapable.update([host] * bool(result.impossible))
         elsewhere += [*result.elsewhere, *result.impossible]
+        made.failed.update((host, said.why) for said in result.elsewhere.values())
+        made.failed.update((host, never.why) for never in result.impossible.values())
         waiting = result.again
         if result.throttled and tried.obeys:
             said = next(iter(result.throttled.values()))
@@ -230,7 +248,9 @@ async def _transact(made: Attempt, tried: Tried, waiting: list[Recipient]) -> Re
     made.outcomes |= result.outcomes  # first: the host may have the message, whatever fails from here on
     for extension in result.distrusted:
         pool.distrust(endpoint, extension)
-    made.host, made.tls, made.unreachable = endpoint.host, connection.tls, made.unreachable and not result.heard
+    made.heard_from(endpoint, waiting)
+    made.host, made.port, made.tls = endpoint.host, endpoint.port, connection.tls
+    made.unreachable = made.unreachable and not result.heard
     pool.keep(connection, endpoint)
     return result
 

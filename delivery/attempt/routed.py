@@ -19,9 +19,9 @@ from delivery.route.plan import Routing, plan, plan_hosts
 from delivery.route.routes import Routes
 from delivery.route.rules import Fallback, Rule
 from delivery.shaping.adapt import Missed, Reached
-from delivery.shaping.throttles import Pause, RouteHost
+from delivery.shaping.throttles import Pause, RouteHost, why_paused
 from jetpost.dns.resolver import Resolver
-from jetpost.mail.outcome import Bounced, Deferred, Discarded, Outcome
+from jetpost.mail.outcome import Bounced, Deferred, Delivered, Discarded, Outcome
 from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.model.entry import Entry
 from jetpost.telemetry.log import logger
@@ -48,6 +48,8 @@ class Routed(NamedTuple):
     """Whether a host answered."""
     pause: Pause | None = None
     """Set where recipients are deferred only because hosts of the route are throttled: when they can be tried again."""
+    route: str = ""
+    """The name of the route, or the name and `/fallback`."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ class Router:
         match rule.action:
             case Discard():
                 ROUTED.labels(rule.name, "discarded").inc()
-                return Routed(Discarded(f"discarded by route {rule.name}"), reached=False)
+                return Routed(Discarded(f"discarded by route {rule.name}"), reached=False, route=rule.name)
             case Fail(status=status, text=text):
                 ROUTED.labels(rule.name, "failed").inc()
                 bounced = EnhancedStatus.parse(status) or EnhancedStatus(5, 7, 1)
-                return Routed(Bounced(bounced, text), reached=False)
+                return Routed(Bounced(bounced, text), reached=False, route=rule.name)
             case action:
                 pass
         loop = asyncio.get_running_loop()
@@ -89,9 +91,14 @@ class Router:
         tried, until = await self._by(entry, rule.name, action, chunks, now + attempt_s / 2), now + attempt_s
         if not leaves_room_for_fallback(tried.result) or loop.time() >= until:
             return tried
+        domain = entry.domain if isinstance(action, ToMx) else ""
+        log.warning("route uses its fallback", route=rule.name, why=_why(tried.result), limited_by=(rule.name, domain))
         return await self._by(entry, f"{rule.name}/fallback", rule.fallback, chunks, until)
 
     async def _by(self, entry: Entry, name: str, action: Fallback, chunks: Chunks, until: float) -> Routed:
+        return (await self._tried(entry, name, action, chunks, until))._replace(route=name)
+
+    async def _tried(self, entry: Entry, name: str, action: Fallback, chunks: Chunks, until: float) -> Routed:
         hosts = (name, entry.domain if isinstance(action, ToMx) else "")
         began = self.monotonic()
         if (why := self.routes.suspended(hosts, began)) is not None:
@@ -118,6 +125,7 @@ class Router:
             left_out=len(open_hosts) < len(route.hosts),
         )
         ROUTED.labels(name, "unreachable" if made.unreachable else "reached").inc()
+        _tell_failed_hosts(name, route, made)
         self._learn(hosts, made, began)
         waits = made.waits_for_hosts or (made.unreachable and len(open_hosts) < len(hosts_of_route))
         pause = self._next(list(hosts_of_route.values())) if waits else None
@@ -151,6 +159,26 @@ class Router:
         return await plan_hosts(name, action, self.resolver, self.routing, source=source, draw=self.draw)
 
 
+def _tell_failed_hosts(name: str, route: Route, made: Attempt) -> None:
+    """A line for each host that failed where the route has another one."""
+    failed = {(host.name, host.port): why for host, why in route.unusable} | made.failed
+    if not failed or len(route.hosts) + len(route.unusable) == 1:
+        return
+    answered = any(isinstance(it, Delivered) for it in made.outcomes.values())
+    if answered:
+        failed.pop((made.host, made.port), None)  # at one of its addresses only
+    for (host, port), why in failed.items():
+        log.warning(
+            "host of route failed",
+            route=name,
+            host=host,
+            port=port,
+            why=why,
+            next_host=f"{made.host}:{made.port}" if answered else "",
+            limited_by=(name, host, str(port)),
+        )
+
+
 def leaves_room_for_fallback(result: Attempt | Outcome | Pause) -> bool:
     """Whether no host could be reached, so that another way may be tried at once."""
     if isinstance(result, Attempt):
@@ -163,6 +191,19 @@ def leaves_room_for_fallback(result: Attempt | Outcome | Pause) -> bool:
 def could_not_be_reached(made: Attempt) -> bool:
     """Whether no host answered, and neither TLS, credentials nor a want of files was the reason."""
     return made.unreachable and not made.starved and made.refused_in <= _NOT_REACHED
+
+
+def _why(result: Attempt | Outcome | Pause) -> str:
+    """Why the fallback is used."""
+    match result:
+        case Attempt():
+            return why_of(result)
+        case Pause():
+            return why_paused(result)
+        case Deferred(why=why):
+            return why
+        case _:
+            return ""
 
 
 def why_of(made: Attempt) -> str:

@@ -60,14 +60,17 @@ def route_to(
     draw: Callable[[], float],
 ) -> Route | Deferred:
     """The plan of a hop to the hosts that have addresses, in their order; deferred when none has."""
-    usable = []
+    usable, unusable = [], []
     for host, ipv4, ipv6 in located:
         addresses = arrange(*fitting(ipv4, ipv6, terms.source), prefer, draw)[:addresses_max]
         if addresses:
             usable.append(MxHost(host.host, addresses, host.port or usual_port))
+        else:
+            why = left_out(Located(host, ipv4, ipv6), terms.source)
+            unusable.append((MxHost(host.host, (), host.port or usual_port), why))
     if usable:
-        return Route(tuple(usable), terms)
-    reasons = "; ".join(left_out(it, terms.source) for it in located)
+        return Route(tuple(usable), terms, tuple(unusable))
+    reasons = "; ".join(why for _, why in unusable)
     return Deferred(NO_ADDRESS, f"no host of route {route} has an address: {reasons}")
 
 

@@ -40,6 +40,8 @@ class Route(NamedTuple):
 
     hosts: tuple[MxHost, ...]
     terms: ConnectionTerms = ConnectionTerms()
+    unusable: tuple[tuple[MxHost, str], ...] = ()
+    """Hosts that the configuration names and that have no address, each with the reason."""
 
     def endpoints(self) -> Iterator[Endpoint]:
         """Every address of every host, in the order to try."""

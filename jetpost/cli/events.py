@@ -97,13 +97,18 @@ def _told(event: Event) -> str:
     match event:
         case Received(recipients=recipients, size=size):
             return f"{event.reverse_path or '<>'} → {', '.join(recipients)}, {size} bytes"
-        case Delivered(recipient=recipient, host=host, seconds=seconds):
-            return f"{recipient} at {host} after {seconds:.2f} s"
+        case Delivered(recipient=recipient, host=host, seconds=seconds, route=route, port=port):
+            at = f"{host}:{port}" if port else host
+            return f"{recipient} at {at}{_by(route)} after {seconds:.2f} s"
         case Discarded(recipient=recipient, why=why):
             return f"{recipient}: {why}"
         case Deferred() | Bounced() | Expired():
-            return f"{event.recipient} ({event.status}) {event.why}"
+            return f"{event.recipient}{_by(event.route)} ({event.status}) {event.why}"
         case SenderWarned(author=author, faults=faults, why=why):
             return f"{author or event.reverse_path or '<>'}: {', '.join(faults)}: {why}"
         case unknown:
             assert_never(unknown)
+
+
+def _by(route: str) -> str:
+    return f" by route {route}" if route else ""

@@ -46,6 +46,10 @@ class Delivered(_About, frozen=True, kw_only=True, tag="delivered"):
     attempts: int
     seconds: float
     """Since the message was accepted."""
+    route: str = ""
+    """The configured route, or its name and `/fallback`; empty: none applies."""
+    port: int = 0
+    """The port of `host`, if it is another than 25."""
 
 
 class Discarded(_About, frozen=True, kw_only=True, tag="discarded"):
@@ -54,6 +58,7 @@ class Discarded(_About, frozen=True, kw_only=True, tag="discarded"):
     recipient: str
     why: str
     attempts: int
+    route: str = ""
 
 
 class Deferred(_About, frozen=True, kw_only=True, tag="deferred"):
@@ -64,6 +69,10 @@ class Deferred(_About, frozen=True, kw_only=True, tag="deferred"):
     why: str
     attempts: int
     host: str = ""
+    route: str = ""
+    """The configured route, or its name and `/fallback`; empty: none applies."""
+    port: int = 0
+    """The port of `host`, if it is another than 25."""
 
 
 class Bounced(_About, frozen=True, kw_only=True, tag="bounced"):
@@ -74,6 +83,10 @@ class Bounced(_About, frozen=True, kw_only=True, tag="bounced"):
     why: str
     attempts: int
     host: str = ""
+    route: str = ""
+    """The configured route, or its name and `/fallback`; empty: none applies."""
+    port: int = 0
+    """The port of `host`, if it is another than 25."""
 
 
 class Expired(_About, frozen=True, kw_only=True, tag="expired"):
@@ -84,6 +97,10 @@ class Expired(_About, frozen=True, kw_only=True, tag="expired"):
     why: str
     attempts: int
     host: str = ""
+    route: str = ""
+    """The configured route, or its name and `/fallback`; empty: none applies."""
+    port: int = 0
+    """The port of `host`, if it is another than 25."""
 
 
 class SenderWarned(_About, frozen=True, kw_only=True, tag="sender_warned"):
@@ -145,8 +162,10 @@ def sender_warned(entry: Entry, author: str, faults: tuple[str, ...], why: str) 
     )
 
 
-def attempted(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime) -> Event:
-    """The event of what an attempt at `entry` came to for one of its recipients."""
+def attempted(
+    entry: Entry, recipient: Recipient, outcome: Outcome, now: datetime, route: str = "", port: int = 0
+) -> Event:
+    """The event of what an attempt at `entry` came to for one of its recipients, by `route` at `port` of the host."""
     about: dict[str, Any] = {
         "time": now,
         "queue_id": entry.queue_id,
@@ -155,12 +174,14 @@ def attempted(entry: Entry, recipient: Recipient, outcome: Outcome, now: datetim
         "recipient": recipient.address,
         "attempts": entry.attempts + 1,
         "host": outcome.host,
+        "route": route,
+        "port": port,
     }
     match outcome:
         case DeliveredOutcome(reply=reply):
             return Delivered(**about, reply=str(reply), seconds=max((now - entry.arrived).total_seconds(), 0))
         case DiscardedOutcome(why=why):
-            del about["host"]
+            del about["host"], about["port"]
             return Discarded(**about, why=why)
         case DeferredOutcome(status=status, why=why):
             return Deferred(**about, status=str(status), why=why)

@@ -127,7 +127,8 @@ def test_a_host_without_an_address_is_left_out_and_never_bounces_mail() -> None:
             "r", located, ConnectionTerms(), usual_port=587, prefer="any", addresses_max=4, draw=lambda: 0.0
         )
 
-    assert planned(found) == Route((MxHost("one.test", ("127.0.0.2",), 2525),))
+    left_out = (MxHost("two.test", (), 587), "two.test has no address in DNS")
+    assert planned(found) == Route((MxHost("one.test", ("127.0.0.2",), 2525),), unusable=(left_out,))
     for nothing in (NoDomain(1), NoData(1), Failed("SERVFAIL")):
         deferred = planned([Located(two, nothing, nothing)])
         assert isinstance(deferred, Deferred)

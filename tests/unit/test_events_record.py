@@ -35,6 +35,18 @@ def test_an_outcome_is_told_as_what_it_is(outcome: Outcome, kind: type) -> None:
     assert decode(encode(event)) == event
 
 
+def test_the_route_and_its_port_are_told_where_there_are_any() -> None:
+    entry, outcome = fresh(), DeliveredOutcome(Reply(250), "mx")
+    by_route = attempted(entry, Recipient("ann@dest.test"), outcome, entry.arrived, "smart/fallback", 2525)
+    assert isinstance(by_route, Delivered)
+    assert (by_route.route, by_route.port) == ("smart/fallback", 2525)
+    assert decode(encode(by_route)) == by_route
+    directly = encode(attempted(entry, Recipient("ann@dest.test"), outcome, entry.arrived))
+    assert b"route" not in directly
+    assert b"port" not in directly
+    assert isinstance(decode(directly), Delivered)  # as an earlier version wrote it
+
+
 def test_an_acceptance_is_told_with_its_recipients_and_size_but_never_its_content() -> None:
     entry = fresh()
     event = received(entry)
