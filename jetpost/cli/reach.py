@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from jetpost.cli.terminal import visible
-from jetpost.config.environment import FILE_VARIABLE, is_set
+from jetpost.config import document
+from jetpost.config.environment import FILE_VARIABLE, PREFIX, is_set
 from jetpost.config.load import ConfigurationError, Settings, load
 from jetpost.config.refused import Unsafe
 from jetpost.jetstream.connection import JetStream, connected
@@ -38,6 +39,7 @@ _DEFAULTS = {
     "dns": "the name servers of this machine",
 }
 """What a command without a configuration goes by, for people."""
+_NATS_VARIABLE = f"{PREFIX}NATS__SERVERS"
 _CONNECT_S = 5
 _OPEN_S = 10
 
@@ -49,10 +51,35 @@ R = TypeVar("R")
 
 
 def sources(config: Path | None, data: Path) -> tuple[Path | None, dict[str, str]]:
-    """Where the configuration comes from: the file, if there is one, and the environment."""
-    running = state.read(data) if config is None else None
-    environ = {**(running.environment() if running else {}), **os.environ}
-    return Path(running.config) if running and running.config else config, environ
+    """Where the configuration comes from: the file, if there is one, and the environment.
+
+    Without a file it is that of the system in the folder `data`. A file of a system under `jetpost up` leads to that
+    system's queue, unless the file or the environment says where NATS is.
+    """
+    if config is None:
+        running = state.read(data)
+        environ = {**(running.environment() if running else {}), **os.environ}
+        return Path(running.config) if running and running.config else None, environ
+    running = None if _names_servers(config) else _run_with(config, data)
+    return config, {**(running.environment() if running else {}), **os.environ}
+
+
+def _run_with(config: Path, data: Path) -> state.Running | None:
+    """The system that runs with that file, or ran last: in `data`, or in the folder where the file is."""
+    file = config.resolve()
+    found = (state.read(folder) for folder in (data, config.parent, file.parent))
+    return next((it for it in found if it is not None and it.config == str(file)), None)
+
+
+def _names_servers(config: Path) -> bool:
+    """Whether a file, or the environment, says where NATS is. Others than `jetpost up` never get its password."""
+    if any(name.startswith(_NATS_VARIABLE) for name in os.environ):
+        return True
+    try:
+        nats = document.read(config.read_text(encoding="utf-8")).data.get("nats")
+    except (OSError, UnicodeDecodeError):
+        return False  # whoever loads it says so
+    return isinstance(nats, dict) and "servers" in nats
 
 
 def defaults_used(config: Path | None, data: Path, sections: Iterable[str]) -> str:

@@ -26,6 +26,9 @@ async def test_a_first_try_works_at_once_and_the_queue_survives_a_restart(machin
         await machine.command("user", "add", str(machine.data / "users"), "me", "--password-stdin", stdin="sesame\n")
         await asyncio.to_thread(machine.submit)
         assert await machine.queued() == 1
+        config = str(machine.data / "jetpost.yaml")
+        (found,) = json.loads(await machine.command("queue", "--config", config, "list", "--json"))
+        assert found["domain"] == "dest.test"
 
         assert await machine.stop() == 0
         assert machine.children() == {}
