@@ -22,6 +22,8 @@ from jetpost.mail.outcome import Bounced, Deferred
 _HERE = "localhost"
 """The name of a host behind a unix socket, in logs and DSNs: a path is nothing for senders."""
 
+_LOOPBACK: tuple[Answer[str], Answer[str]] = Found(("127.0.0.1",), inf), Found(("::1",), inf)
+
 
 class Routing(Section):
     """Where mail goes."""
@@ -108,13 +110,15 @@ def route_hosts(name: str, action: ToHosts | ToLmtp) -> tuple[RouteHost, ...]:
 
 
 async def locate(hosts: Sequence[Host], resolver: Resolver) -> list[Located]:
-    """The addresses of each of `hosts`: its own when it is an address, else those in DNS."""
+    """The addresses of each of `hosts`: its own when it is an address, loopback for `localhost`, else those in DNS."""
     async with asyncio.TaskGroup() as tasks:
         asking = [tasks.create_task(_located(host, resolver)) for host in hosts]
     return [asked.result() for asked in asking]
 
 
 async def _located(host: Host, resolver: Resolver) -> Located:
+    if host.host.rpartition(".")[2] == "localhost":  # never asked of DNS (RFC 6761, 6.3)
+        return Located(host, *_LOOPBACK)
     try:
         version = ip_address(host.host).version
     except ValueError:

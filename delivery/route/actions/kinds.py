@@ -45,7 +45,8 @@ class Host(Section):
     """A host that takes a route's mail."""
 
     host: Annotated[str, AfterValidator(_host)]
-    """Its name, which DNS resolves to addresses, or its IP address. MX records are not looked up."""
+    """Its name, which DNS resolves to addresses, or its IP address. MX records are not looked up. `localhost` and names
+    below it are 127.0.0.1 and ::1 without DNS (RFC 6761, 6.3)."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """By default 465 with `tls: implicit`, else 587 with `auth` and 25 without. LMTP: 24."""
     preference: Annotated[int, Field(ge=0, le=65535)] = 10
