@@ -101,21 +101,28 @@ async def test_a_smart_host_is_set_up_as_the_page_says(
     assert message.tls
 
 
+def made_keys(below: Path) -> tuple[Path, str]:
+    """The folder with the keys that the page makes, and what its commands print."""
+    ((_, name),) = SIGN.commands("mkdir")
+    (folder := below / name).mkdir()
+    printed = ""
+    for command in SIGN.commands("jetpost", "dkim", "new"):
+        made = run(command, below, os.environ)
+        assert made.status == 0, made.printed
+        printed += made.printed
+    return folder, printed
+
+
 async def test_a_domain_is_signed_as_the_page_says(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone, tmp_path: Path
 ) -> None:
     dest = await mx("dest-of-howto.test")
-    (folder := tmp_path / "dkim").mkdir()
-    printed = ""
-    for command in SIGN.commands("jetpost", "dkim", "new"):
-        made = await asyncio.to_thread(run, command, folder, os.environ)
-        assert made.status == 0, made.printed
-        printed += made.printed
+    folder, printed = await asyncio.to_thread(made_keys, tmp_path)
     records = published(names, printed)
     assert list(records) == [b"rsa2026._domainkey.example.org.", b"ed2026._domainkey.example.org."]
     assert all(oct(file.stat().st_mode & 0o777) == "0o600" for file in folder.glob("*.pem"))
-    given = next(it for it in SIGN.configurations if "keys" in it.get("dkim", {}))
-    system = await make_system(own(given, tmp_path))
+    given = next(it for it in SIGN.configurations if "folder" in it.get("dkim", {}))
+    system = await make_system({"dkim": {**given["dkim"], "folder": str(folder)}})
     (tmp_path / "jetpost.yaml").write_bytes(system.configuration_file.read_bytes())
 
     (check, *_) = [it for it in SIGN.commands("jetpost", "dkim", "check") if "--queue" not in it]
@@ -142,14 +149,20 @@ def published(names: ServedZone, printed: str) -> dict[bytes, bytes]:
 
 def test_files_of_a_secret_have_the_names_that_sign(tmp_path: Path) -> None:
     """What `--from-file` of the page says becomes the folder of the keys."""
-    (command,) = [
-        it for it in SIGN.commands("kubectl") if "--from-file=rsa2026._domainkey.example.org.pem=rsa2026.pem" in it
-    ]
-    for option in command:
-        if option.startswith("--from-file="):
-            (tmp_path / option.split("=")[1]).write_bytes(rsa_pem())
+    (folder,) = {
+        option.split("=")[1]
+        for command in SIGN.commands("kubectl")
+        for option in command
+        if option.startswith("--from-file=")
+    }
+    made, _ = made_keys(tmp_path)
+    assert made == tmp_path / folder
+    (secret := tmp_path / "secret").mkdir()
+    for file in made.iterdir():
+        assert re.fullmatch(r"[-._a-zA-Z0-9]+", file.name)  # what Kubernetes takes for the key of a Secret
+        (secret / file.name).write_bytes(file.read_bytes())
 
-    signer = Signer(Dkim.model_validate({"folder": tmp_path}))
+    signer = Signer(Dkim.model_validate({"folder": secret}))
 
     assert {(key.domain, key.selector) for key in signer.published_keys()} == {
         ("example.org", "rsa2026"),
