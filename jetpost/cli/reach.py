@@ -66,7 +66,7 @@ def sources(config: Path | None, data: Path) -> tuple[Path | None, dict[str, str
 
 def _run_with(config: Path, data: Path) -> state.Running | None:
     """The system that runs with that file, or ran last: in `data`, or in the folder where the file is."""
-    file = config.resolve()
+    file = Path(os.path.realpath(config))
     found = (state.read(folder) for folder in (data, config.parent, file.parent))
     return next((it for it in found if it is not None and it.config == str(file)), None)
 

@@ -39,13 +39,15 @@ def up(
     Everything that must last is in the folder DIR. Without --config, DIR/jetpost.yaml is used, and made for a first
     try when it does not exist.
     """
-    data = data.resolve()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = Path(os.path.realpath(data))
+    with _told(f"cannot use the data folder {data}"):
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone_in(data):
         if config is None:
             config = data / first_start.CONFIGURATION
-            if not config.exists():
-                typer.echo(first_start.prepare(data))
+            with _told(f"cannot prepare the data folder {data}"):
+                if not config.exists():
+                    typer.echo(first_start.prepare(data))
         settings = settings_for(config, data, *SECTIONS)
         configure("up", settings.of(Log))
         counts = {name: count for name, count in (("ingress", ingress), ("delivery", delivery)) if count is not None}
@@ -53,11 +55,8 @@ def up(
         typer.echo(f"Jetpost at {settings.hostname}, configuration {config}, data {data}")
         for listener in settings.of(pkgutil.resolve_name(SECTIONS["ingress"])).listeners:
             typer.echo(f"  {listener.name:<12} {listener.host}:{listener.port}, tls: {listener.tls}")
-        try:
-            system = System(data, config.resolve(), wanted, typer.echo, forget or ())
-        except OSError as error:
-            typer.echo(f"cannot start: {reason_of(error)}", err=True)
-            raise typer.Exit(1) from None
+        with _told("cannot start"):
+            system = System(data, Path(os.path.realpath(config)), wanted, typer.echo, forget or ())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(system.run())
@@ -69,13 +68,25 @@ def up(
 @contextmanager
 def _alone_in(data: Path) -> Iterator[None]:
     """Hold the data folder: two systems in one folder would share a queue's files."""
-    lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _told(f"cannot use the data folder {data}"):
+        lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        os.close(lock)
         typer.echo(f"another `jetpost up` runs in {data}", err=True)
         raise typer.Exit(1) from None
     try:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _told(cannot: str) -> Iterator[None]:
+    """An OSError in the block is a sentence that begins with `cannot`, and exit status 1."""
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"{cannot}: {reason_of(error)}", err=True)
+        raise typer.Exit(1) from None

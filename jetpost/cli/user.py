@@ -14,6 +14,9 @@ user_app = typer.Typer(no_args_is_help=True, add_completion=False)
 UsersFile = Annotated[Path, typer.Argument(help="The users file.")]
 Name = Annotated[str, typer.Argument(help="What the user says in AUTH.")]
 
+_TROUBLE = (OSError, ValueError, RuntimeError)
+"""RuntimeError: a link that leads to itself."""
+
 FromStdin = Annotated[bool, typer.Option(help="Read the password from standard input.")]
 
 
@@ -34,8 +37,8 @@ def add(
     password = _password(from_stdin=password_stdin)
     try:
         is_new = set_password(file, name, password)
-    except (OSError, ValueError) as error:
-        _fail(reason_of(error))
+    except _TROUBLE as error:
+        _fail(_why(file, error))
     typer.echo(f"{name}: {'added' if is_new else 'password changed'}")
 
 
@@ -44,8 +47,8 @@ def list_users(file: UsersFile) -> None:
     """Print the names in FILE."""
     try:
         names = sorted(read_users(file))
-    except (OSError, ValueError) as error:
-        _fail(reason_of(error))
+    except _TROUBLE as error:
+        _fail(_why(file, error))
     for name in names:
         typer.echo(name)
 
@@ -55,8 +58,8 @@ def remove(file: UsersFile, name: Name) -> None:
     """Remove NAME from FILE."""
     try:
         found = remove_user(file, name)
-    except (OSError, ValueError) as error:
-        _fail(reason_of(error))
+    except _TROUBLE as error:
+        _fail(_why(file, error))
     if not found:
         _fail(f"no user {name} in {file}")
     typer.echo(f"{name}: removed")
@@ -70,6 +73,11 @@ def _password(*, from_stdin: bool) -> str:
     if not password:
         _fail("the password must not be empty")
     return password
+
+
+def _why(file: Path, error: Exception) -> str:
+    """What is wrong; it may have happened to a copy of the file."""
+    return f"{file}: {error.strerror}" if isinstance(error, OSError) and error.strerror else reason_of(error)
 
 
 def _fail(why: str) -> NoReturn:

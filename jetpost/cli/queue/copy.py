@@ -29,7 +29,7 @@ def back_up(context: typer.Context, file: FileArgument) -> None:
         with _whole_or_not_at_all(file) as archive:
             entries = finish(ask(archive))
     except OSError as error:
-        typer.echo(f"{file}: {error.strerror}", err=True)
+        typer.echo(f"{file}: {error.strerror or reason_of(error)}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{entries} entries backed up", err=True)
 
@@ -51,7 +51,7 @@ def restore(context: typer.Context, file: FileArgument) -> None:
         typer.echo(f"{file}: {reason_of(error)}", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
-        typer.echo(f"{file}: {error.strerror}", err=True)
+        typer.echo(f"{file}: {error.strerror or reason_of(error)}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{done.entries} entries restored, {done.there_already} were there already", err=True)
 
