@@ -50,7 +50,7 @@ async def test_mail_is_delivered_to_a_dovecot_as_the_page_says(make_system: Make
 
         (send,), (events,) = PAGE.commands("jetpost", "send"), PAGE.commands("jetpost", "events")
         followed = await jetpost(*events, "--config", str(system.configuration_file))
-        send[send.index("mx.example.org:25")] = f"localhost:{system.ports.relay}"
+        send[send.index("mx.example.org:2525")] = f"localhost:{system.ports.relay}"
         sent = await jetpost(*send, "--ca", str(system.surroundings.certificates.ca_file))
         async with asyncio.timeout(PATIENCE_S):
             printed, _ = await sent.communicate()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeMx
+from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.eventually import eventually
 from tests.fixtures.letters import AWKWARD
 from tests.fixtures.process import Process
@@ -115,6 +115,35 @@ async def test_a_server_nobody_vouches_for_is_not_trusted(system: System) -> Non
     status, printed = await sent(system, "--from", "ann@home.test", to=["bob@sent.test"])
 
     assert (status, "name its CA with --ca" in printed) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("port", "tls", "told"),
+    [
+        ("submission", "implicit", "does not begin with TLS: try --tls starttls or --tls none"),
+        ("submissions", "starttls", "sent no greeting: it may begin with TLS, try --tls implicit"),
+        ("submissions", "none", "sent no greeting: it may begin with TLS, try --tls implicit"),
+        ("submission", "none", "may offer AUTH only over TLS: try --tls starttls"),
+    ],
+)
+async def test_another_kind_of_tls_is_proposed(make_system: MakeSystem, port: str, tls: str, told: str) -> None:
+    system = await make_system({"ingress.limits.handshake_s": 1})
+    server = ["--server", f"localhost:{getattr(system.ports, port)}", "--tls", tls]
+
+    status, printed = await sent(system, *trusting(system), *server, to=["bob@sent.test"])
+
+    assert status == 1
+    assert told in unwrapped(printed), printed
+
+
+async def test_a_server_without_starttls(mx: MakeMx, system: System) -> None:
+    plain = await mx("plain.test")
+    server = ["--server", f"{plain.address}:{plain.port}", "--tls", "starttls"]
+
+    status, printed = await sent(system, *trusting(system), *server, to=["bob@sent.test"])
+
+    assert status == 1
+    assert "offers no STARTTLS: try --tls implicit on its other port, or --tls none" in unwrapped(printed), printed
 
 
 async def test_what_happens_to_a_message_is_told_as_it_happens(system: System, mx: MakeMx, tmp_path: Path) -> None:

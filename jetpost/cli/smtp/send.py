@@ -18,6 +18,8 @@ from jetpost.mail.address import path
 from jetpost.reason import reason_of
 
 _TIMEOUT_S = 60
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
+"""What OpenSSL says to bytes that are no TLS."""
 
 
 class Tls(StrEnum):
@@ -61,7 +63,7 @@ def send(  # noqa: PLR0913, PLR0917 — the options of a command
     try:
         said = asyncio.run(_submit(client, sender, to, content, user, password))
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # ValueError: an address that is none
-        typer.echo(_explained(error, server), err=True)
+        typer.echo(_explained(error, server, tls), err=True)
         raise typer.Exit(1) from None
     typer.echo(said)
 
@@ -113,7 +115,7 @@ def _written(sender: str, to: list[str], subject: str, body: str) -> bytes:
     return message.as_bytes()
 
 
-def _explained(error: Exception, server: str) -> str:
+def _explained(error: Exception, server: str, tls: Tls) -> str:
     """What went wrong, in a sentence that says what to do."""
     match error:
         case aiosmtplib.SMTPRecipientsRefused(recipients=recipients):
@@ -127,4 +129,25 @@ def _explained(error: Exception, server: str) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the certificate of {server} is not trusted ({cause.verify_message}): name its CA with --ca"
-    return f"cannot submit to {server}: {error}"
+    return f"cannot submit to {server}: {error}{_hint(error, cause, tls)}"
+
+
+def _hint(error: Exception, cause: BaseException, tls: Tls) -> str:
+    """Which `--tls` would probably do."""
+    match tls:
+        case Tls.IMPLICIT if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
+            return "\nThe server does not begin with TLS: try --tls starttls or --tls none"
+        case Tls.STARTTLS | Tls.NONE if _is_before_greeting(error, cause):
+            return "\nThe server sent no greeting: it may begin with TLS, try --tls implicit"
+        case Tls.STARTTLS if isinstance(error, aiosmtplib.SMTPException) and "STARTTLS extension not" in error.message:
+            return "\nThe server offers no STARTTLS: try --tls implicit on its other port, or --tls none"
+        case Tls.NONE if isinstance(error, aiosmtplib.SMTPException) and "AUTH extension is not" in error.message:
+            return "\nThe server may offer AUTH only over TLS: try --tls starttls"
+        case _:
+            return ""
+
+
+def _is_before_greeting(error: Exception, cause: BaseException) -> bool:
+    """Whether the connection was made, and the server then said nothing, or nothing of SMTP."""
+    failed = isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPConnectTimeoutError)
+    return failed and isinstance(cause, aiosmtplib.SMTPServerDisconnected | aiosmtplib.SMTPTimeoutError)
