@@ -5,9 +5,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from delivery.attempt.config import AttemptSettings
-from delivery.connect.auth.oauth.files import trouble
+from delivery.connect.auth import usable
 from delivery.retry import RetryPolicy
-from delivery.route.actions.kinds import ToHosts, ToLmtp
 from delivery.route.plan import Routing
 from delivery.route.rules import Rule, checked
 from delivery.shaping.limits import LaneSettings
@@ -45,12 +44,10 @@ class Delivery(Section):
     """How long after a retry was due the watchdog begins it in the server's place. A server that comes back after an
     outage begins its own at once, so this is for what it has forgotten."""
 
+    def faults(self) -> tuple[str, ...]:
+        """What cannot work as it is: other routes work without these files."""
+        return usable.faults(self.routes)
+
     def remarks(self) -> tuple[str, ...]:
-        """What is no mistake, and still no good: other routes work without these files."""
-        actions = ((rule.name, action) for rule in self.routes for action in (rule.action, rule.fallback))
-        sources = [(name, action.tokens) for name, action in actions if isinstance(action, ToHosts | ToLmtp)]
-        return tuple(
-            f"delivery.routes ({name}): no access token can be requested: {why}"
-            for name, source in sources
-            if source is not None and (why := trouble(source))
-        )
+        """What is no mistake, and still no good."""
+        return usable.remarks(self.routes)

@@ -42,6 +42,8 @@ log = logger(__name__)
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Deliver until told to stop; then drain."""
     config = _within_files(settings.of(Delivery), limit())
+    for fault in await asyncio.to_thread(config.faults):
+        log.error("configuration", fault=fault)
     for remark in await asyncio.to_thread(config.remarks):
         log.warning("configuration", remark=remark)
     async with AsyncExitStack() as opened:

@@ -23,6 +23,7 @@ _INSTEAD = (
     " domains that anybody may send to in `domains`"
 )
 _MOST_LISTED = 4
+_EXPECTED_TLS = {25: "starttls", 465: "implicit", 587: "starttls"}
 
 log = logger(__name__)
 
@@ -68,18 +69,25 @@ class ListenerSettings(ListenerPolicy):
         return self
 
     def remarks(self) -> tuple[str, ...]:
-        """Networks that are wider than an operator's own are."""
+        """Networks that are wider than an operator's own are, and TLS that clients do not expect at the port."""
         relaying = f"may send mail to anybody without AUTH; {_INSTEAD}"
         naming = "may name any address as theirs; name the load balancers' own networks, such as 10.1.2.0/24"
         told = (
             ("relay_networks", self.relay_networks, relaying),
             ("proxy_protocol_from", self.proxy_protocol_from, naming),
         )
-        return tuple(
+        wide_ones = tuple(
             f"listener {self.name}: {key} has {_listed(wide)}: many clients that are not yours {may}"
             for key, networks, may in told
             if (wide := too_wide(networks))
         )
+        expected = _EXPECTED_TLS.get(self.port, self.tls)
+        if self.tls in {"none", expected}:
+            return wide_ones
+        port = (
+            f"listener {self.name}: clients expect `tls: {expected}` at port {self.port}, and it has `tls: {self.tls}`"
+        )
+        return (*wide_ones, port)
 
 
 def _listed(networks: Sequence[Network]) -> str:

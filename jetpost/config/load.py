@@ -77,12 +77,16 @@ class Settings:
 
     def section(self, name: str) -> Section:
         """The section called `name`; KeyError when this process does not read it."""
-        kind: type[Section] = pkgutil.resolve_name(SECTIONS[name])
-        return self._sections[kind]
+        return self._sections[_kind(name)]
 
-    def remarks(self) -> tuple[str, ...]:
-        """What its sections have to say about themselves."""
-        return tuple(remark for section in self._sections.values() for remark in section.remarks())
+    def by_name(self) -> dict[str, Section]:
+        """The sections that this process reads."""
+        return {name: it for name in SECTIONS if (it := self._sections.get(_kind(name))) is not None}
+
+
+def _kind(name: str) -> type[Section]:
+    kind: type[Section] = pkgutil.resolve_name(SECTIONS[name])
+    return kind
 
 
 def configuration_model(sections: Iterable[str] = tuple(SECTIONS)) -> type[Configuration]:

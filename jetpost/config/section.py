@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
@@ -21,6 +21,13 @@ class Section(BaseModel):
         if not isinstance(given, Mapping):
             return given
         return {name: _in_base_units(name, value) for name, value in given.items()}
+
+    def faults(self) -> tuple[str, ...]:
+        """What cannot work as it is, while the rest can: a sentence each.
+
+        It is an error of `jetpost config check` and the doctor. The process logs it and runs.
+        """
+        return ()
 
     def remarks(self) -> tuple[str, ...]:
         """What is no mistake, and still no good: a sentence each, said at start and by `jetpost config check`."""
@@ -44,3 +51,11 @@ def _readable(path: Path) -> Path:
 
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A file that must exist and be readable when the configuration is loaded."""
+
+
+class Secret(NamedTuple):
+    """Marks a field: nobody but the process should read its file."""
+
+
+SecretFile = Annotated[Path, AfterValidator(_readable), Secret()]
+"""A readable file with a password, a token or a private key."""

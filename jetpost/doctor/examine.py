@@ -85,7 +85,7 @@ async def examine(installed: Installation, asked: Examination) -> list[Finding]:
     if not (installed.is_there or domains or asked.egress or asked.mx_of):
         findings.append(error("configuration", "none", "nothing was checked", "Name a domain, --config or --data."))
     if checks_here:
-        findings += installation.remarks(list(installed.sections.values()))
+        findings += await asyncio.to_thread(installation.remarks, installed.sections)
         findings += installation.check_tls(installed.of("delivery", None))
     resolver = Resolver(installed.of("dns", Dns()))
     try:

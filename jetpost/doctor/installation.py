@@ -2,7 +2,7 @@
 
 import asyncio
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from jetpost.jetstream.connection import JetStream, connected
 from jetpost.jetstream.errors import ApiError, Unreachable
 from jetpost.jetstream.settings import Nats
 from jetpost.jetstream.streams import about, stream_names
+from jetpost.process.remarks import exposed, faults_of, remarks_of
 from jetpost.queue.clock.clock import Clock
 from jetpost.queue.provision.durability import Durability
 from jetpost.queue.provision.monitoring import Facts, Silent, ask
@@ -219,6 +220,10 @@ async def _greeted(resolver: Resolver, host: str, port: int) -> tuple[bool, str]
     return False, why
 
 
-def remarks(sections: Sequence[Any]) -> list[Finding]:
-    """What the sections of the configuration say of themselves."""
-    return [warning("remark", "configuration", remark) for section in sections for remark in section.remarks()]
+def remarks(sections: Mapping[str, Any]) -> list[Finding]:
+    """What the sections of the configuration say of themselves. Keys have findings of their own."""
+    faults = [error("configuration", "files", fault) for fault in faults_of(sections)]
+    told = remarks_of({name: section for name, section in sections.items() if name != "dkim"})
+    if "dkim" in sections:
+        told += exposed(sections["dkim"], "dkim")
+    return [*faults, *(warning("remark", "configuration", remark) for remark in told)]

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from jetpost.config.section import ReadableFile, Section
+from jetpost.config.section import Secret, SecretFile, Section
 from jetpost.jetstream.trust import following
 from jetpost.reason import reason_of
 
@@ -23,14 +23,14 @@ class Nats(Section):
     """User name; empty for none."""
     password: SecretStr = SecretStr("")
     """Password of `user`."""
-    credentials_file: ReadableFile | None = None
+    credentials_file: SecretFile | None = None
     """A NATS credentials file (JWT and seed)."""
     ca_file: Path | None = None
     """CA certificates (PEM) that must have signed the servers' certificates. The file is read again for each
     connection. What it had when the process started counts as well, until the process ends."""
     certificate_file: Path | None = None
     """Our client certificate (PEM), with `key_file`. A renewed one counts from the next connection on."""
-    key_file: Path | None = None
+    key_file: Annotated[Path, Secret()] | None = None
     """Key of `certificate_file` (PEM)."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 5
     """How long one question to JetStream may take."""

@@ -9,7 +9,7 @@ from cryptography import x509
 from prometheus_client import Gauge
 from pydantic import Field, model_validator
 
-from jetpost.config.section import ReadableFile, Section
+from jetpost.config.section import ReadableFile, SecretFile, Section
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
 from jetpost.watched import Stamp, stamp
@@ -28,7 +28,7 @@ class Tls(Section):
 
     certificate: ReadableFile
     """The certificate chain (PEM), the server's own first."""
-    key: ReadableFile
+    key: SecretFile
     """The private key (PEM), without a passphrase."""
     reload_s: Annotated[float, Field(gt=0)] = 10
     """How often the files are looked at; renewed ones are taken without a restart."""

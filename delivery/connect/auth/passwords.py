@@ -40,7 +40,7 @@ class Passwords:
             return now, known.password
         try:
             with file.open("rb") as opened:
-                password = _usable(opened.read(_MOST_PASSWORD).decode())
+                password = usable_password(opened.read(_MOST_PASSWORD))
         except (OSError, ValueError) as error:
             why = f"cannot read password file {file}: {reason_of(error)}"
             log.warning("cannot read password file", credentials=name, error=why, limited_by=(why,))
@@ -51,9 +51,9 @@ class Passwords:
         return now, password
 
 
-def _usable(text: str) -> str:
-    """The password in a file's `text`; ValueError when there is none that a host could be told."""
-    password = text.rstrip("\r\n")
+def usable_password(content: bytes) -> str:
+    """The password in the `content` of a file; ValueError when there is none that a host could be told."""
+    password = content.decode().rstrip("\r\n")
     if not password or "\0" in password:
         raise ValueError("it has a NUL character" if password else "it is empty")
     return password

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from delivery.route.endpoint import Grant, Login, TokenSource
 from delivery.security.requirement import PUBLIC_CAS
-from jetpost.config.section import ReadableFile, Section
+from jetpost.config.section import ReadableFile, SecretFile, Section
 
 TOKEN_MECHANISMS = ("OAUTHBEARER", "XOAUTH2")
 """Those of access tokens, the standard one first."""
@@ -77,11 +77,11 @@ class _Client(_Issuer):
 
     client_id: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,1000}$")]
     """The client (application) ID."""
-    client_secret_file: ReadableFile | None = None
+    client_secret_file: SecretFile | None = None
     """The file with the client secret: its text, without the line end."""
     client_auth: Literal["basic", "body"] = "basic"
     """Where the secret is sent: HTTP Basic authentication, or the form (RFC 6749, 2.3.1)."""
-    key_file: ReadableFile | None = None
+    key_file: SecretFile | None = None
     """In place of a secret: the private key (PEM) that signs a client assertion (RFC 7523, 2.2)."""
     certificate_file: ReadableFile | None = None
     """The certificate (PEM) of `key_file`. Its thumbprint goes into the assertion (`x5t` and `x5t#S256`)."""
@@ -139,7 +139,7 @@ class RefreshToken(_Client):
     """Tokens of a user who has once allowed it (RFC 6749, 6)."""
 
     kind: Literal["refresh_token"] = "refresh_token"
-    refresh_token_file: ReadableFile
+    refresh_token_file: SecretFile
     """The file with the refresh token. If the issuer replaces it, the process uses the new one until it ends or the
     file changes. An issuer that accepts each refresh token only once is not for several processes."""
 
@@ -153,7 +153,7 @@ class JwtBearer(_Issuer):
     """Tokens for a signed assertion about a user (RFC 7523, 2.1). Google's service accounts use this."""
 
     kind: Literal["jwt_bearer"] = "jwt_bearer"
-    key_file: ReadableFile
+    key_file: SecretFile
     """The private key (PEM) that signs the assertion, or the JSON file of a Google service account. In the latter case
     it also sets `client_id` and `key_id`."""
     client_id: _Text = ""
@@ -191,7 +191,7 @@ class Auth(Section):
 
     user: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
     """The user name. With `oauth` it is the mailbox that sends."""
-    password_file: ReadableFile | None = None
+    password_file: SecretFile | None = None
     """The file with the password: its text, without the line end. It is read again when it has changed. For XOAUTH2 and
     OAUTHBEARER without `oauth` it has an access token, which somebody else renews."""
     oauth: OAuth | None = None

@@ -13,7 +13,7 @@ from delivery.route.endpoint import ConnectionTerms, Dialect, Grant, TokenSource
 from delivery.route.mx import is_host_name
 from delivery.security.pins import checked_pin
 from delivery.security.requirement import PUBLIC_CAS, ClientCertificate, TlsMode
-from jetpost.config.section import ReadableFile, Section
+from jetpost.config.section import ReadableFile, SecretFile, Section
 
 SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, LMTP_PORT = 25, 587, 465, 24
 
@@ -92,7 +92,7 @@ class _Named(Section):
     certificate_file: ReadableFile | None = None
     """The certificate that delivery shows a host which asks for one (PEM, with intermediate CAs behind it). It is read
     again when it has changed. It needs `implicit` or `starttls`."""
-    key_file: ReadableFile | None = None
+    key_file: SecretFile | None = None
     """Its private key (PEM, without a password)."""
     auth: Auth | None = None
     """The credentials. Not set: delivery does not authenticate."""

@@ -9,6 +9,7 @@ import typer
 
 from jetpost.cli.config.reference import reference
 from jetpost.config.load import ConfigurationError, configuration_model, load
+from jetpost.process.remarks import faults_of, remarks_of
 
 EXIT_CONFIGURATION = 78
 
@@ -24,8 +25,13 @@ def check(file: Annotated[Path, typer.Argument(help="The configuration (YAML).")
         for problem in error.problems:
             typer.echo(problem, err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None
-    for remark in settings.remarks():
+    sections = settings.by_name()
+    for remark in remarks_of(sections):
         typer.echo(f"{file}: note: {remark}")
+    for fault in (faults := faults_of(sections)):
+        typer.echo(f"{file}: {fault}", err=True)
+    if faults:
+        raise typer.Exit(EXIT_CONFIGURATION)
     typer.echo(f"{file}: no mistakes")
 
 

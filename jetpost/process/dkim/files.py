@@ -13,6 +13,8 @@ from jetpost.watched import Stamp, stamp
 MOST_KEYS = 10_000
 """Of a folder: each takes about 10 KB of memory once it has signed."""
 _MOST_FILE_BYTES = 64 * 1024
+_MOST_TOLD = 50
+_NAME = "the name of a key is SELECTOR._domainkey.DOMAIN.pem"
 
 
 class Loaded(NamedTuple):
@@ -48,7 +50,7 @@ def listed(folder: Path, besides: Collection[Path] = ()) -> Listed:
         names = sorted(it.name for it in found if not it.name.startswith("."))
     files = {folder / name: key for name in names if (key := named(name)) is not None}
     trouble = {
-        folder / name: "the name of a key is SELECTOR._domainkey.DOMAIN.pem"
+        folder / name: _NAME
         for name in names
         if name.endswith(".pem") and named(name) is None and folder / name not in besides
     }
@@ -73,3 +75,25 @@ def loaded_or_why(file: Path) -> Loaded | str:
         return load(file)
     except Exception as error:
         return reason_of(error)
+
+
+def unusable(folder: Path, besides: Collection[Path] = ()) -> dict[Path, str]:
+    """Files of a folder that were meant as keys and cannot sign, and why; some of them when there are many."""
+    found = listed_or_why(folder, besides)
+    if isinstance(found, str):
+        return {folder: found}
+    why = dict(found.trouble)
+    why |= {file: told for file in found.files if isinstance(told := loaded_or_why(file), str)}
+    with os.scandir(folder) as entries:
+        others = sorted(Path(it.path) for it in entries if not it.name.startswith(".") and it.is_file())
+    known = {*found.files, *found.trouble, *besides}
+    why |= {file: _NAME for file in others[:MOST_KEYS] if file not in known and _has_private_key(file)}
+    return dict(list(why.items())[:_MOST_TOLD])
+
+
+def _has_private_key(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return b"PRIVATE KEY-----" in stream.read(_MOST_FILE_BYTES)
+    except OSError:
+        return False

@@ -6,9 +6,9 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jetpost.config.section import ReadableFile, Section
+from jetpost.config.section import SecretFile, Section
 from jetpost.mail.address import a_labels
-from jetpost.process.dkim.files import Loaded, listed, load
+from jetpost.process.dkim.files import Loaded, listed, load, unusable
 from jetpost.reason import reason_of
 from jetpost.sign.key_file import SELECTOR, KeyName
 from jetpost.sign.keys import SigningKey
@@ -57,7 +57,7 @@ class DkimKey(Section):
     """The domain in the author's address (From). It is also the domain of the signature (`d=`)."""
     selector: Annotated[str, AfterValidator(_selector)]
     """The name of the key (`s=`). The public key is at `<selector>._domainkey.<domain>` in DNS."""
-    file: ReadableFile
+    file: SecretFile
     """The private key (PEM): RSA of 2048 to 4096 bits, or Ed25519, without a passphrase."""
     replaces: tuple[Annotated[str, AfterValidator(_selector)], ...] = ()
     """The selectors of keys of this domain that this key replaces. It signs once all name servers show its record.
@@ -104,6 +104,13 @@ class Dkim(Section):
         if self.default_domain and self.default_domain not in domains and self.folder is None:
             raise ValueError(f"default_domain: there is no key of {self.default_domain}")
         return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """Files of the folder that sign nothing; they stop no other."""
+        if self.folder is None:
+            return ()
+        found = unusable(self.folder, {key.file for key in self.keys})
+        return tuple(f"dkim.folder: {file} signs nothing: {why}" for file, why in found.items())
 
     def sources(self, folder: Mapping[Path, KeyName]) -> list[Source]:
         """The keys of `dkim.keys`, and those that the folder has now. A name has one key: the configured one."""
