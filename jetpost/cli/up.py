@@ -5,7 +5,7 @@ import fcntl
 import os
 import pkgutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +34,7 @@ def up(
         list[str] | None, typer.Option(metavar="STREAM", help="Begin without this stream: what was in it is lost.")
     ] = None,
 ) -> None:
-    """Run nats-server, ingress, delivery and bouncer as processes of this machine, until Ctrl-C or SIGTERM.
+    """Run nats-server, ingress, delivery and bouncer as processes of this machine, until Ctrl-C, SIGTERM or SIGHUP.
 
     Everything that must last is in the folder DIR. Without --config, DIR/jetpost.yaml is used, and made for a first
     try when it does not exist.
@@ -56,13 +56,19 @@ def up(
         for listener in settings.of(pkgutil.resolve_name(SECTIONS["ingress"])).listeners:
             typer.echo(f"  {listener.name:<12} {listener.host}:{listener.port}, tls: {listener.tls}")
         with _told("cannot start"):
-            system = System(data, Path(os.path.realpath(config)), wanted, typer.echo, forget or ())
+            system = System(data, Path(os.path.realpath(config)), wanted, _say, forget or ())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 runner.run(system.run())
             except Refused as refused:
                 typer.echo(f"refused to run: {reason_of(refused)}", err=True)
                 raise typer.Exit(EXIT_REFUSED) from None
+
+
+def _say(line: str) -> None:
+    """Print a line. When the terminal is closed it is lost: the system stops in order all the same."""
+    with suppress(OSError):
+        typer.echo(line)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -43,7 +44,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
-        """Set by the first SIGTERM or SIGINT: finish what has begun, then return."""
+        """Set by the first SIGTERM, SIGINT or SIGHUP: finish what has begun, then return."""
         self._checks: dict[str, Callable[[], str | None]] = {}
         self._starting = "starting"
 
@@ -97,8 +98,9 @@ def _end_with(task: asyncio.Task[Any]) -> None:
 
 def _exit(status: int) -> NoReturn:
     """End the process now, whatever its threads are doing."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its terminal is closed
+            stream.flush()
     os._exit(status)
 
 

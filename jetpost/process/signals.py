@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: the first asks a process to end in peace, a later one to end at once."""
+"""SIGTERM, SIGINT and SIGHUP: the first asks a process to end in peace, a later one to end at once.
+
+SIGHUP says that the terminal is closed. Shell and kernel may both say so, so it never ends a process at once.
+"""
 
 import asyncio
 import signal
@@ -21,11 +24,13 @@ def obey_signals(stopping: asyncio.Event, at_once: Callable[[], None]) -> None:
         nonlocal first
         if not stopping.is_set():
             first = loop.time()
-            log.info("stopping", signal=signum.name)
             stopping.set()
-        elif loop.time() - first > _ONE_REQUEST_S:
+            log.info("stopping", signal=signum.name)
+        elif signum is not signal.SIGHUP and loop.time() - first > _ONE_REQUEST_S:
             log.warning("exiting immediately", signal=signum.name)
             at_once()
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    # `nohup` has SIGHUP ignored, for this process and its children.
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    for signum in (signal.SIGTERM, signal.SIGINT, *hangup):
         loop.add_signal_handler(signum, obey, signum)

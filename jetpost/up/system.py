@@ -59,7 +59,7 @@ class System:
         self._services = [self._service(name) for name in names]
 
     async def run(self) -> None:
-        """Start everything, keep it running until SIGTERM or SIGINT, stop everything.
+        """Start everything, keep it running until SIGTERM, SIGINT or SIGHUP, stop everything.
 
         Refused: the store is not what it was; everything has been stopped, or was not started.
         """

@@ -1,9 +1,13 @@
 """`jetpost up`: the whole system on one machine, from an empty folder on."""
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import signal
+import subprocess
+import termios
 from pathlib import Path
 
 import psutil
@@ -66,6 +70,32 @@ async def test_a_data_folder_has_one_system(machine: OneMachine) -> None:
         assert "another `jetpost up` runs in" in second.log_tail()
     finally:
         assert await machine.stop() == 0
+
+
+async def test_a_closed_terminal_stops_it_in_order(machine: OneMachine) -> None:
+    """Processes that stop leave `up.json`; those that are killed stay in it."""
+    machine.environment["JETPOST_LOG__LEVEL"] = "error"  # nobody reads the terminal
+    terminal, end = pty.openpty()
+    machine._process = subprocess.Popen(  # noqa: S603, ASYNC220 — our own program, as `launch` starts it
+        machine._command,
+        env={**os.environ, **machine.environment},
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(end)
+    try:
+        await machine.ready()
+        pids = [child.pid for child in machine.children().values()]
+    finally:
+        os.close(terminal)
+        await machine.gone()
+
+    assert len(pids) == 5
+    assert machine.children() == {}
+    assert not any(alive(pid) for pid in pids)
 
 
 async def test_nothing_outlives_the_parent(machine: OneMachine) -> None:
