@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from delivery.route.actions.kinds import Discard, Fail, ToHosts, ToLmtp, ToMx
-from jetpost.config.section import Section
+from jetpost.config.section import Section, matching
 from jetpost.mail.address import a_labels, domain_of
 from jetpost.queue.model.entry import Entry
 
@@ -58,7 +58,10 @@ EVERYTHING = Match()
 class Rule(Section):
     """One route: which messages take it, and what becomes of them."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[
+        str,
+        matching(r"^[a-z0-9][a-z0-9-]{0,62}$", "1 to 63 lower-case letters, digits and hyphens, the first no hyphen"),
+    ]
     """The name of the route in logs, metrics and `jetpost route explain`."""
     match: Match = EVERYTHING
     """Which messages take it. Left out: all that no earlier route takes."""

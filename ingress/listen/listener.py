@@ -14,6 +14,7 @@ from ingress.listen.connections import Connections
 from ingress.listen.networks import Network, all_clients, too_wide, unmapped
 from ingress.listen.preamble import Preamble, ProtocolOf, listening_sockets
 from ingress.policy.request import ListenerPolicy
+from jetpost.config.section import matching
 from jetpost.listening import listening_on
 from jetpost.telemetry.log import logger
 
@@ -31,7 +32,7 @@ log = logger(__name__)
 class ListenerSettings(ListenerPolicy):
     """A port that takes mail, and on what terms. With no terms given it takes none from anybody."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+    name: Annotated[str, matching(r"^[a-z0-9-]{1,32}$", "1 to 32 lower-case letters, digits and hyphens")]
     """What logs, metrics and events call it."""
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` or `::` for all."""

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from jetpost.config.document import Path
-from jetpost.config.shape import is_secret, kinds, models, options_at
+from jetpost.config.section import in_words
+from jetpost.config.shape import is_secret, kinds, models, options_at, takes
 from jetpost.config.units import for_people, in_base_units, unit_of
 
 RENAMED = {
@@ -22,6 +23,17 @@ _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
+}
+_LISTS = {"list_type", "tuple_type", "set_type", "frozen_set_type"}
+_MAPPINGS = {"model_type", "model_attributes_type", "dict_type"}
+_PLAIN_WORDS = {
+    **dict.fromkeys(_MAPPINGS, "must be a mapping"),
+    **dict.fromkeys(_LISTS, "must be a list"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "ip_any_address": "must be an IP address",
+    "ip_any_network": "must be a network such as 192.0.2.0/24",
 }
 _NUMBERS = {"int_parsing", "int_type", "int_from_float", "float_parsing", "float_type"}
 
@@ -69,8 +81,8 @@ def explain(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -
             given = error["input"] if written is None else written
             return (
                 _allowed(error, path, in_units=written is not None)
-                + ("" if is_secret(options) else _got(given))
-                + _hint(error)
+                + ("" if is_secret(options) else _got(given) + _without_brackets(error))
+                + (_hint(error) or _sibling(error, path, root, data))
             )
 
 
@@ -83,12 +95,16 @@ def _allowed(error: ErrorDetails, path: Path, *, in_units: bool) -> str:
     """What the value must be; bounds with a unit when it was written with one."""
     context = error.get("ctx", {})
     match error["type"]:
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return "must be a mapping"
+        case kind if kind in _PLAIN_WORDS:
+            return _PLAIN_WORDS[kind]
+        case "string_pattern_mismatch":
+            return f"must be {in_words(context['pattern'])}"
         case "literal_error" | "enum":
             return f"must be {context['expected']}"
         case "too_short":
             return f"must have at least {context['min_length']}"
+        case "too_long":
+            return f"must have at most {context['max_length']}"
         case kind if kind in _NUMBERS:
             unit = unit_of(_field(path))
             number = f"must be a {'whole ' if kind.startswith('int') else ''}number"
@@ -106,6 +122,31 @@ def _hint(error: ErrorDetails) -> str:
     if error["type"] not in {"literal_error", "enum"}:
         return ""
     return did_you_mean(str(error["input"]), re.findall(r"'(.*?)'", error["ctx"]["expected"]))
+
+
+def _without_brackets(error: ErrorDetails) -> str:
+    """YAML makes a list of a text in brackets."""
+    given = error["input"]
+    is_one = error["type"] == "string_type" and isinstance(given, list) and len(given) == 1
+    return f"; write it without brackets: `{given[0][:80]}`" if is_one and isinstance(given[0], str) else ""
+
+
+def _sibling(error: ErrorDetails, path: Path, root: type[BaseModel], data: Any) -> str:
+    """The key of a similar name that takes a list where one was given, or a mapping."""
+    given = error["input"]
+    if not path or not isinstance(path[-1], str):
+        return ""
+    if not (error["type"] in _MAPPINGS and isinstance(given, list)) and not (
+        error["type"] in _LISTS and isinstance(given, dict)
+    ):
+        return ""
+    fitting = [
+        name
+        for model in models(options_at(root, path[:-1], data))
+        for name, field in model.model_fields.items()
+        if name != path[-1] and takes(field.annotation, given)
+    ]
+    return did_you_mean(path[-1], fitting)
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

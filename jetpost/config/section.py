@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from jetpost.config.units import in_base_units, unit_of
 
@@ -32,6 +32,21 @@ class Section(BaseModel):
     def remarks(self) -> tuple[str, ...]:
         """What is no mistake, and still no good: a sentence each, said at start and by `jetpost config check`."""
         return ()
+
+
+_WORDS: dict[str, str] = {}
+"""What texts that match a pattern are; filled while the models are made."""
+
+
+def matching(pattern: str, words: str) -> Any:
+    """A `Field` whose text matches `pattern`; `words` complete "must be …" for those who do not read patterns."""
+    _WORDS[pattern] = words
+    return Field(pattern=pattern)
+
+
+def in_words(pattern: str) -> str:
+    """What a text that matches `pattern` is."""
+    return _WORDS.get(pattern, f"text that matches `{pattern}`")
 
 
 def _in_base_units(name: Any, value: Any) -> Any:

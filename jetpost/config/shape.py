@@ -46,6 +46,14 @@ def options_at(root: type[BaseModel], path: Path, data: Any) -> list[Any]:
     return _chosen(options, data)
 
 
+def takes(annotation: Any, given: list[Any] | dict[Any, Any]) -> bool:
+    """Whether a value of `annotation` may be a list, or a mapping, as `given` is."""
+    options = alternatives(annotation)
+    if isinstance(given, list):
+        return any(get_origin(option) in _LISTS for option in options)
+    return any(is_model(option) or get_origin(option) is dict for option in options)
+
+
 def is_secret(options: Iterable[Any]) -> bool:
     """Whether a value of these types must not be shown."""
     return any(option is SecretStr for option in options)

@@ -119,7 +119,7 @@ def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
         ("hostname: a\nhostname: b", "jetpost.yaml:2: hostname: is given twice"),
         ("- 1", "jetpost.yaml:1: must be a mapping of sections, such as `hostname: mx.example.org`"),
         ("ingress: [", "jetpost.yaml:1: this is not YAML: expected the node content, but found '<stream end>'"),
-        ("ingress: {password: [hunter2]}", "jetpost.yaml:1: ingress.password: must be a string"),
+        ("ingress: {password: [hunter2]}", "jetpost.yaml:1: ingress.password: must be text"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_what_is_allowed(text: str, problem: str) -> None:

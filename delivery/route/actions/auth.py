@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from delivery.route.endpoint import Grant, Login, TokenSource
 from delivery.security.requirement import PUBLIC_CAS
-from jetpost.config.section import ReadableFile, SecretFile, Section
+from jetpost.config.section import ReadableFile, SecretFile, Section, matching
 
 TOKEN_MECHANISMS = ("OAUTHBEARER", "XOAUTH2")
 """Those of access tokens, the standard one first."""
 _TENANT = "{tenant}"
-_Text = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,1000}$")]
+_Text = Annotated[str, matching(r"^[\x20-\x7e]{0,1000}$", "at most 1000 printable ASCII characters")]
 
 
 def _token_url(url: str) -> str:
@@ -34,7 +34,9 @@ class _Issuer(Section):
 
     token_url: Annotated[str, AfterValidator(_token_url)] = ""
     """The issuer's token endpoint. `{tenant}` in it is replaced by `tenant`. Required, unless a `preset` sets it."""
-    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{0,255}$")] = ""
+    tenant: Annotated[
+        str, matching(r"^[A-Za-z0-9.-]{0,255}$", "an ID or a domain: at most 255 letters, digits, dots and hyphens")
+    ] = ""
     """The organization at the issuer, for a `token_url` with `{tenant}`. Microsoft: the directory (tenant) ID or a
     domain."""
     scope: _Text = ""
@@ -75,7 +77,7 @@ class _Issuer(Section):
 class _Client(_Issuer):
     """A client that authenticates to the issuer."""
 
-    client_id: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,1000}$")]
+    client_id: Annotated[str, matching(r"^[\x20-\x7e]{1,1000}$", "1 to 1000 printable ASCII characters")]
     """The client (application) ID."""
     client_secret_file: SecretFile | None = None
     """The file with the client secret: its text, without the line end."""
@@ -189,7 +191,9 @@ OAuth = Annotated[ClientCredentials | RefreshToken | JwtBearer, Field(discrimina
 class Auth(Section):
     """The credentials with which delivery authenticates to the hosts of a route."""
 
-    user: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
+    user: Annotated[
+        str, matching(r"^[^\x00-\x1f\x7f]{1,255}$", "1 to 255 characters, none of them a control character")
+    ]
     """The user name. With `oauth` it is the mailbox that sends."""
     password_file: SecretFile | None = None
     """The file with the password: its text, without the line end. It is read again when it has changed. For XOAUTH2 and
@@ -199,7 +203,9 @@ class Auth(Section):
     mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"], ...] = ()
     """The mechanisms that may be used, in this order. Empty: the first of PLAIN, LOGIN and CRAM-MD5 that the host
     offers. With `oauth`: the first of OAUTHBEARER and XOAUTH2."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._@-]{0,63}$")] = ""
+    name: Annotated[
+        str, matching(r"^[A-Za-z0-9._@-]{0,63}$", "at most 63 letters, digits, dots, underscores, hyphens and `@`")
+    ] = ""
     """The name of the credentials in metrics, alerts and logs. Empty: the name of the route."""
 
     @model_validator(mode="after")

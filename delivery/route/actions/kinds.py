@@ -13,7 +13,7 @@ from delivery.route.endpoint import ConnectionTerms, Dialect, Grant, TokenSource
 from delivery.route.mx import is_host_name
 from delivery.security.pins import checked_pin
 from delivery.security.requirement import PUBLIC_CAS, ClientCertificate, TlsMode
-from jetpost.config.section import ReadableFile, SecretFile, Section
+from jetpost.config.section import ReadableFile, SecretFile, Section, matching
 
 SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT, LMTP_PORT = 25, 587, 465, 24
 
@@ -24,7 +24,9 @@ def _host(name: str) -> str:
         return str(ip_address(name))
     except ValueError:
         if not is_host_name(name):
-            raise ValueError(f"must be the name of a host or an IP address, got `{name}`") from None
+            inner = name[1:-1] if name.startswith("[") and name.endswith("]") else ""
+            hint = f"; write it without brackets: `{inner}`" if inner else ""
+            raise ValueError(f"must be the name of a host or an IP address, got `{name}`{hint}") from None
     return name
 
 
@@ -160,7 +162,7 @@ class ToHosts(_Named):
     preset: str = ""
     """A provider, which sets `hosts`, `tls` and `auth.mechanisms`: `microsoft-365`, `google-workspace`, `amazon-ses`,
     `sendgrid`, `mailgun`, `mailgun-eu`, `postmark` or `brevo`."""
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,40}$")] = ""
+    region: Annotated[str, matching(r"^[a-z0-9-]{0,40}$", "a region such as `us-east-1`")] = ""
     """The region of the provider, such as `us-east-1`, for `preset: amazon-ses`."""
 
     @model_validator(mode="before")
@@ -215,7 +217,12 @@ class ToLmtp(_Named):
     kind: Literal["lmtp"]
     hosts: Annotated[tuple[Host, ...], Field(max_length=32)] = ()
     """The servers. The port is 24 by default."""
-    socket: Annotated[str, Field(pattern=r"^(/[^\x00]{1,100})?$")] = ""
+    socket: Annotated[
+        str,
+        matching(
+            r"^(/[^\x00]{1,100})?$", "a path from the root of at most 101 characters, such as `/run/dovecot/lmtp`"
+        ),
+    ] = ""
     """The path of a unix socket, in place of `hosts`."""
     tls: HopTls = HopTls.NONE
     """As for `kind: hosts`. By default `none`."""
@@ -249,9 +256,13 @@ class Fail(Section):
     """Nowhere: the recipients bounce, and the sender gets a DSN."""
 
     kind: Literal["fail"]
-    status: Annotated[str, Field(pattern=r"^5\.[0-9]{1,3}\.[0-9]{1,3}$")] = "5.7.1"
+    status: Annotated[
+        str, matching(r"^5\.[0-9]{1,3}\.[0-9]{1,3}$", "an enhanced status code that begins with 5, such as `5.7.1`")
+    ] = "5.7.1"
     """The enhanced status code (RFC 3463)."""
-    text: Annotated[str, Field(pattern=r"^[ -~]{1,400}$")] = "mail to this recipient is not delivered"
+    text: Annotated[str, matching(r"^[ -~]{1,400}$", "1 to 400 printable ASCII characters")] = (
+        "mail to this recipient is not delivered"
+    )
     """The reason, for the sender."""
 
 

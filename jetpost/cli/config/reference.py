@@ -1,13 +1,15 @@
 """The reference page of the configuration, written from the models that check it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, IPvAnyNetwork, SecretStr
+from pydantic import BaseModel, IPvAnyAddress, IPvAnyNetwork, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from jetpost.config.section import in_words
 from jetpost.config.shape import alternatives, kinds, models
 
 _NAMES: dict[Any, str] = {
@@ -18,9 +20,10 @@ _NAMES: dict[Any, str] = {
     bool: "true or false",
     Path: "path",
     IPvAnyNetwork: "network such as 192.0.2.0/24",
+    IPvAnyAddress: "IP address",
 }
 _BOUNDS = (("gt", "> {}"), ("ge", "≥ {}"), ("lt", "< {}"), ("le", "≤ {}"))
-_LENGTHS = (("min_length", "at least {} long"), ("max_length", "at most {} long"), ("pattern", "matches `{}`"))
+_LENGTHS = (("min_length", "at least {} long"), ("max_length", "at most {} long"))
 
 _HEAD = """\
 # Configuration reference
@@ -64,6 +67,7 @@ def _described(field: FieldInfo) -> str:
     """Type, limits and default of one value."""
     words = [_type_name(field.annotation)]
     words += [form.format(value) for key, form in (*_BOUNDS, *_LENGTHS) for value in _limits(field, key)]
+    words += [in_words(pattern) for pattern in _limits(field, "pattern")]
     return f"{', '.join(words)}; {_default(field)}."
 
 
@@ -109,7 +113,9 @@ def _type_name(annotation: Any) -> str:
 def _single_name(option: Any) -> str:
     origin, arguments = get_origin(option), get_args(option)
     if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
+        return _one_of(arguments)
+    if isinstance(option, type) and issubclass(option, Enum):
+        return _one_of([value.value for value in option])
     if origin is dict:
         return f"a mapping of names, each to {_type_name(arguments[1])}"
     if origin in {list, tuple, set, frozenset}:
@@ -117,6 +123,11 @@ def _single_name(option: Any) -> str:
     if any(models([option])):
         return "section"
     return _NAMES.get(option) or str(getattr(option, "__name__", option)).lower()
+
+
+def _one_of(values: Sequence[Any]) -> str:
+    words = [f"`{value}`" if value != "" else "empty" for value in values]
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
 
 
 def _innermost(annotation: Any) -> Iterator[Any]:
