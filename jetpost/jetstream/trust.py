@@ -42,6 +42,8 @@ class FollowingContext(ssl.SSLContext):
         self._files = ca, certificate, key
         self._seen = self._stamps()
         self._first = ""
+        self._refused: object = None
+        """The state of the files that was told to be of no use, and why."""
         self._current = self._read()
         if ca is not None:
             self._first = b"".join(_CERTIFICATE.findall(ca.read_bytes())).decode("ascii")
@@ -58,9 +60,12 @@ class FollowingContext(ssl.SSLContext):
         stamps = self._stamps()
         if stamps != self._seen:
             try:
-                self._current, self._seen = self._read(), stamps
+                self._current, self._seen, self._refused = self._read(), stamps, None
             except (OSError, ValueError) as error:
-                log.warning("cannot use renewed NATS TLS files, keeping previous", error=reason_of(error))
+                why = reason_of(error)
+                if self._refused != (stamps, why):
+                    log.warning("cannot use renewed NATS TLS files, keeping previous", error=why)
+                self._refused = stamps, why
         return self._current
 
     def _read(self) -> ssl.SSLContext:

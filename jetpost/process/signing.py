@@ -20,7 +20,7 @@ from jetpost.sign.keys import KeyRing, SigningKey, public_bytes
 from jetpost.sign.rotation import Held, Stage, asked_for, published, stages
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
-from jetpost.watched import stamp
+from jetpost.watched import Stamp, stamp
 
 SIGNED = Counter("jetpost_dkim_signed_total", "Messages that got DKIM signatures.")
 UNSIGNED = Counter(
@@ -79,7 +79,7 @@ class Signer:
         self._loaded = {key.file: load(key.file) for key in settings.keys}
         self._fixed = frozenset(self._loaded)
         self._folder: dict[Path, KeyName] = {}
-        self._trouble: dict[Path, str] = {}
+        self._trouble: dict[Path, tuple[str, Stamp | None]] = {}
         self._misnamed: frozenset[Path] = frozenset()
         self._shown: dict[tuple[str, str], bool] = {}
         self._changing = asyncio.Lock()
@@ -191,7 +191,8 @@ class Signer:
         for file in self._misnamed - trouble.keys():
             self._recovered(file)
         for file, why in trouble.items():
-            self._keep(file, why)
+            is_kept = file == path and isinstance(folder, str) and bool(self._folder)
+            self._keep(file, why, is_kept=is_kept)
         self._misnamed = frozenset(trouble)
         if isinstance(folder, str):
             return False
@@ -204,10 +205,15 @@ class Signer:
         self._folder = folder.files
         return bool(gone)
 
-    def _keep(self, file: Path, why: str) -> None:
-        self._trouble[file] = why
+    def _keep(self, file: Path, why: str, *, is_kept: bool | None = None) -> None:
+        """Go on without a file, or with what it had before. That is told once for each change of it."""
+        told, self._trouble[file] = self._trouble.get(file), (why, stamp(file))
+        if told == self._trouble[file]:
+            return
         UNUSABLE.labels(str(file)).set(1)
-        log.warning("cannot use DKIM key, keeping previous", file=str(file), error=why, limited_by=(str(file), why))
+        kept = file in self._loaded if is_kept is None else is_kept
+        event = "cannot use DKIM key, keeping previous" if kept else "cannot use DKIM key, there is no previous"
+        log.warning(event, file=str(file), error=why, limited_by=(str(file), why))
 
     def _recovered(self, file: Path) -> None:
         """There is nothing wrong with a file any more."""

@@ -51,6 +51,8 @@ class Reloading:
         self.context = server_context(settings.certificate, settings.key)
         self._settings = settings
         self._seen = self._state()
+        self._refused: object = None
+        """The state of the files that was told to be of no use, and why."""
         tell_expiry(settings.certificate)
 
     async def run(self) -> None:
@@ -69,13 +71,13 @@ class Reloading:
             server_context(self._settings.certificate, self._settings.key)
             self.context.load_cert_chain(self._settings.certificate, self._settings.key, _no_passphrase)
         except (OSError, ssl.SSLError) as error:
-            log.warning(
-                "cannot use renewed certificate, keeping previous",
-                file=str(self._settings.certificate),
-                error=reason_of(error),
-            )
+            why = reason_of(error)
+            if self._refused != (state, why):
+                file = str(self._settings.certificate)
+                log.warning("cannot use renewed certificate, keeping previous", file=file, error=why)
+            self._refused = state, why
             return False
-        self._seen = state
+        self._seen, self._refused = state, None
         tell_expiry(self._settings.certificate)
         log.info("certificate renewed", file=str(self._settings.certificate))
         return True

@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from jetpost.reason import reason_of
-
 LEAST_RSA_BITS = 2048
 """RFC 8301, 3.2 demands 1 024 and asks for 2 048."""
 MOST_RSA_BITS = 4096
@@ -75,7 +73,8 @@ def private_key(pem: bytes) -> PrivateKey:
     except TypeError as error:
         raise ValueError("the key has a passphrase: use one without") from error
     except Exception as error:  # UnsupportedAlgorithm is no ValueError
-        raise ValueError(f"it is no private key in PEM: {reason_of(error)[:200]}") from error
+        # What the library says is about its own uses, with a link to its pages.
+        raise ValueError("it is no private key in PEM") from error
     if isinstance(key, RSAPrivateKey):
         if not LEAST_RSA_BITS <= key.key_size <= MOST_RSA_BITS:
             raise ValueError(f"RSA keys have {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits, this one has {key.key_size}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from jetpost.config.load import ConfigurationError, load
 from jetpost.dns.answer import Answer, Failed, Found, NoData, NoDomain
@@ -77,6 +78,62 @@ async def test_a_file_that_is_no_key_changes_nothing_until_it_is_one(tmp_path: P
     assert await signer.refresh()
     assert signature(signer) == before
     assert unusable(file) == 0
+
+
+KEEPING, NONE = "cannot use DKIM key, keeping previous", "cannot use DKIM key, there is no previous"
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", rsa_pem()[:700], rsa_pem(bits=1024), b"Retired: x\n"])
+@pytest.mark.parametrize("was_good", [True, False])
+async def test_a_bad_file_is_told_once_for_each_change(tmp_path: Path, content: bytes, *, was_good: bool) -> None:
+    """Looked at again and again, by each process."""
+    file = tmp_path / "s._domainkey.example.org.pem"
+    file.write_bytes(ed25519_pem() if was_good else content)
+    with capture_logs() as lines:
+        signer = Signer(Dkim.model_validate({"folder": tmp_path}))
+        file.write_bytes(content)
+        for _ in range(5):
+            await signer.refresh()
+        told = [it for it in lines if it["log_level"] == "warning"]
+        assert [it["event"] for it in told] == [KEEPING if was_good else NONE] * len(told)
+        assert len(told) in ({1} if was_good else {1, 2}), "written once or twice"
+        assert all("http" not in it["error"] and it["file"] == str(file) for it in told)
+
+        file.write_bytes(content + b"\n")
+        for _ in range(3):
+            await signer.refresh()
+        assert len([it for it in lines if it["log_level"] == "warning"]) == len(told) + 1
+        file.write_bytes(ed25519_pem(1))
+        assert await signer.refresh()
+        file.write_bytes(content)
+        for _ in range(3):
+            await signer.refresh()
+    last = [it for it in lines if it["log_level"] == "warning"][len(told) + 1 :]
+    assert [it["event"] for it in last] == [KEEPING]
+
+
+@pytest.mark.parametrize("name", ["rsa.pem", "a b._domainkey.example.org.pem"])
+async def test_a_file_of_another_name_is_told_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(ed25519_pem())
+    with capture_logs() as lines:
+        signer = Signer(Dkim.model_validate({"folder": tmp_path}))
+        for _ in range(5):
+            await signer.refresh()
+    assert [it["event"] for it in lines] == [NONE]
+
+
+async def test_a_folder_that_is_gone_is_told_once(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "s._domainkey.example.org.pem").write_bytes(ed25519_pem())
+    signer = Signer(Dkim.model_validate({"folder": folder}))
+    folder.rename(tmp_path / "away")
+    with capture_logs() as lines:
+        for _ in range(5):
+            await signer.refresh()
+    folders = [it for it in lines if it["file"] == str(folder)]
+    assert [it["event"] for it in folders] == [KEEPING]
+    assert len(lines) <= 2
 
 
 async def test_a_secret_that_kubernetes_replaces_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import ssl
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from jetpost.process.tls import Reloading, Tls, server_context
 from jetpost.up.certificate import self_signed
 
@@ -43,10 +45,13 @@ def test_half_a_renewal_changes_nothing(tmp_path: Path) -> None:
     reloading = Reloading(Tls(certificate=certificate, key=key))
     first = shown(reloading.context)
 
-    self_signed("mx.test", certificate, tmp_path / "another.pem")
-    assert not reloading.refresh()
-    key.unlink()
-    assert not reloading.refresh()
+    with capture_logs() as lines:
+        self_signed("mx.test", certificate, tmp_path / "another.pem")
+        assert not any(reloading.refresh() for _ in range(3))
+        assert len(lines) == 1, "told once for each change"
+        key.unlink()
+        assert not any(reloading.refresh() for _ in range(3))
+        assert len(lines) == 2
 
     assert shown(reloading.context) == first
 
