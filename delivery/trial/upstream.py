@@ -14,13 +14,16 @@ from delivery.route.actions.kinds import ToHosts, ToLmtp, ToMx
 from delivery.route.endpoint import Endpoint
 from delivery.route.plan import locate
 from delivery.route.rules import Facts, Table
+from delivery.trial.mend import IN_DNS, MORE_TIME, OUR_FILES, Failure, mend
 from jetpost.dns.answer import Failed, Found
 from jetpost.dns.resolver import Resolver
+from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
 
 _TYPICAL_RECIPIENT = "gmail.com"
 _AT_ONCE = 8
 _MOST_HOSTS = 64
+_TIME_OF_CONNECTION = 0.9
 
 Told = dict[str, Any]
 
@@ -64,17 +67,27 @@ async def _try(pool: Pool, host: _Host, within_s: float) -> Told:
     endpoint = host.endpoint
     login = endpoint.terms.login
     told: Told = {"route": host.route, "host": endpoint.host, "port": endpoint.port, "address": endpoint.address}
-    until = asyncio.get_running_loop().time() + within_s
+    # Before the time-out, so that it is told how far the connection came.
+    until = asyncio.get_running_loop().time() + within_s * _TIME_OF_CONNECTION
     try:
         async with asyncio.timeout(within_s):
             connection = await pool.connection(endpoint, until=until, fresh=True)
     except Refusal as refusal:
-        return told | {"failed_at": refusal.phase.value, "why": reason_of(refusal)}
-    except (TimeoutError, OutOfFiles) as error:
-        return told | {"failed_at": "connect", "why": reason_of(error)}
+        failed = _failure(refusal, endpoint)
+        return told | {"failed_at": failed.phase.value, "why": failed.why, "mend": mend(failed)}
+    except TimeoutError:
+        return told | {"failed_at": "connect", "why": f"no result within {within_s:g} s", "mend": MORE_TIME}
+    except OutOfFiles as error:
+        return told | {"failed_at": "connect", "why": reason_of(error), "mend": OUR_FILES}
     secure = connection.is_secure
     pool.keep(connection, endpoint)
-    return told | {"failed_at": "", "why": "", "tls": secure, "user": login.user if login else ""}
+    return told | {"failed_at": "", "why": "", "mend": "", "tls": secure, "user": login.user if login else ""}
+
+
+def _failure(refusal: Refusal, endpoint: Endpoint) -> Failure:
+    code = refusal.answer.code if isinstance(refusal.answer, Reply) else 0
+    is_socket = endpoint.address.startswith("/")
+    return Failure(refusal.phase, reason_of(refusal), code, endpoint.terms.implicit, is_socket)
 
 
 async def _located(config: Delivery, resolver: Resolver) -> AsyncIterator[_Host | Told]:
@@ -89,8 +102,9 @@ async def _located(config: Delivery, resolver: Resolver) -> AsyncIterator[_Host 
             if answers:
                 yield _Host(name, Endpoint(it.host.host, answers[0].records[0], port, terms))
                 continue
-            why = next((answer.why for answer in (it.ipv4, it.ipv6) if isinstance(answer, Failed)), "it has no address")
-            yield {"route": name, "host": it.host.host, "port": port, "address": "", "failed_at": "dns", "why": why}
+            failed = next((answer.why for answer in (it.ipv4, it.ipv6) if isinstance(answer, Failed)), "")
+            dns = {"failed_at": "dns", "why": failed or "it has no address", "mend": "" if failed else IN_DNS}
+            yield {"route": name, "host": it.host.host, "port": port, "address": "", **dns}
 
 
 def _actions(config: Delivery) -> Iterator[tuple[str, ToHosts | ToLmtp]]:

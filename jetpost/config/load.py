@@ -108,7 +108,8 @@ def load(path: Path | None, environ: Mapping[str, str], *, sections: Iterable[st
     try:
         text = "" if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: cannot be read: {reason_of(error)}"]) from error
+        why = error.strerror if isinstance(error, OSError) else ""
+        raise ConfigurationError([f"{path}: cannot be read: {why or reason_of(error)}"]) from error
     checked = check(text, environ, configuration_model(sections), name=str(path))
     return Settings(checked.hostname, [getattr(checked, section) for section in sections])
 

@@ -39,7 +39,8 @@ async def check_mx(resolver: Resolver, domain: str) -> list[Finding]:
         case Failed(why=why):
             return [unchecked("domain", domain, f"MX cannot be looked up: {why}")]
         case NoDomain():
-            return [error("domain", domain, "the domain does not exist in DNS")]
+            mend = "Check the spelling, or register it. Below a domain of yours, publish its records."
+            return [error("domain", domain, "the domain does not exist in DNS (NXDOMAIN)", mend)]
         case NoData():
             answers = await resolver.addresses(domain)
             failed = next((it for it in answers if isinstance(it, Failed)), None)

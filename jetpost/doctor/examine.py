@@ -2,13 +2,14 @@
 
 import asyncio
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jetpost.config import environment
 from jetpost.config.load import ConfigurationError, load
+from jetpost.dns.answer import NoDomain
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.doctor import egress, installation
 from jetpost.doctor.domain import Sender, check_alignment, check_dkim, check_dmarc, check_mx, check_spf
@@ -69,10 +70,23 @@ def read(file: Path | None, environ: Mapping[str, str], names: Sequence[str] = S
             continue
         installed.hostname = settings.hostname
         installed.sections[name] = settings.section(name)
-    installed.findings += [error("configuration", str(file or "environment"), it) for it in problems[:_MOST_PROBLEMS]]
+    installed.findings += [error("configuration", *_placed(file, it)) for it in problems[:_MOST_PROBLEMS]]
     if installed.is_there and not problems:
         installed.findings.append(ok("configuration", str(file or "environment"), "it can be used"))
     return installed
+
+
+def _placed(file: Path | None, problem: str) -> tuple[str, str]:
+    """Where a problem of the configuration is, and what it is: `jetpost.yaml:3` and the sentence."""
+    prefix = f"{file}:"
+    if file is None or not problem.startswith(prefix):
+        return str(file or "environment"), problem
+    line, colon, sentence = problem.removeprefix(prefix).partition(": ")
+    return (
+        (f"{file}:{line}", sentence)
+        if colon and line.isdecimal()
+        else (str(file), problem.removeprefix(prefix).strip())
+    )
 
 
 async def examine(installed: Installation, asked: Examination) -> list[Finding]:
@@ -117,12 +131,23 @@ def _sender(installed: Installation, domain: str, keys: KeyRing, given: tuple[st
 
 def _of_domain(resolver: Resolver, sender: Sender) -> list[Check]:
     name = sender.domain
+
+    def if_it_exists(kind: str, check: Callable[[Resolver, Sender], Awaitable[list[Finding]]]) -> Check:
+        """Nothing below a name that does not exist exists (RFC 8020)."""
+
+        async def run() -> list[Finding]:
+            if isinstance(await resolver.mx(name), NoDomain):
+                return [skipped(kind.lower(), name, "not checked: the domain does not exist")]
+            return await check(resolver, sender)
+
+        return Check(f"{kind} of {name}", run)
+
     return [
         Check(f"MX of {name}", lambda: check_mx(resolver, name)),
-        Check(f"SPF of {name}", lambda: check_spf(resolver, sender)),
-        Check(f"DKIM of {name}", lambda: check_dkim(resolver, sender)),
-        Check(f"DMARC of {name}", lambda: check_dmarc(resolver, sender)),
-        Check(f"alignment of {name}", lambda: check_alignment(resolver, sender)),
+        if_it_exists("SPF", check_spf),
+        if_it_exists("DKIM", check_dkim),
+        if_it_exists("DMARC", check_dmarc),
+        if_it_exists("alignment", check_alignment),
     ]
 
 

@@ -177,9 +177,12 @@ async def check_upstreams(delivery: Any, resolver: Resolver, hostname: str, with
 
 
 def _upstream(told: dict[str, Any]) -> Finding:
-    about = f"{told['route']}: {told['host']} port {told['port']}"
+    is_socket = told["address"].startswith("/")
+    about = f"{told['route']}: " + (told["address"] if is_socket else f"{told['host']} port {told['port']}")
+    if told["failed_at"] == "dns" and not told["mend"]:
+        return unchecked("upstream", about, f"dns: {told['why']}")
     if told["failed_at"]:
-        return error("upstream", about, f"{told['failed_at']}: {told['why']}")
+        return error("upstream", about, f"{told['failed_at']}: {told['why']}", told["mend"])
     who = f"authenticated as {told['user']}" if told["user"] else "without authentication"
     return ok("upstream", about, f"connected {'with' if told['tls'] else 'without'} TLS, {who}")
 

@@ -62,10 +62,13 @@ def logger(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
-def configure(service: str, settings: Log) -> None:
-    """Send every log line of this process, the libraries' included, to stderr in the form of `settings`."""
+def configure(service: str, settings: Log, *, silent: bool = False) -> None:
+    """Send every log line of this process, the libraries' included, to stderr in the form of `settings`.
+
+    `silent`: none of them, as the output of a command says it all.
+    """
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
-    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    level = logging.CRITICAL if silent else logging.getLevelNamesMapping()[settings.level.upper()]
     processors: list[Processor] = [
         structlog.processors.add_log_level,
         _Limit(LogLimit(settings.repeat_after_s)),

@@ -45,7 +45,7 @@ def doctor(  # noqa: PLR0913 — the options of a command
     data: DataOption = DATA,
 ) -> None:
     """Check a sender domain and this installation. Exit status 1: there are warnings, 2: there are errors."""
-    configure("jetpost", Log(level="error"))
+    configure("jetpost", Log(), silent=True)
     if unknown := set(section or ()) - set(SECTIONS):
         raise typer.BadParameter(f"there are {', '.join(SECTIONS)}, got {min(unknown)!r}", param_hint="--section")
     asked = Examination(

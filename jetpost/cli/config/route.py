@@ -54,7 +54,7 @@ def explain(  # noqa: PLR0913 — the options of a command
         _insist_on_address(header_from.strip("<>"), "--header-from")
     author = header_from.strip("<>") or sender.strip("<>")
     asked = {"sender": sender.strip("<>"), "identity": identity, "listener": listener, "size": size}
-    configure("jetpost", Log(level="error"))
+    configure("jetpost", Log(), silent=True)
     settings = settings_for(config, data, "delivery", "dns")
     told = asyncio.run(_explained(settings, recipient, asked))
     told["signing"] = signing(config, data, settings.of(Dns), domain_of(author) if author else "")
