@@ -37,6 +37,7 @@ _STYLES: dict[type, tuple[str, str]] = {
     Expired: ("expired", "red"),
     SenderWarned: ("sender_warned", "yellow"),
 }
+_WIDTH = max(len(name) for name, _ in _STYLES.values())
 
 
 def span(text: str) -> timedelta:
@@ -87,7 +88,7 @@ def _line(event: Event) -> Text:
     """The event for people: time, kind, queue id, who, what."""
     name, style = _STYLES[type(event)]
     line = Text(f"{event.time.astimezone():%H:%M:%S} ")
-    line.append(f"{name:<10}", style=style)
+    line.append(f"{name:<{_WIDTH}}  ", style=style)
     line.append(f"{visible(event.queue_id)}  ", style="dim")
     line.append(visible(_told(event)))
     return line

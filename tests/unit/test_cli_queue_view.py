@@ -1,11 +1,14 @@
 """How the queue looks on a screen and as JSON."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from jetpost.cli.queue import view
@@ -155,3 +158,33 @@ def test_a_token_of_no_domain_is_shown_as_it_is() -> None:
     depth = Depth({State.PARKED: 1}, {(State.PARKED, DomainToken("\x1b[31m*")): 1}, 2)
     assert "\ufffd[31m*" in shown(view.depth_table(depth))
     assert view.depth_record(depth)["strange"] == 2
+
+
+STATUSES = st.builds(EnhancedStatus, st.sampled_from([4, 5]), st.integers(0, 999), st.integers(0, 999))
+REPLIES = st.builds(lambda status: Reply(status.klass * 100 + 51, status, ("later",)), STATUSES)
+OUTCOMES = st.one_of(
+    st.builds(Deferred, STATUSES, st.just("why"), st.none() | REPLIES),
+    st.builds(Bounced, STATUSES, st.just("why"), st.none() | REPLIES),
+)
+
+
+@given(st.none() | OUTCOMES.filter(lambda it: isinstance(it, Deferred)), st.lists(OUTCOMES, max_size=3))
+def test_programs_get_a_status_as_text(last: Deferred | None, failures: list[Deferred | Bounced]) -> None:
+    """In every record of an entry, wherever it stands."""
+    stored = entry("ann@dest.test")
+    failed = tuple((Recipient(f"r{number}@dest.test"), it) for number, it in enumerate(failures))
+    changed = msgspec.structs.replace(stored.entry, last=last, failures=failed)
+    stored = stored._replace(entry=changed)
+
+    for record in (view.entry_record(stored), view.shown_record(view.Shown(stored, "Subject: hi\r\n"))):
+        told = json.loads(json.dumps(record))
+        assert "klass" not in json.dumps(told)
+        found = [it[1] for it in told["failures"]]
+        outcomes = [*([(last, told["last"])] if last else []), *zip(failures, found, strict=True)]
+        for outcome, shown_outcome in outcomes:
+            assert shown_outcome["status"] == str(outcome.status)
+            assert ("reply" in shown_outcome) is (outcome.reply is not None)
+            if outcome.reply is not None:
+                assert shown_outcome["reply"]["status"] == str(outcome.reply.status)
+                assert shown_outcome["reply"]["code"] == outcome.reply.code
+        assert told["envelope"]["recipients"][0]["address"] == "ann@dest.test"

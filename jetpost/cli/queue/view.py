@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jetpost.cli.terminal import visible
 from jetpost.mail.outcome import Discarded, Outcome
+from jetpost.mail.reply import EnhancedStatus
 from jetpost.queue.listing import Depth
 from jetpost.queue.model.entry import Entry
 from jetpost.queue.model.names import BadName, DomainToken, domain_of
@@ -21,6 +22,7 @@ Entries = Sequence[tuple[int, Found]]
 """Entries, unreadable ones among them, with the number of the shard they lie in."""
 
 _LIVE = tuple(state for state in State if state is not State.DONE)
+_STATUS_FIELDS = set(EnhancedStatus.__struct_fields__)
 _MOST_RECIPIENTS = 3
 TABLE_WIDTH = 120
 """Columns of the screen from which on entries are shown as a table."""
@@ -133,11 +135,24 @@ def entry_record(stored: Found) -> dict[str, Any]:
         "expires": entry.expires.isoformat(),
         "due": entry.due.isoformat() if entry.due else None,
         "attempts": entry.attempts,
-        "envelope": msgspec.to_builtins(entry.envelope),
-        "last": msgspec.to_builtins(entry.last),
-        "failures": msgspec.to_builtins(entry.failures),
+        "envelope": _plain_data(entry.envelope),
+        "last": _plain_data(entry.last),
+        "failures": _plain_data(entry.failures),
         "reason": entry.reason,
     }
+
+
+def _plain_data(value: Any) -> Any:
+    """What is stored, for programs: a status code as everybody writes it, `4.7.8` (RFC 3463)."""
+
+    def written(data: Any) -> Any:
+        if isinstance(data, dict):
+            if data.keys() == _STATUS_FIELDS:
+                return str(msgspec.convert(data, EnhancedStatus))
+            return {key: written(each) for key, each in data.items()}
+        return type(data)(map(written, data)) if isinstance(data, list | tuple) else data
+
+    return written(msgspec.to_builtins(value))
 
 
 def shown_record(shown: Shown | Unreadable) -> dict[str, Any]:
