@@ -1,15 +1,18 @@
 """Which route and which host took a message is in the log and in events, and so is why another one did not."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import MakeMx, MakeSystem
 from tests.fixtures.addresses import loopback_address
-from tests.fixtures.eventually import eventually_asked
+from tests.fixtures.eventually import eventually, eventually_asked
 from tests.fixtures.letters import LETTER
 from tests.fixtures.mx import Mx
 from tests.fixtures.mx_script import DROP, Script
+from tests.fixtures.process import Process
 from tests.fixtures.system import System
 from tests.fixtures.zone import ServedZone
 
@@ -93,6 +96,27 @@ async def test_the_fallback_is_told_with_the_reason(make_system: MakeSystem) -> 
         assert "closed the connection" in used["why"]
         done = await logged(system, "delivered")
         assert (done["route"], done["host"], done["port"]) == ("smart/fallback", spare.address, spare.port)
+
+
+async def test_events_have_it_too(make_system: MakeSystem, tmp_path: Path) -> None:
+    async with Mx("smart.test", loopback_address()) as smart:
+        action = to_hosts((smart.address, smart.port))
+        system = await make_system({"delivery.routes": [{"name": "smart", "action": action}]})
+        command = [sys.executable, "-m", "jetpost", "events", "--since", "1h", "--event", "delivered"]
+        config = ["--config", str(system.configuration_file)]
+        as_json = Process("json", [*command, *config, "--json"], tmp_path / "json.log")
+        for_people = Process("people", [*command, *config], tmp_path / "people.log")
+        try:
+            as_json.launch()
+            for_people.launch()
+            await system.submit("ann@home.test", ["bob@anywhere.test"], LETTER)
+            (event,) = await eventually(as_json.log_lines, "it is told")
+            assert (event["route"], event["host"], event["port"]) == ("smart", smart.address, smart.port)
+            at = f"bob@anywhere.test at {smart.address}:{smart.port} by route smart after"
+            await eventually(lambda: at in for_people.log_file.read_text(), "it is told for people")
+        finally:
+            await as_json.stop()
+            await for_people.stop()
 
 
 async def test_what_is_deferred_or_bounces_has_its_route(make_system: MakeSystem) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from jetpost import http_client
-from jetpost.client_tls import verifying
+from jetpost.client_tls import ca_hint, verifying
 from jetpost.jetstream.settings import Nats
 from jetpost.reason import reason_of
 
@@ -75,7 +75,7 @@ def _silent() -> Iterator[None]:
     except RecursionError:
         raise Silent("no nats-server answers there") from None
     except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise Silent(reason_of(error)) from error
+        raise Silent(reason_of(error) + ca_hint(error)) from error
 
 
 async def write_error(url: str, settings: Nats) -> str | None:
