@@ -103,7 +103,7 @@ async def test_a_smart_host_is_set_up_as_the_page_says(
 
 def made_keys(below: Path) -> tuple[Path, str]:
     """The folder with the keys that the page makes, and what its commands print."""
-    ((_, name),) = SIGN.commands("mkdir")
+    (_, name), *_ = SIGN.commands("mkdir")
     (folder := below / name).mkdir()
     printed = ""
     for command in SIGN.commands("jetpost", "dkim", "new"):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -316,3 +317,50 @@ def test_a_file_that_is_put_back_goes_on(keys: Path, zone: ServedZone) -> None:
 
     assert again.exit_code == 0, again.output
     assert "old is replaced: new signs" in again.stdout
+
+
+@pytest.mark.parametrize("replaces", [(), ("old",)])
+def test_keys_of_the_configuration_are_moved_as_it_says(
+    tmp_path: Path, zone: ServedZone, replaces: tuple[str, ...]
+) -> None:
+    """The commands that are printed are run as they are."""
+    place = tmp_path / "a place"
+    place.mkdir()
+    for number, name in enumerate(("old", "ed", "other")):
+        (place / f"{name}.pem").write_bytes(ed25519_pem(number))
+    entries = [
+        {"domain": "a.test", "selector": "old", "file": str(place / "old.pem")},
+        {"domain": "a.test", "selector": "ed", "file": str(place / "ed.pem"), "replaces": list(replaces)},
+        {"domain": "b.test", "selector": "old", "file": str(place / "other.pem")},
+    ]
+    file = tmp_path / "jetpost.yaml"
+    file.write_text(yaml.safe_dump({"dkim": {"keys": entries}}))
+    environ = {"JETPOST_DNS__NAMESERVERS": f'["{zone.address}"]'}
+
+    def command(*words: str) -> Result:
+        return CliRunner().invoke(dkim_app, [*words, "--config", str(file)], env=environ)
+
+    before = command("show", "a.test").stdout
+    told = command("rotate", "a.test", "new", "--kind", "ed25519")
+    assert told.exit_code == 1
+    assert "b.test" not in told.output
+
+    for line in told.stderr.splitlines():
+        if line.startswith("  "):
+            subprocess.run(line, shell=True, check=True)  # noqa: S602 — that is what is tried
+    folder = re.search(r"`dkim.folder: (.*)`, and", told.stderr)
+    assert folder is not None
+    file.write_text(yaml.safe_dump({"dkim": {"keys": entries[2:], "folder": folder[1]}}))
+    assert sorted(command("show", "a.test").stdout.splitlines()) == sorted(before.splitlines())
+    assert notes(Path(folder[1]), "ed") == Notes(frozenset(replaces))
+    going_on = command("rotate", "a.test", "new", "--kind", "ed25519")
+    assert f"publish: {NAME}" in going_on.stdout
+
+
+def test_without_any_key_only_the_folder_is_missing(tmp_path: Path) -> None:
+    (file := tmp_path / "jetpost.yaml").write_text("hostname: mx.test\n")
+
+    told = CliRunner().invoke(dkim_app, ["rotate", "a.test", "new", "--config", str(file)])
+
+    assert (told.exit_code, "dkim.keys" in told.output) == (1, False)
+    assert "set `dkim.folder`" in told.output

@@ -1,5 +1,6 @@
 """`jetpost dkim rotate`: from the keys of a domain to a new one, a step each time that it is called."""
 
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,7 +80,7 @@ def rotate(
     settings = settings_for(config, data, "dns", "nats", "queue", *(["dkim"] if folder is None else []))
     dkim = settings.of(Dkim) if folder is None else Dkim.model_construct(folder=folder)
     if dkim.folder is None:
-        fail("set `dkim.folder`: the new key is a file that processes find there")
+        fail("\n".join(_how_to_move(dkim, name)))
     asked_for = _Rotation(
         KeyName(name, selector.lower()), kind, bits, dkim, dkim.folder, settings, with_queue=folder is None
     )
@@ -90,6 +91,24 @@ def rotate(
         fail(f"another command changes {dkim.folder}")
     except OSError as error:
         fail(f"cannot change the keys: {reason_of(error)}")
+
+
+def _how_to_move(dkim: Dkim, domain: str) -> Iterable[str]:
+    """The way from `dkim.keys` to a folder, in commands that can be copied. The old files stay until all have moved."""
+    yield "set `dkim.folder`: the new key is a file that processes find there"
+    keys = [key for key in dkim.keys if key.domain == domain]
+    if not keys:
+        return
+    folder = keys[0].file.absolute().parent / "dkim"
+    yield f"The keys of {domain} are in `dkim.keys`. Copy them under the names of their records:"
+    yield f"  mkdir -p {shlex.quote(str(folder))}"
+    for key in keys:
+        target = folder / file_name(key.domain, key.selector)
+        yield f"  cp -p {shlex.quote(str(key.file.absolute()))} {shlex.quote(str(target))}"
+        if key.replaces:
+            yield f"  sed -i '1i Replaces: {' '.join(key.replaces)}' {shlex.quote(str(target))}"
+    yield f"Then set `dkim.folder: {folder}`, and remove these entries from `dkim.keys`."
+    yield "Restart ingress and bouncer, see `jetpost dkim check`, and call this again."
 
 
 def _go_on(rotation: _Rotation) -> None:
@@ -219,6 +238,6 @@ def _remove(rotation: _Rotation, new: Known, old: list[Known]) -> bool:
             key_files.remove(it.source.file)
             typer.echo(f"removed {it.source.file}")
     if configured := [it for it in old if it.source.is_configured]:
-        typer.echo(f"remove {', '.join(it.source.name.selector for it in configured)} from `dkim.keys`")
+        typer.echo(f"remove {', '.join(it.source.name.selector for it in configured)} from `dkim.keys`, and restart")
         return False
     return True
