@@ -39,7 +39,7 @@ _DEFAULTS = {
     "dns": "the name servers of this machine",
 }
 """What a command without a configuration goes by, for people."""
-_NATS_VARIABLE = f"{PREFIX}NATS__SERVERS"
+_NATS_VARIABLES = (f"{PREFIX}NATS", f"{PREFIX}NATS__SERVERS", f"{PREFIX}NATS__SERVERS__0")
 _CONNECT_S = 5
 _OPEN_S = 10
 
@@ -58,10 +58,11 @@ def sources(config: Path | None, data: Path) -> tuple[Path | None, dict[str, str
     """
     if config is None:
         running = state.read(data)
-        environ = {**(running.environment() if running else {}), **os.environ}
-        return Path(running.config) if running and running.config else None, environ
-    running = None if _names_servers(config) else _run_with(config, data)
-    return config, {**(running.environment() if running else {}), **os.environ}
+        config = Path(running.config) if running and running.config else None
+    else:
+        running = None if _file_names_servers(config) else _run_with(config, data)
+    leads = running is not None and not any(it in os.environ for it in _NATS_VARIABLES)
+    return config, {**(running.environment() if running and leads else {}), **os.environ}
 
 
 def _run_with(config: Path, data: Path) -> state.Running | None:
@@ -71,10 +72,8 @@ def _run_with(config: Path, data: Path) -> state.Running | None:
     return next((it for it in found if it is not None and it.config == str(file)), None)
 
 
-def _names_servers(config: Path) -> bool:
-    """Whether a file, or the environment, says where NATS is. Others than `jetpost up` never get its password."""
-    if any(name.startswith(_NATS_VARIABLE) for name in os.environ):
-        return True
+def _file_names_servers(config: Path) -> bool:
+    """Whether a file says where NATS is. Other servers than that of `jetpost up` never get its password."""
     try:
         nats = document.read(config.read_text(encoding="utf-8")).data.get("nats")
     except (OSError, UnicodeDecodeError):

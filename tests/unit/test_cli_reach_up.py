@@ -29,9 +29,12 @@ def folder(path: Path, config: Path) -> Path:
         ("nats: {request_timeout_s: 3}\n", {}, UP),
         (f"nats: {{servers: ['{NAMED}']}}\n", {}, NAMED),
         ("", {"JETPOST_NATS__SERVERS": f"['{NAMED}']"}, NAMED),
+        ("", {"JETPOST_NATS": f"{{servers: ['{NAMED}']}}"}, NAMED),
     ],
 )
-@pytest.mark.parametrize("place", ["in the folder", "a link to it", "beside, with --data", "beside"])
+@pytest.mark.parametrize(
+    "place", ["the folder alone", "in the folder", "a link to it", "beside, with --data", "beside"]
+)
 def test_a_file_leads_to_the_system_that_runs_with_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -54,8 +57,11 @@ def test_a_file_leads_to_the_system_that_runs_with_it(
     if place == "beside, with --data":
         data = data.rename(tmp_path / "other")
 
-    nats = settings_for(named.relative_to(tmp_path), data if is_beside else tmp_path / "none", "nats").of(Nats)
+    config = None if place == "the folder alone" else named.relative_to(tmp_path)
+    nats = settings_for(config, data if is_beside or config is None else tmp_path / "none", "nats").of(Nats)
 
+    if config is None and content.startswith("nats: {servers"):
+        expected = UP  # as before: the folder was named, and not the file
     assert nats.servers == (expected,)
     assert nats.password.get_secret_value() == ("secret" if expected == UP else ""), "only its server gets it"
 
