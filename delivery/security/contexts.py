@@ -35,6 +35,8 @@ def _unverifying() -> ssl.SSLContext:
 _unverified = Loaded(_unverifying(), ())
 _kept: dict[_Key, Loaded] = {}
 """By what the configuration names, and so bounded by it."""
+_refused: dict[_Key, tuple[Stamps, str]] = {}
+"""The state of the files that was told to be of no use, and why."""
 _making = threading.Lock()
 
 log = logger(__name__)
@@ -82,13 +84,16 @@ def _current(verified: str, client: ClientCertificate | None) -> Loaded:
         except OSError as error:
             if kept is None:
                 raise
-            log.warning(
-                "cannot use renewed CA file or client certificate, keeping previous",
-                files=[file for file in (verified, *(client or ())) if file],
-                error=reason_of(error),
-                limited_by=(verified, client),
-            )
+            told, _refused[verified, client] = _refused.get((verified, client)), (now, reason_of(error))
+            if told != _refused[verified, client]:
+                log.warning(
+                    "cannot use renewed CA file or client certificate, keeping previous",
+                    files=[file for file in (verified, *(client or ())) if file],
+                    error=reason_of(error),
+                    limited_by=(verified, client),
+                )
             return kept
+        _refused.pop((verified, client), None)
         if client is not None:
             with suppress(OSError, ValueError):  # a metric is no reason to stop mail
                 tell_expiry(Path(client.certificate_file))
