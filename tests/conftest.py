@@ -1,13 +1,15 @@
 """Running things for tests: a zone, MXs, systems. All on loopback, all on free ports."""
 
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import settings
 
 from jetpost.up.probe import free_port
@@ -30,8 +32,31 @@ settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=300, print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
+_configure = structlog.configure
+
+
+def _uncached(**given: Any) -> None:
+    """Loggers that a test has used must obey the next configuration as well."""
+    _configure(**{**given, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _uncached  # type: ignore[assignment]
+
 MakeMx = Callable[..., Awaitable[Mx]]
 MakeSystem = Callable[..., Awaitable[System]]
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """What a command in a test's own process sets up for logs ends with the test: the next one may look at them."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        root.handlers = [it for it in root.handlers if type(it).__module__ != "jetpost.telemetry.log"]
+        root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
