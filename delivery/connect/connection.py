@@ -61,6 +61,11 @@ class Connection(Wire):
         in_step = not self._owed and not self._answers and self._early is None and self._reader.is_clean
         return self._broken is None and in_step and self.is_connected
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether the host has said anything that nobody has asked for yet."""
+        return bool(self._answers) or self._early is not None or not self._reader.is_clean or bool(self._raw)
+
     def rest(self, when_dropped: Callable[[], None]) -> None:
         """Nothing is expected from now on: the first byte ends the connection, and `when_dropped` is called."""
         self._when_dropped = when_dropped

@@ -163,6 +163,9 @@ async def _shake_hands(
         context, connection.tls_files = await loaded(terms.verified, terms.client, settings.timeouts.tls_s)
     except OSError as error:  # TimeoutError and ssl.SSLError are some
         raise TlsFailure("handshake", ConnectionBroke(reason_of(error))) from error
+    if terms.implicit and connection.has_heard:
+        # What came in clear is dropped, and a host without TLS would say nothing more: nobody would ever end it.
+        raise TlsFailure("handshake", ConnectionBroke("TLS failed: WRONG_VERSION_NUMBER: it speaks before TLS"))
     if (why := await connection.secure(context, settings.timeouts.tls_s, session)) is not None:
         raise TlsFailure("handshake", ConnectionBroke(why))
     if terms.pins and (pin := _pin(connection)) not in terms.pins:
