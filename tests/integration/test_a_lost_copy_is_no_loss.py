@@ -109,7 +109,8 @@ async def test_a_copy_that_lost_messages_does_not_lead(tmp_path: Path, damage: D
             await lead(queue, third)
             assert await stored(queue) < ENTRIES
         async with opened(first, replicas=3) as queue:
-            assert await noted(queue) == ENTRIES, "the process that ended has noted the damage"
+            # A commit in doubt leaves a message of its own.
+            assert await noted(queue) >= ENTRIES, "the process that ended has noted the damage"
             if damage is emptied:  # nothing is said, so only who knows another leader can doubt this one
                 await eventually_asked(lambda: another_leads(queue, third), "another leads")
             await eventually_asked(lambda: all_are_back(queue), "the leader has all")
