@@ -72,7 +72,7 @@ def _is_of(name: str, line: str) -> bool:
 def _rewrite(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     """Put a changed copy in the file's place, so that whoever reads sees the old one or the new one."""
     lines = _lines(file) if file.exists() else []
-    descriptor, name = tempfile.mkstemp(dir=file.resolve().parent, prefix=f".{file.name}.")
+    descriptor, name = tempfile.mkstemp(dir=_led_to(file).parent, prefix=f".{file.name}.")
     copy = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -83,7 +83,7 @@ def _rewrite(file: Path, change: Callable[[list[str]], list[str]]) -> None:
             found = file.stat()
             copy.chmod(found.st_mode & 0o777)
             _keep_owner(copy, found)
-        copy.replace(file.resolve())
+        copy.replace(_led_to(file))
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
@@ -92,3 +92,11 @@ def _rewrite(file: Path, change: Callable[[list[str]], list[str]]) -> None:
 def _keep_owner(copy: Path, found: os.stat_result) -> None:
     if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
         os.chown(copy, found.st_uid, found.st_gid)
+
+
+def _led_to(file: Path) -> Path:
+    """The file behind links. OSError, before Python 3.13 RuntimeError: they lead to themselves."""
+    try:
+        return file.resolve(strict=True)
+    except FileNotFoundError:
+        return file.resolve()
