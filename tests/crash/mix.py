@@ -28,8 +28,8 @@ SETTINGS = {
     "queue.sweep_age_s": 30,
     # Longer than any election: what is this late the servers have forgotten.
     "delivery.retry_late_s": 60,
-    "delivery.retry.first_s": 2 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
-    "delivery.retry.cap_s": 2 * ACK_WAIT_S,
+    "delivery.retry.first_s": 1.5 * ACK_WAIT_S,  # as in production: a retry is due when its predecessor has come again
+    "delivery.retry.cap_s": 1.5 * ACK_WAIT_S,
     "delivery.lanes.first_connections": 2,
     "delivery.lanes.connections_per_domain": 4,
     "delivery.lanes.waiting_per_domain": 5,

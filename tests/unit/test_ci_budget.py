@@ -13,7 +13,7 @@ MINUTES = {
     "test": 8,
     "unit-others": 5,
     "demo": 2,
-    "crash": 16,
+    "crash": 15,
     "hostile": 3,
     "end-to-end": 8,
     "chart": 6,
