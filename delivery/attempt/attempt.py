@@ -140,7 +140,7 @@ class Tried(NamedTuple):
     pool: Pool
     settings: AttemptSettings
     obeys: bool
-    """Whether the host gets nothing more once it has said that it is sent too much."""
+    """Whether it counts when the host says that it is sent too much: then it gets nothing more."""
 
 
 async def attempt(
@@ -203,7 +203,7 @@ async def _try(made: Attempt, tried: Tried) -> None:
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
-                if is_throttling(refusal.phase, refusal.answer):
+                if tried.obeys and is_throttling(refusal.phase, refusal.answer):
                     _throttled(made, tried.endpoint, dict.fromkeys(waiting, said), early=refusal.phase in EARLY)
             break
         made.last |= result.elsewhere
@@ -215,12 +215,12 @@ async def _try(made: Attempt, tried: Tried) -> None:
         made.failed.update((host, said.why) for said in result.elsewhere.values())
         made.failed.update((host, never.why) for never in result.impossible.values())
         waiting = result.again
-        if result.throttled and tried.obeys:
+        if result.throttled:
             said = next(iter(result.throttled.values()))
             made.last |= dict.fromkeys(waiting, said)
             _throttled(made, tried.endpoint, dict.fromkeys(waiting, said) | result.throttled, early=False)
             break
-        if result.heard and not result.throttled:
+        if tried.obeys and result.heard:
             made.untroubled.add(host)
     made.left = elsewhere + waiting
 
@@ -259,7 +259,9 @@ async def _on(connection: Connection, tried: Tried, waiting: list[Recipient]) ->
     """One transaction on this connection, which is broken off when the attempt is."""
     most = min(tried.settings.recipients_per_transaction, connection.limits.recipients)
     try:
-        result = await transact(connection, tried.entry, waiting[:most], tried.chunks, tried.settings)
+        result = await transact(
+            connection, tried.entry, waiting[:most], tried.chunks, tried.settings, obeys=tried.obeys
+        )
     except BaseException:
         tried.pool.drop(connection)
         raise

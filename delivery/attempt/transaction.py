@@ -54,14 +54,23 @@ class Result:
     distrusted: set[str] = field(default_factory=set)
     """Extensions that the host offers and may not have: the connection broke, or it did not know the command."""
     throttled: dict[Recipient, Deferred] = field(default_factory=dict)
-    """Recipients that are deferred because the host is sent too much."""
+    """Recipients that are deferred because the host is sent too much, where that makes a difference."""
 
 
 async def transact(
-    connection: Connection, entry: Entry, recipients: list[Recipient], chunks: Chunks, settings: AttemptSettings
+    connection: Connection,
+    entry: Entry,
+    recipients: list[Recipient],
+    chunks: Chunks,
+    settings: AttemptSettings,
+    *,
+    obeys: bool = False,
 ) -> Result:
-    """Hand `entry` over for `recipients`. Never raises but for cancellation."""
-    transaction = _Transaction(connection, entry, recipients, settings)
+    """Hand `entry` over for `recipients`. Never raises but for cancellation.
+
+    `obeys`: replies are searched for the host's word that it is sent too much.
+    """
+    transaction = _Transaction(connection, entry, recipients, settings, obeys=obeys)
     match await transaction.obstacle(chunks):
         case Bounced() as never:
             return Result(impossible=dict.fromkeys(recipients, never), heard=True)
@@ -77,7 +86,13 @@ async def transact(
 
 class _Transaction:
     def __init__(
-        self, connection: Connection, entry: Entry, recipients: list[Recipient], settings: AttemptSettings
+        self,
+        connection: Connection,
+        entry: Entry,
+        recipients: list[Recipient],
+        settings: AttemptSettings,
+        *,
+        obeys: bool,
     ) -> None:
         self.result = Result()
         self._connection = connection
@@ -85,6 +100,7 @@ class _Transaction:
         self._recipients = recipients
         self._settings = settings
         self._timeouts = settings.timeouts
+        self._obeys = obeys
         self._chunking = settings.chunking and "CHUNKING" in connection.extensions
         self._accepted: list[Recipient] = []
 
@@ -244,9 +260,10 @@ class _Transaction:
     def _judge(self, phase: Phase, recipient: Recipient, answer: Reply | ConnectionBroke) -> None:
         scope, step = classify(phase, answer)
         settled = outcome(phase, answer, self._connection.name)
-        of_recipient = phase is Phase.RCPT or (phase is Phase.END_OF_DATA and self._connection.is_lmtp)
-        if isinstance(settled, Deferred) and is_throttling(phase, answer, of_recipient=of_recipient):
-            self.result.throttled[recipient] = settled
+        if self._obeys and isinstance(settled, Deferred):
+            of_recipient = phase is Phase.RCPT or (phase is Phase.END_OF_DATA and self._connection.is_lmtp)
+            if is_throttling(phase, answer, of_recipient=of_recipient):
+                self.result.throttled[recipient] = settled
         if step is Step.NEXT_HOST and isinstance(settled, Deferred):
             self.result.elsewhere[recipient] = settled
         else:

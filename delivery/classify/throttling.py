@@ -25,7 +25,7 @@ class Row(NamedTuple):
     status: str = ".*"
     """The enhanced status code; a reply without one has an empty text here."""
     text: str = ""
-    """Somewhere in the text, in any case."""
+    """Somewhere in the text, which is looked at in lower case."""
     of_recipient: bool = True
     """Whether the row is also for replies about a single recipient: to RCPT, or over LMTP."""
     besides: frozenset[Phase] = frozenset()
@@ -43,6 +43,8 @@ ROWS: Sequence[Row] = (
     # About one recipient, or one message: the route may go on.
     Row(OTHERWISE, text=r"gr[ae]y.?list"),
     Row(OTHERWISE, text=r"relay(ing)? (access )?(denied|not permitted)"),
+    # RFC 3463, 3.3: this mailbox is full.
+    Row(OTHERWISE, status=r"4\.2\.2"),
     # A mailbox that is full; Gmail: "450 4.2.1 The user you are trying to contact is receiving mail at a rate that …".
     Row(OTHERWISE, status=r"(4\.[12]\..*)?", text=r"user you are trying to contact|mailbox|over.?quota|disk quota"),
     # The host ended a connection that was idle for too long (Postfix: 421 4.4.2 timeout exceeded).
@@ -69,19 +71,24 @@ ROWS: Sequence[Row] = (
     Row(THROTTLES, text=r"(try|come back|retry)( it| the command)?( again)? later", of_recipient=False),
 )
 
+_COMPILED = [(row, re.compile(row.code), re.compile(row.status), re.compile(row.text)) for row in ROWS]
+_MOST_TEXT = 500
+"""Characters that are looked at: time grows faster than they do."""
+
 
 def is_throttling(phase: Phase, answer: Reply | ConnectionBroke, *, of_recipient: bool = False) -> bool:
     """Whether `answer` in `phase` asks for a pause. `of_recipient`: it is about one recipient alone."""
     if not isinstance(answer, Reply) or not 400 <= answer.code < 500:
         return False
-    status, text = str(answer.status or ""), " ".join(answer.text)
-    for row in ROWS:
+    code, status = str(answer.code), str(answer.status or "")
+    said = " ".join(answer.text)[:_MOST_TEXT].lower()
+    for row, codes, statuses, texts in _COMPILED:
         if (
             (row.of_recipient or not of_recipient)
             and phase not in row.besides
-            and re.fullmatch(row.code, str(answer.code))
-            and re.fullmatch(row.status, status)
-            and re.search(row.text, text, re.IGNORECASE)
+            and codes.fullmatch(code)
+            and statuses.fullmatch(status)
+            and texts.search(said)
         ):
             return row.throttles
     return False

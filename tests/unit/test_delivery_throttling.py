@@ -51,6 +51,8 @@ OTHERWISE: list[tuple[str, tuple[Phase, ...]]] = [
     ("451 4.7.1 not now", (Phase.RCPT,)),
     ("450 4.2.1 The user you are trying to contact is receiving mail at a rate that prevents", ALL),
     ("452 4.2.2 mailbox quota exceeded", ALL),
+    ("452 4.2.2 <bob@dest.test> Quota exceeded", ALL),
+    ("450 4.2.2 The user has exceeded the size limit", ALL),
     ("450 mailbox busy, try again later", (Phase.RCPT,)),
     ("454 4.7.1 <bob@dest.test>: Relay access denied", ALL),
     ("454 TLS not available due to temporary reason", (Phase.STARTTLS,)),
