@@ -61,46 +61,30 @@ class Discarded(_About, frozen=True, kw_only=True, tag="discarded"):
     route: str = ""
 
 
-class Deferred(_About, frozen=True, kw_only=True, tag="deferred"):
+class _Failed(_About, frozen=True, kw_only=True):
+    """What every event of a failed attempt says."""
+
+    recipient: str
+    status: str
+    why: str
+    attempts: int
+    host: str = ""
+    route: str = ""
+    """The configured route, or its name and `/fallback`; empty: none applies."""
+    port: int = 0
+    """The port of `host`, if it is another than 25."""
+
+
+class Deferred(_Failed, frozen=True, kw_only=True, tag="deferred"):
     """Not now; it will be tried again."""
 
-    recipient: str
-    status: str
-    why: str
-    attempts: int
-    host: str = ""
-    route: str = ""
-    """The configured route, or its name and `/fallback`; empty: none applies."""
-    port: int = 0
-    """The port of `host`, if it is another than 25."""
 
-
-class Bounced(_About, frozen=True, kw_only=True, tag="bounced"):
+class Bounced(_Failed, frozen=True, kw_only=True, tag="bounced"):
     """Never: the recipient or the message was refused for good."""
 
-    recipient: str
-    status: str
-    why: str
-    attempts: int
-    host: str = ""
-    route: str = ""
-    """The configured route, or its name and `/fallback`; empty: none applies."""
-    port: int = 0
-    """The port of `host`, if it is another than 25."""
 
-
-class Expired(_About, frozen=True, kw_only=True, tag="expired"):
+class Expired(_Failed, frozen=True, kw_only=True, tag="expired"):
     """It was deferred until its lifetime ended."""
-
-    recipient: str
-    status: str
-    why: str
-    attempts: int
-    host: str = ""
-    route: str = ""
-    """The configured route, or its name and `/fallback`; empty: none applies."""
-    port: int = 0
-    """The port of `host`, if it is another than 25."""
 
 
 class SenderWarned(_About, frozen=True, kw_only=True, tag="sender_warned"):
