@@ -26,7 +26,7 @@ from jetpost.queue.model.entry import ENVELOPE_HEADER, RECORD_BYTES_HEADER
 from jetpost.queue.model.states import MOVES, State
 from jetpost.queue.model.transition import TOMBSTONE_TTL_S
 from jetpost.queue.provision.stream import CONTENT_STREAM
-from jetpost.sender.requirements import Demand, demanded_by
+from jetpost.sender.requirements import AS_OF, PROVIDERS, Demand, demanded_by
 
 PACKAGES = ("jetpost", "ingress", "delivery", "bouncer")
 
@@ -191,11 +191,13 @@ mend it. Exit status 1: there are warnings, 2: there are errors."""
     rows = [(f"`{name}`", kind.means, kind.mend) for name, kind in KINDS.items()]
     text = _head("`jetpost/doctor/finding.py` and `jetpost/sender/requirements.py`", "Findings of the doctor", intro)
     text += _table(("id", "what it checks", "how to mend it"), *rows)
-    text += (
-        "\n## What providers demand\n\nThe facts are as of 2026-11-27. A bulk sender sends 5 000 messages a day to the"
-    )
-    text += " provider.\n\n"
-    return text + _table(("demand", "who"), *[(str(it), demanded_by(it)) for it in Demand])
+    text += f"\n## What providers demand\n\nThe facts are as of {AS_OF}.\n\n"
+    text += _table(("demand", "who"), *[(str(it), demanded_by(it)) for it in Demand])
+    providers = [
+        (name, f"{it.bulk_per_day} a day" if it.bulk_per_day else "no number is published", f"`{it.refusal}`")
+        for name, it in PROVIDERS.items()
+    ]
+    return text + "\n" + _table(("provider", "messages that make a bulk sender", "its refusal begins with"), *providers)
 
 
 def commands() -> str:

@@ -1,13 +1,16 @@
-"""What large mailbox providers demand of senders: facts as of 2026-11-27, from the providers' own pages. Pure.
+"""What large mailbox providers demand of senders: from the providers' own pages, as of `AS_OF`. Pure.
 
-Edit this table when a provider changes. Gmail: "Email sender guidelines" (support.google.com/a/answer/81126). Yahoo:
-"Sender Requirements & Recommendations" (senders.yahooinc.com/best-practices). Microsoft: "Strengthening Email
-Ecosystem: Outlook's New Requirements for High-Volume Senders", and the page of the error 550 5.7.515.
+Edit this table and its date when a provider changes. Gmail: "Email sender guidelines"
+(support.google.com/a/answer/81126). Yahoo: "Sender Requirements & Recommendations"
+(senders.yahooinc.com/best-practices). Microsoft: "Strengthening Email Ecosystem: Outlook's New Requirements for
+High-Volume Senders", and the page of the error 550 5.7.515.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
+
+AS_OF = "2026-11-27"
 
 
 class Demand(StrEnum):
