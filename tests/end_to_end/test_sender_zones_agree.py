@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from jetpost.dns.resolver import Dns, Resolver
-from jetpost.sender.dmarc.discovery import Dmarc
 from jetpost.sender.spf.evaluate import check_host
+from tests.fixtures.dmarc import verdict
 from tests.fixtures.sender_zones import CASES
 from tests.fixtures.sender_zones_by_chance import ByChance, cases
 from tests.fixtures.zone import served
@@ -90,7 +90,7 @@ async def judged(case: ByChance) -> Answer:
         try:
             by_spf = await check_host(resolver, case.ip, case.mail_from)
             passed = case.mail_from if by_spf.result == "pass" else ""
-            found = await Dmarc(resolver).evaluate(case.author, spf=passed, dkim=case.dkim)
+            found = await verdict(resolver, case.author, passed, case.dkim)
         finally:
             await resolver.aclose()
     return Answer([str(by_spf.result), str(found.result), found.policy and str(found.policy)], by_spf.why)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from jetpost.dns.resolver import Dns, Resolver
-from jetpost.sender.dmarc.discovery import Dmarc
 from jetpost.sender.gate import Sending, standing
 from jetpost.sender.spf.evaluate import check_host
+from tests.fixtures.dmarc import verdict
 from tests.fixtures.sender_zones import CASES
 from tests.fixtures.zone import served
 
@@ -35,7 +35,7 @@ async def test_verdicts(name: str) -> None:
     async with asking(name) as resolver:
         by_spf = await check_host(resolver, case.ip, case.mail_from)
         passed = case.mail_from if by_spf.result == "pass" else ""
-        by_dmarc = await Dmarc(resolver).evaluate(case.author, spf=passed, dkim=case.dkim)
+        by_dmarc = await verdict(resolver, case.author, passed, case.dkim)
         found = await standing(resolver, Sending(case.author, case.mail_from, case.dkim, (case.ip,)))
 
     assert (by_spf.result, by_dmarc.result, by_dmarc.policy) == (case.spf, case.dmarc, case.policy), by_spf.why

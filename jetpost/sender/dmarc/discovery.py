@@ -1,7 +1,5 @@
 """The DMARC policy of a domain, and which domains are aligned with it: the tree walk over DNS (RFC 9989, 4.10)."""
 
-import asyncio
-from enum import StrEnum
 from typing import NamedTuple
 
 from jetpost.dns.answer import Failed, Found, NoDomain
@@ -9,25 +7,12 @@ from jetpost.dns.resolver import Resolver
 from jetpost.sender.dmarc.record import (
     Placed,
     Policy,
-    ends_walk,
     governing,
     next_domain,
     only_record,
     organizational,
     policy_for,
 )
-
-PATIENCE_S = 20.0
-
-
-class DmarcResult(StrEnum):
-    """What DMARC says of a message."""
-
-    NONE = "none"
-    """No record applies."""
-    PASS = "pass"  # noqa: S105 — a result
-    FAIL = "fail"
-    TEMPERROR = "temperror"
 
 
 class Walk(NamedTuple):
@@ -51,16 +36,6 @@ class Discovery(NamedTuple):
     trouble: str = ""
 
 
-class Verdict(NamedTuple):
-    """DMARC's verdict on a message of an author domain."""
-
-    result: DmarcResult
-    policy: Policy | None
-    aligned_spf: bool
-    aligned_dkim: bool
-    why: str = ""
-
-
 class Dmarc:
     """Discovers policies. The resolver's cache answers what several walks ask."""
 
@@ -77,7 +52,7 @@ class Dmarc:
             record = only_record(answer.records) if isinstance(answer, Found) else None
             if record is not None:
                 found.append(Placed(domain, record))
-                if ends_walk(record):
+                if record.is_psd is not None:  # nothing above counts
                     break
             domain = next_domain(domain)
         return Walk(tuple(found))
@@ -115,32 +90,3 @@ class Dmarc:
             return False
         found, trouble = await self.walk(domain)
         return None if trouble else organizational(domain, found) == discovery.organizational
-
-    async def evaluate(
-        self, author: str, *, spf: str = "", dkim: tuple[str, ...] = (), patience_s: float = PATIENCE_S
-    ) -> Verdict:
-        """DMARC for a message of `author`; `spf` is the domain that passed SPF, `dkim` those whose signatures pass."""
-        try:
-            async with asyncio.timeout(patience_s):
-                return await self._evaluate(author, spf, dkim)
-        except TimeoutError:
-            why = f"DNS took more than {patience_s:g} s"
-            return Verdict(DmarcResult.TEMPERROR, None, aligned_spf=False, aligned_dkim=False, why=why)
-
-    async def _evaluate(self, author: str, spf: str, dkim: tuple[str, ...]) -> Verdict:
-        discovery = await self.discover(author)
-        placed = discovery.placed
-        if placed is None:
-            result = DmarcResult.TEMPERROR if discovery.trouble else DmarcResult.NONE
-            why = discovery.trouble or f"no DMARC record applies to {author}"
-            return Verdict(result, None, aligned_spf=False, aligned_dkim=False, why=why)
-        by_spf = [await self.aligned(discovery, author, spf, strict=placed.record.strict_spf)] if spf else []
-        by_dkim = [await self.aligned(discovery, author, it, strict=placed.record.strict_dkim) for it in dkim]
-        if any(by_spf) or any(by_dkim):
-            result = DmarcResult.PASS
-        elif None in (*by_spf, *by_dkim) or discovery.policy is None:
-            result = DmarcResult.TEMPERROR
-        else:
-            result = DmarcResult.FAIL
-        why = discovery.trouble if result is DmarcResult.TEMPERROR else ""
-        return Verdict(result, discovery.policy, any(by_spf), any(by_dkim), why)

@@ -53,13 +53,6 @@ class Placed(NamedTuple):
     record: Record
 
 
-class Applied(NamedTuple):
-    """The record that applies to an author domain, and the policy for that domain."""
-
-    placed: Placed
-    policy: Policy
-
-
 def is_dmarc(text: str) -> bool:
     """Whether a TXT record is a DMARC record: others are not looked at (4.10)."""
     return _VERSION.match(text) is not None
@@ -98,11 +91,6 @@ def next_domain(domain: str) -> str:
     """Where the walk goes on after `domain`; "" when it has ended (4.10)."""
     labels = domain.split(".")
     return ".".join(labels[-WALK_LABELS:] if len(labels) > WALK_LABELS else labels[1:])
-
-
-def ends_walk(record: Record | None) -> bool:
-    """Whether nothing above a record counts."""
-    return record is not None and record.is_psd is not None
 
 
 def organizational(domain: str, found: Sequence[Placed]) -> str:
