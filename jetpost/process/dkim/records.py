@@ -40,7 +40,7 @@ async def compare_records(keys: Callable[[], Sequence[SigningKey]], dns: Dns, ev
             await asyncio.gather(*map(compare, now))
             names = {(key.domain, key.selector) for key in now}
             for gone in told - names:
-                forget(gone)
+                DIFFERS.remove(*gone)
             told = names
             await asyncio.sleep(every_s)
     finally:
@@ -60,21 +60,13 @@ def judge(key: SigningKey, answer: Answer[str]) -> None:
         log.warning("DKIM record does not match the key", record=name, finding=str(found), limited_by=(name, found))
 
 
-def forget(name: tuple[str, str]) -> None:
-    """Say nothing any more of a key that is gone."""
-    if name in {
-        labels for metric in DIFFERS.collect() for labels in [tuple(it.labels.values()) for it in metric.samples]
-    }:
-        DIFFERS.remove(*name)
-
-
 def finding_of(key: SigningKey, answer: Found[str] | object) -> Finding:
     """What an answer that is none of `Failed` says of a key."""
     return finding(answer.records if isinstance(answer, Found) else (), key.private)
 
 
 class EveryServer:
-    """Asks each name server by itself, and keeps no answer. Close it with `aclose`."""
+    """Asks each name server by itself while the block runs, and keeps no answer."""
 
     def __init__(self, dns: Dns) -> None:
         alone = {"cache_size": 0, "failure_ttl_s": 0}
