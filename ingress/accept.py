@@ -49,10 +49,9 @@ SECONDS = Histogram(
 _ENTRIES_OF_A_TURN = 64
 _OK = EnhancedStatus(2, 0, 0)
 
-log = logger(__name__)
-
-
 _SOUND = Faults()
+
+log = logger(__name__)
 
 
 class SenderCheck(Protocol):

@@ -1,23 +1,15 @@
 """What a policy is asked about: a listener's terms, a session and its transaction, or a content."""
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import AfterValidator, IPvAnyNetwork
+from pydantic import IPvAnyNetwork
 
 from ingress.content.facts import Facts
 from ingress.policy.limits import Limits
 from ingress.session.command import Destination
 from ingress.session.session import Session, Transaction
-from jetpost.config.section import Section
-from jetpost.mail.address import a_labels
+from jetpost.config.section import DomainName, Section
 from jetpost.mail.envelope import Envelope
-
-
-def _domain(name: str) -> str:
-    labels = a_labels(name)
-    if labels is None:
-        raise ValueError(f"must be a domain such as example.org, got `{name}`")
-    return labels
 
 
 class ListenerPolicy(Section):
@@ -32,7 +24,7 @@ class ListenerPolicy(Section):
     relay_networks: tuple[IPvAnyNetwork, ...] = ()
     """Networks whose clients may send to any domain without AUTH. Those that together have all public addresses are
     refused, as anybody could send to anybody (an open relay)."""
-    domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = ()
+    domains: tuple[DomainName, ...] = ()
     """Domains to which anybody may send through this listener: the ones this system is an MX of."""
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyAddress, WithJsonSchema
+from pydantic import BeforeValidator, Field, IPvAnyAddress, WithJsonSchema
 
 from ingress.policy.verdict import Refuse
-from jetpost.config.section import Section
-from jetpost.mail.address import a_labels
+from jetpost.config.section import DomainName, Section
 from jetpost.mail.reply import EnhancedStatus, Reply
 from jetpost.sign.author import Authors
 
@@ -35,13 +34,6 @@ def _mode(given: Any) -> Any:
     return "off" if given is False else given
 
 
-def _domain(name: str) -> str:
-    labels = a_labels(name)
-    if labels is None:
-        raise ValueError(f"must be a domain such as example.org, got `{name}`")
-    return labels
-
-
 class SenderCheck(Section):
     """Whether senders meet what Gmail, Yahoo and Microsoft demand: `docs/howto/reach-gmail.md`.
 
@@ -59,7 +51,7 @@ class SenderCheck(Section):
     egress_addresses: tuple[IPvAnyAddress, ...] = ()
     """The public addresses that mail leaves from. SPF must allow all of them. Empty: SPF is not looked at, and a DKIM
     key must sign here."""
-    signed_by_upstream: tuple[Annotated[str, AfterValidator(_domain)], ...] = ()
+    signed_by_upstream: tuple[DomainName, ...] = ()
     """Author domains whose mail a smart host signs, and those below them. They need no key here, and no SPF."""
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 5
     """How long a message may wait for DNS. Afterwards it is accepted as if nothing were wrong."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from jetpost.config.units import in_base_units, unit_of
+from jetpost.mail.address import a_labels
 
 
 class Section(BaseModel):
@@ -74,3 +75,14 @@ class Secret(NamedTuple):
 
 SecretFile = Annotated[Path, AfterValidator(_readable), Secret()]
 """A readable file with a password, a token or a private key."""
+
+
+def domain_name(text: str) -> str:
+    """A domain in lower case with A-labels. ValueError: it is none."""
+    labels = a_labels(text)
+    if labels is None:
+        raise ValueError(f"must be a domain such as example.org, got `{text}`")
+    return labels
+
+
+DomainName = Annotated[str, AfterValidator(domain_name)]

@@ -6,8 +6,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jetpost.config.section import SecretFile, Section
-from jetpost.mail.address import a_labels
+from jetpost.config.section import DomainName, SecretFile, Section, domain_name
 from jetpost.process.dkim.files import Loaded, listed, load, unusable
 from jetpost.reason import reason_of
 from jetpost.sign.key_file import SELECTOR, KeyName
@@ -16,13 +15,6 @@ from jetpost.sign.rotation import Held
 
 MOST_KEYS_OF_A_DOMAIN = 4
 """Verifiers look at a few signatures only."""
-
-
-def _domain(name: str) -> str:
-    labels = a_labels(name)
-    if labels is None:
-        raise ValueError(f"must be a domain such as example.org, got `{name}`")
-    return labels
 
 
 def _selector(name: str) -> str:
@@ -53,7 +45,7 @@ class Source(NamedTuple):
 class DkimKey(Section):
     """A key that signs for a domain, and for the domains below it that have no keys of their own."""
 
-    domain: Annotated[str, AfterValidator(_domain)]
+    domain: DomainName
     """The domain in the author's address (From). It is also the domain of the signature (`d=`)."""
     selector: Annotated[str, AfterValidator(_selector)]
     """The name of the key (`s=`). The public key is at `<selector>._domainkey.<domain>` in DNS."""
@@ -82,7 +74,7 @@ class Dkim(Section):
     """A folder with more keys, in files called `SELECTOR._domainkey.DOMAIN.pem`. Files that appear there sign without a
     restart, and `jetpost dkim rotate` works there. A file that has no key that can sign stops no other. 10 000
     keys are read at most; each takes 10 KB of memory."""
-    default_domain: Annotated[str, AfterValidator(lambda name: _domain(name) if name else "")] = ""
+    default_domain: Annotated[str, AfterValidator(lambda name: domain_name(name) if name else "")] = ""
     """The domain whose keys sign for all authors that have none. Empty: their messages are not signed."""
     reload_s: Annotated[float, Field(gt=0)] = 10
     """How often the files are looked at. Changed ones are taken without a restart."""
