@@ -1,7 +1,6 @@
 """Servers whose monitoring does not answer yet are awaited: a process that starts before them says why, and goes on."""
 
 import asyncio
-import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,7 +102,7 @@ class Door:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        try:
             question = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
             if self.answer is not None:
                 await self.answer(writer)
@@ -112,7 +111,10 @@ class Door:
                 assert answer is not None
                 writer.write(OK + answer.body.encode())
                 await writer.drain()
-        writer.close()
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # who asked has left, or the test ends
+        finally:
+            writer.close()
 
 
 @pytest.fixture
