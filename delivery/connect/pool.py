@@ -113,8 +113,12 @@ class Pool:
         if login is None:
             return await self._dial(endpoint, until)
         known = self._logins.insist(login)
-        await self._logins.prepare(login, until)
-        connection = await self._dial(endpoint, until)
+        try:
+            await self._logins.prepare(login, until)
+            connection = await self._dial(endpoint, until)
+        except BaseException:
+            self._logins.not_tried(known)
+            raise
         try:
             await self._logins.authenticate(connection, login, self.settings.timeouts.auth_s, known=known)
         except BaseException:

@@ -10,6 +10,7 @@ from delivery.classify.phases import Phase
 from delivery.connect.auth.logins import Logins
 from delivery.connect.connection import Connection
 from delivery.connect.opening import Refusal, opened
+from delivery.connect.pool import Pool
 from delivery.route.endpoint import ConnectionTerms, Endpoint, Login
 from delivery.security.requirement import TlsMode
 from tests.fixtures.addresses import loopback_address
@@ -85,3 +86,25 @@ async def test_connections_that_wait_for_their_turn_do_not_ask_a_host_that_has_s
             await logins.authenticate(connection, login, PATIENCE_S, known=None)
             connection.abort()
         assert host.heard["AUTH"] == 6
+
+
+async def test_a_host_that_cannot_be_reached_does_not_keep_mended_credentials_from_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("wrong\n")
+    login = Login("upstream", "jet", str(file), without_tls=True)
+    script = Script(users={"jet": "right"})
+    until = asyncio.get_running_loop().time() + PATIENCE_S
+    pool = Pool(AttemptSettings(), "jetpost.test", most=10)
+    try:
+        async with Mx("smart.test", loopback_address(), script=script) as host:
+            place = endpoint(host, login)
+            with pytest.raises(Refusal, match="535"):
+                await pool.connection(place, until=until)
+        file.write_text("right, and of another length\n")
+        script.users["jet"] = "right, and of another length"
+        with pytest.raises(Refusal, match="Connect call failed"):
+            await pool.connection(place, until=until)
+        async with Mx("smart.test", host.address, host.port, script=script):
+            pool.drop(await pool.connection(place, until=until))
+    finally:
+        await pool.aclose()

@@ -91,6 +91,11 @@ class Logins:
         stopped.until, stopped.stamps = now + self._pause_s, _stamps(login)
         return stopped
 
+    def not_tried(self, known: Stopped | None) -> None:
+        """A connection for which `insist` returned `known` ended before AUTH: the next one is let through."""
+        if known is not None:
+            known.until = 0.0
+
     async def prepare(self, login: Login, until: float) -> None:
         """Have an access token before a host is connected to, if `login` needs one. Refusal when there is none.
 
