@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import ssl
 from typing import Literal
 
@@ -97,9 +98,15 @@ async def _dial(endpoint: Endpoint, settings: ConnectSettings, until: float) -> 
     except OSError as error:
         if error.errno in _OUT_OF_FILES:
             raise OutOfFiles(error.strerror or reason_of(error)) from error
-        raise Refusal(Phase.CONNECT, ConnectionBroke(error.strerror or reason_of(error))) from error
+        raise Refusal(Phase.CONNECT, ConnectionBroke(_said(error))) from error
     connection.is_lmtp = endpoint.terms.dialect is Dialect.LMTP
     return connection
+
+
+def _said(error: OSError) -> str:
+    """What asyncio says, which names the address; and the system, which says why."""
+    said, why = error.strerror or reason_of(error), os.strerror(error.errno or 0)
+    return said if not error.errno or why.lower() in said.lower() else f"{said}: {why}"
 
 
 async def _expect(connection: Connection, phase: Phase, timeout_s: float) -> Reply:
