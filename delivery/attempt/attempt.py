@@ -83,16 +83,12 @@ class Attempt:
     """Why hosts so far can never take the message, as far as their EHLO says."""
     incapable: set[Host] = field(default_factory=set)
     """The hosts that said so."""
-    troubled: set[Host] = field(default_factory=set)
-    """Hosts that did not take it now, or at one of their addresses."""
     left_out: bool = False
     """Whether some host was not tried that may take the message later."""
-    throttles: dict[Host, Throttle] = field(default_factory=dict)
-    """Hosts that said that they are sent too much."""
-    untroubled: set[Host] = field(default_factory=set)
-    """Hosts that answered and did not say so."""
+    throttles: dict[Host, Throttle | None] = field(default_factory=dict)
+    """Hosts of a route that say that they are sent too much; None: they answered, and did not say so."""
     throttled: dict[Recipient, Deferred] = field(default_factory=dict)
-    """What they said to recipients."""
+    """What hosts that are sent too much said to recipients."""
     port: int = 0
     """Of `host`."""
     ports: dict[tuple[Recipient, str], int] = field(default_factory=dict)
@@ -111,10 +107,11 @@ class Attempt:
         """Whether something may still begin."""
         return asyncio.get_running_loop().time() < self.until
 
-    def is_done_with(self, endpoint: Endpoint, *, obeys: bool) -> bool:
+    def is_done_with(self, endpoint: Endpoint) -> bool:
         """Whether the host has said enough at another address: it can never take the message, or not so much now."""
         host = endpoint.host, endpoint.port
-        return host in self.incapable or (obeys and host in self.throttles and not self.throttles[host].early)
+        throttle = self.throttles.get(host)
+        return host in self.incapable or (throttle is not None and not throttle.early)
 
     def heard_from(self, endpoint: Endpoint, recipients: Iterable[Recipient]) -> None:
         """A host has said something to these recipients."""
@@ -126,7 +123,7 @@ class Attempt:
         said, never = self.last.get(recipient), self.impossible.get(recipient)
         if never is None:
             return said or (_NO_HOST if self.has_time else _NO_TIME)
-        if said is not None and self.troubled - self.incapable:
+        if said is not None and self.failed.keys() - self.incapable:
             return said
         return Deferred(_NOT_HERE, never.why, None, never.host) if self.left_out else never
 
@@ -166,7 +163,7 @@ async def attempt(
     made = Attempt(until, left=list(entry.envelope.recipients), left_out=left_out)
     try:
         for endpoint in route.endpoints():
-            if made.left and not made.is_done_with(endpoint, obeys=obeys):
+            if made.left and not made.is_done_with(endpoint):
                 if made.starved or not made.has_time:
                     made.left_out = True
                     break
@@ -186,6 +183,7 @@ async def attempt(
 
 async def _try(made: Attempt, tried: Tried) -> None:
     """One host at one address: as many transactions as its recipients need."""
+    host = tried.endpoint.host, tried.endpoint.port
     waiting: list[Recipient] = made.left
     elsewhere: list[Recipient] = []
     while waiting and made.has_time:
@@ -197,37 +195,34 @@ async def _try(made: Attempt, tried: Tried) -> None:
             break
         except Refusal as refusal:
             made.refused_in.add(refusal.phase)
-            made.troubled.add((tried.endpoint.host, tried.endpoint.port))
-            made.failed[tried.endpoint.host, tried.endpoint.port] = reason_of(refusal)
+            made.failed[host] = reason_of(refusal)
             made.heard_from(tried.endpoint, waiting)
             said = outcome(refusal.phase, refusal.answer, tried.endpoint.host)
             if isinstance(said, Deferred):
                 made.last |= dict.fromkeys(waiting, said)
                 if tried.obeys and is_throttling(refusal.phase, refusal.answer):
-                    _throttled(made, tried.endpoint, dict.fromkeys(waiting, said), early=refusal.phase in EARLY)
+                    _throttled(made, host, dict.fromkeys(waiting, said), early=refusal.phase in EARLY)
             break
         made.last |= result.elsewhere
-        host = tried.endpoint.host, tried.endpoint.port
-        made.troubled.update([host] * bool(result.elsewhere))
         made.impossible |= result.impossible
         made.incapable.update([host] * bool(result.impossible))
-        elsewhere += [*result.elsewhere, *result.impossible]
-        made.failed.update((host, said.why) for said in result.elsewhere.values())
-        made.failed.update((host, never.why) for never in result.impossible.values())
+        unsettled: dict[Recipient, Deferred | Bounced] = {**result.elsewhere, **result.impossible}
+        elsewhere += unsettled
+        made.failed.update((host, it.why) for it in unsettled.values())
         waiting = result.again
         if result.throttled:
             said = next(iter(result.throttled.values()))
             made.last |= dict.fromkeys(waiting, said)
-            _throttled(made, tried.endpoint, dict.fromkeys(waiting, said) | result.throttled, early=False)
+            _throttled(made, host, dict.fromkeys(waiting, said) | result.throttled, early=False)
             break
         if tried.obeys and result.heard:
-            made.untroubled.add(host)
+            made.throttles[host] = None
     made.left = elsewhere + waiting
 
 
-def _throttled(made: Attempt, endpoint: Endpoint, said: dict[Recipient, Deferred], *, early: bool) -> None:
+def _throttled(made: Attempt, host: Host, said: dict[Recipient, Deferred], *, early: bool) -> None:
     made.throttled |= said
-    made.throttles[endpoint.host, endpoint.port] = Throttle(next(iter(said.values())).why, early)
+    made.throttles[host] = Throttle(next(iter(said.values())).why, early)
 
 
 async def _transact(made: Attempt, tried: Tried, waiting: list[Recipient]) -> Result:

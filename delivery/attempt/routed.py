@@ -137,14 +137,13 @@ class Router:
             self.routes.learn(hosts, Reached(), self.monotonic())
         elif could_not_be_reached(made) and not made.throttles:
             self.routes.learn(hosts, Missed(began, why_of(made)), self.monotonic())
-        for (host, port), throttle in made.throttles.items():
-            # What a host said before MAIL is a matter of this host while another one answers.
-            if made.unreachable or not throttle.early:
-                self.routes.throttled(
-                    RouteHost(*hosts, host, port), throttle.why, began, early=throttle.early, jitter=self.draw()
-                )
-        for host, port in made.untroubled:
-            self.routes.accepted(RouteHost(*hosts, host, port), began)
+        for (name, port), throttle in made.throttles.items():
+            host = RouteHost(*hosts, name, port)
+            if throttle is None:
+                self.routes.accepted(host, began)
+            elif made.unreachable or not throttle.early:
+                # What a host said before MAIL is a matter of this host while another one answers.
+                self.routes.throttled(host, throttle.why, began, early=throttle.early, jitter=self.draw())
 
     def _next(self, hosts_of_route: Sequence[RouteHost]) -> Pause:
         """When a route whose hosts are throttled can be tried again: at once while one of them is not paused."""
