@@ -31,7 +31,8 @@ from tests.fixtures.system import System
         ),
         (
             {"JETPOST_INGRESS__LISTENERS": "[{{name: relay, port: {http}, host: no-such-host.invalid}}]"},
-            "cannot listen on no-such-host.invalid port {http} (ingress.listeners, relay): Name or service not known",
+            # What follows is up to the resolver of the machine.
+            "cannot listen on no-such-host.invalid port {http} (ingress.listeners, relay): ",
         ),
     ],
     ids=["http", "an address of others", "a listener", "a TLS listener", "a name"],
@@ -47,5 +48,7 @@ async def test_one_line_says_which_port_and_where_it_is_set(
         second.launch()
         assert await second.gone() == 1
     (line,) = (line for line in second.log_lines() if line["event"] == "cannot listen")
-    assert line["reason"] == said.format(**ports)
+    expected = said.format(**ports)
+    assert line["reason"].startswith(expected)
+    assert len(line["reason"]) > len(expected) if said.endswith(" ") else line["reason"] == expected
     assert "Traceback" not in second.log_file.read_text()

@@ -1,9 +1,11 @@
 """A key is replaced while mail flows: every message verifies, by ingress' signature and by the bouncer's."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from jetpost.cli.dkim.commands import dkim_app
@@ -21,6 +23,7 @@ from tests.fixtures.system import System
 from tests.fixtures.zone import ServedZone
 
 DOMAIN = "jetpost.test"
+NEW = f"new._domainkey.{DOMAIN}"
 LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
 
 
@@ -51,6 +54,12 @@ def selector_of(message: Message, folder: Path) -> str:
     return selector
 
 
+@pytest.fixture(autouse=True)
+def _gone_from_the_zone(names: ServedZone) -> Iterator[None]:
+    yield
+    names.remove(NEW)
+
+
 async def test_a_key_is_replaced_while_mail_flows(
     make_system: MakeSystem, mx: MakeMx, names: ServedZone, tmp_path: Path
 ) -> None:
@@ -78,7 +87,7 @@ async def test_a_key_is_replaced_while_mail_flows(
     await eventually_asked(lambda: states(1, 1, 0), "ingress and bouncer have read the new key")
     assert await signers("second") == {"old"}
 
-    names.add(f"new._domainkey.{DOMAIN}", txt=[record_text(private_key(file(folder, "new").read_bytes()))], ttl=0)
+    names.add(NEW, txt=[record_text(private_key(file(folder, "new").read_bytes()))], ttl=0)
     await eventually_asked(lambda: states(0, 1, 1), "ingress and bouncer sign with the new key")
     assert await signers("third") == {"new"}
 
@@ -93,7 +102,7 @@ async def test_a_key_is_replaced_while_mail_flows(
     await eventually_asked(is_kept_for_one, "only the deferred message is left")
     assert file(folder, "old").exists()
 
-    assert f"new._domainkey.{DOMAIN}: matches; signs, 0 queued messages" in await check(system)
+    assert f"{NEW}: matches; signs, 0 queued messages" in await check(system)
     away = file(folder, "old").rename(tmp_path / "away")
     there_is_no = f"old._domainkey.{DOMAIN}: there is no such key; keep its record, 1 queued messages"
     assert there_is_no in await check(system)

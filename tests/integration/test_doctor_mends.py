@@ -33,7 +33,7 @@ async def found(action: Mapping[str, Any], *, within_s: float = WITHIN_S) -> Fin
     rule = {"name": "smart", "action": {"kind": "hosts", **action}}
     delivery = Delivery.model_validate({"routes": [rule]})
     async with served() as zone:
-        resolver = Resolver(Dns(nameservers=(zone.address,), timeout_s=0.5, lifetime_s=1))
+        resolver = Resolver(Dns(nameservers=(zone.address,), timeout_s=5, lifetime_s=20))
         try:
             (finding,) = await check_upstreams(delivery, resolver, "jetpost.test", within_s)
         finally:
