@@ -12,15 +12,13 @@ from collections.abc import Callable
 
 from delivery.classify.phases import ConnectionBroke
 from delivery.connect.extensions import Limits
-from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step
+from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step, brief
 from delivery.connect.wire import Wire
 from delivery.security.contexts import Stamps
 from jetpost.mail.reply import Reply
 
 _PIECE = 16 * 1024
 """Bytes of replies that are looked at together."""
-_SHORT = 200
-"""Characters of a text that need no cutting, whatever they are in bytes."""
 
 
 class Connection(Wire):
@@ -86,7 +84,7 @@ class Connection(Wire):
     async def reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The next reply, cut to what is worth keeping. After a time-out the connection is of no use any more."""
         answer = await self.whole_reply(timeout_s)
-        return _brief(answer) if isinstance(answer, Reply) else answer
+        return brief(answer) if isinstance(answer, Reply) else answer
 
     async def whole_reply(self, timeout_s: float) -> Reply | ConnectionBroke:
         """The same as it was said: EHLO is answered with a list."""
@@ -234,7 +232,7 @@ class Connection(Wire):
             self.abort()
         else:
             # Of a group's replies only the text worth keeping waits in memory; EHLO, whose list counts, comes alone.
-            self._answers.append(_brief(reply) if self._answers or self._owed > 1 else reply)
+            self._answers.append(brief(reply) if self._answers or self._owed > 1 else reply)
             self._owed -= 1
             self._awaits_dot = self._awaits_dot and self._owed > 0
         self._wake()
@@ -291,12 +289,6 @@ class Connection(Wire):
 
     def _allowed(self, timeout_s: float) -> float:
         return max(min(timeout_s, self.until - self._loop.time()), 0)
-
-
-def _brief(reply: Reply) -> Reply:
-    """What is worth keeping of it: most replies as they are."""
-    short = len(reply.text) == 1 and len(reply.text[0]) < _SHORT
-    return reply if short else reply.brief()
 
 
 def _in_vain(what: str, waited_s: float, timeout_s: float) -> str:

@@ -22,6 +22,8 @@ _MOST_TEXT = 16 * 1024
 """Bytes kept of a reply: the list of a host's extensions has some hundred."""
 _MOST_TEXT_LINES = 256
 _LINES_A_TURN = 200
+_SHORT = 200
+"""Characters of a text that need no cutting, whatever they are in bytes."""
 
 
 class Bounds(NamedTuple):
@@ -129,6 +131,12 @@ class ReplyReader:
         self._code, self._text, self._text_room = 0, [], _MOST_TEXT
         self._size = self._lines = 0
         return reply
+
+
+def brief(reply: Reply) -> Reply:
+    """What is worth keeping of it: most replies as they are."""
+    short = len(reply.text) == 1 and len(reply.text[0]) < _SHORT
+    return reply if short else reply.brief()
 
 
 def _printable(text: bytes) -> str:
