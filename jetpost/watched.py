@@ -1,8 +1,11 @@
 """Files that are read again when they change: certificates, users."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
+Stamps = tuple[Stamp | None, ...]
+"""Of several files."""
 
 
 def stamp(file: Path) -> Stamp | None:
@@ -12,3 +15,8 @@ def stamp(file: Path) -> Stamp | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def stamps_of(files: Iterable[str]) -> Stamps:
+    """The stamp of each of the files with these paths."""
+    return tuple(stamp(Path(file)) for file in files)

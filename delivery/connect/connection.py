@@ -14,8 +14,8 @@ from delivery.classify.phases import ConnectionBroke
 from delivery.connect.extensions import Limits
 from delivery.connect.replies import AFTER_DOT, ORDINARY, ReplyReader, Step, brief
 from delivery.connect.wire import Wire
-from delivery.security.contexts import Stamps
 from jetpost.mail.reply import Reply
+from jetpost.watched import Stamps
 
 _PIECE = 16 * 1024
 """Bytes of replies that are looked at together."""

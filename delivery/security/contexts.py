@@ -12,9 +12,8 @@ from jetpost.client_tls import verifying
 from jetpost.process.tls import tell_expiry
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
-from jetpost.watched import Stamp, stamp
+from jetpost.watched import Stamps, stamps_of
 
-Stamps = tuple[Stamp | None, ...]
 _Key = tuple[str, ClientCertificate | None]
 
 
@@ -47,7 +46,7 @@ def stamps(verified: str, client: ClientCertificate | None = None) -> Stamps:
     if client is None and verified in {"", PUBLIC_CAS}:
         return ()
     ca_file = () if verified in {"", PUBLIC_CAS} else (verified,)
-    return tuple(stamp(Path(file)) for file in (*ca_file, *(client or ())))
+    return stamps_of((*ca_file, *(client or ())))
 
 
 async def loaded(verified: str, client: ClientCertificate | None, timeout_s: float) -> Loaded:

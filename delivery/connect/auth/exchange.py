@@ -1,19 +1,17 @@
 """The dialogue of one SASL mechanism over SMTP (RFC 4954, 4)."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Collection
 
 from msgspec import structs
 
 from delivery.classify.phases import ConnectionBroke
 from delivery.connect.auth.mechanisms import MECHANISMS, Secret
+from delivery.connect.auth.redact import without
 from delivery.connect.connection import Connection
 from jetpost.mail.reply import Reply
 
 _LONGEST_LINE = 510
 """Of a command, without its line end (RFC 5321, 4.5.3.1.4)."""
-_LEAST_SECRET = 4
-"""A shorter text is in every sentence."""
 
 
 async def exchanged(connection: Connection, name: str, secret: Secret, timeout_s: float) -> Reply | ConnectionBroke:
@@ -44,7 +42,8 @@ async def exchanged(connection: Connection, name: str, secret: Secret, timeout_s
         return answer
     if answer.is_positive and not answer.is_completion:
         return ConnectionBroke(f"said {answer.code} to AUTH")
-    return _without(answer, sent)
+    # It goes to logs and DSNs, and a host may quote what it was sent.
+    return structs.replace(answer, text=tuple(without(line, sent) for line in answer.text))
 
 
 def _decoded(challenge: str) -> bytes:
@@ -53,12 +52,3 @@ def _decoded(challenge: str) -> bytes:
         return b64decode(challenge)
     except ValueError:  # binascii.Error is one; characters beyond ASCII raise another
         return challenge.encode()
-
-
-def _without(answer: Reply, secrets: Collection[str]) -> Reply:
-    """`answer`, which goes to logs and DSNs, without what the host quotes of `secrets`."""
-    text = answer.text
-    for secret in secrets:
-        if len(secret) >= _LEAST_SECRET:
-            text = tuple(line.replace(secret, "***") for line in text)
-    return answer if text == answer.text else structs.replace(answer, text=text)

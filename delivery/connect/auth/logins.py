@@ -1,7 +1,6 @@
 """Authentication to hosts (RFC 4954): with passwords or access tokens, and which credentials a host has refused."""
 
 import asyncio
-from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import Counter, Gauge
@@ -18,7 +17,7 @@ from delivery.route.endpoint import WITH_PASSWORDS, Login, TokenSource
 from jetpost.mail.reply import Reply
 from jetpost.reason import reason_of
 from jetpost.telemetry.log import logger
-from jetpost.watched import Stamp, stamp
+from jetpost.watched import Stamps, stamps_of
 
 LOGINS = Counter(
     "jetpost_delivery_auth_total",
@@ -34,9 +33,6 @@ REFUSED = Gauge(
 _TOKENS_TRIED = 2
 
 log = logger(__name__)
-
-Stamps = tuple[Stamp | None, ...]
-"""Of the files of credentials."""
 
 
 class Stopped:
@@ -86,9 +82,9 @@ class Logins:
         if stopped is None:
             return None
         now = asyncio.get_running_loop().time()
-        if now < stopped.until and _stamps(login) == stopped.stamps:
+        if now < stopped.until and stamps_of(login.files) == stopped.stamps:
             raise Refusal(Phase.AUTH, stopped.answer)
-        stopped.until, stopped.stamps = now + self._pause_s, _stamps(login)
+        stopped.until, stopped.stamps = now + self._pause_s, stamps_of(login.files)
         return stopped
 
     def not_tried(self, known: Stopped | None) -> None:
@@ -189,7 +185,7 @@ class Logins:
     async def _held(self, login: Login, until: float) -> _Held:
         """The credentials as they are now. Refusal when there are none."""
         if login.tokens is not None:
-            read = _stamps(login)
+            read = stamps_of(login.files)
             token = await self._token(login, login.tokens, until)
             return _Held(Secret(login.user, token.text), read, token)
         try:
@@ -243,8 +239,3 @@ class Logins:
             why=str(answer),
             limited_by=(login.name, host),
         )
-
-
-def _stamps(login: Login) -> Stamps:
-    """What changes when one of the files of `login` does."""
-    return tuple(stamp(Path(file)) for file in login.files)

@@ -4,13 +4,13 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard
-from urllib.parse import quote, quote_plus
+
+from delivery.connect.auth.redact import without
 
 _LONGEST_TOKEN = 16 * 1024
 """More than AUTH can transport (RFC 4954, 4: 12288 bytes, in base64)."""
 _MOST_TEXT = 300
-_LEAST_SECRET = 4
-"""A shorter text is in every sentence."""
+_CONTROLS = dict.fromkeys((*range(32), 127), "?")
 _LONGEST_LIFE_S = 86_400.0
 _USUAL_LIFE_S = 600.0
 """Of a token whose issuer does not say it. If it ends earlier, the host's refusal renews it."""
@@ -103,18 +103,5 @@ def _plain(text: Any, secrets: Collection[str]) -> str:
     """The printable part of `text` in one line, without secrets."""
     if not isinstance(text, str):
         return ""
-    return " ".join(without(text, secrets).encode("ascii", "replace").decode().split())[:_MOST_TEXT].translate(
-        _CONTROLS
-    )
-
-
-_CONTROLS = dict.fromkeys((*range(32), 127), "?")
-
-
-def without(text: str, secrets: Collection[str]) -> str:
-    """`text` with `secrets` replaced, as they are and as a URL has them."""
-    for secret in secrets:
-        if len(secret) >= _LEAST_SECRET:
-            for form in (secret, quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(form, "***")
-    return text
+    words = without(text, secrets).encode("ascii", "replace").decode().split()
+    return " ".join(words)[:_MOST_TEXT].translate(_CONTROLS)

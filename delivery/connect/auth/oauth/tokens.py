@@ -5,7 +5,6 @@ import math
 import os
 import random
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
@@ -20,7 +19,7 @@ from jetpost.http_client import post_form
 from jetpost.reason import reason_of
 from jetpost.tasks import end
 from jetpost.telemetry.log import logger
-from jetpost.watched import Stamp, stamp
+from jetpost.watched import Stamp, Stamps, stamps_of
 
 TOKENS = Counter(
     "jetpost_delivery_tokens_total",
@@ -94,7 +93,7 @@ class _Keeper:
         self._pause_s = pause_s
         self._names: set[str] = set()
         self._token: AccessToken | None = None
-        self._stamps: tuple[Stamp | None, ...] | None = None
+        self._stamps: Stamps | None = None
         """Of the files at the last request; None: none was made."""
         self._rotated: tuple[Stamp | None, bytes] | None = None
         """The refresh token that the issuer gave last, and the stamp of the file that it came in place of."""
@@ -152,14 +151,11 @@ class _Keeper:
         """Whether the issuer is to be asked now."""
         if self._asking is not None:
             return False
-        if self._stamps is not None and self._now_stamped() != self._stamps:
+        if self._stamps is not None and stamps_of(self._source.files) != self._stamps:
             return True
         if now < self._not_before:
             return False
         return self._token is None or self._token == unlike or now >= self._token.renewed_from
-
-    def _now_stamped(self) -> tuple[Stamp | None, ...]:
-        return tuple(stamp(Path(file)) for file in self._source.files)
 
     def _refusal(self) -> NoToken:
         host = self._source.host
@@ -177,7 +173,7 @@ class _Keeper:
         self._asking = asyncio.create_task(self._renew(by_itself=by_itself), name="access token")
 
     async def _renew(self, *, by_itself: bool) -> None:
-        self._stamps = self._now_stamped()
+        self._stamps = stamps_of(self._source.files)
         try:
             answer = await self._answer(self._stamps)
         except Exception as error:  # a bug must not leave the credentials without a reason
@@ -192,7 +188,7 @@ class _Keeper:
         else:
             self._failed(answer, now)
 
-    async def _answer(self, stamps: tuple[Stamp | None, ...]) -> Granted | Refused | Failed:
+    async def _answer(self, stamps: Stamps) -> Granted | Refused | Failed:
         source = self._source
         rotated = dict(zip(source.files, stamps, strict=True)).get(source.refresh_token_file)
         kept = self._rotated[1] if self._rotated is not None and self._rotated[0] == rotated else None
