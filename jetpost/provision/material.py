@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from jetpost.process.dkim.generate import generated, pem
 from jetpost.sign.key_file import Notes, file_name, with_notes
-from jetpost.sign.keys import LEAST_RSA_BITS, PrivateKey
 from jetpost.sign.record import zone_line
 
 _LIFETIME = timedelta(days=3650)
@@ -62,13 +62,10 @@ def authority_and_certificate(name: str, dns_names: Sequence[str]) -> Data:
 
 def dkim_key(domain: str, selector: str, kind: str, replaces: Iterable[str]) -> Data:
     """A key that signs, in a file called after its record, and that record as a line of a zone file."""
-    key: PrivateKey = (
-        rsa.generate_private_key(65537, LEAST_RSA_BITS) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key = generated(kind)
     file = file_name(domain, selector)
     return {
-        file: with_notes(pem, Notes(frozenset(replaces))),
+        file: with_notes(pem(key), Notes(frozenset(replaces))),
         f"{file.removesuffix('.pem')}.txt": zone_line(domain, selector, key).encode(),
     }
 
