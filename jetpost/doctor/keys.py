@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from jetpost.doctor.finding import Finding, error
-from jetpost.process.dkim.files import Listed, listed_or_why, loaded_or_why
-from jetpost.process.dkim.settings import Dkim, held_of
+from jetpost.process.dkim.choice import read_keys, signing_keys
+from jetpost.process.dkim.settings import Dkim
 from jetpost.sign.keys import KeyRing, SigningKey
-from jetpost.sign.rotation import Held, Stage, stages
+from jetpost.sign.rotation import stages
 
 
 class Keys(NamedTuple):
@@ -20,20 +20,10 @@ class Keys(NamedTuple):
 
 def keys_of(settings: Dkim) -> Keys:
     """The keys that sign. One that is to replace another signs once DNS shows its record; `jetpost dkim` tells it."""
-    configured = {key.file for key in settings.keys}
-    folder = Listed({}, {}) if settings.folder is None else listed_or_why(settings.folder, configured)
-    unusable: list[Finding] = []
-    if isinstance(folder, str):
-        unusable.append(error("dkim", str(settings.folder), f"the folder cannot be read: {folder}"))
-        folder = Listed({}, {})
-    unusable += [error("dkim", str(file), why) for file, why in folder.trouble.items()]
-    held: list[Held] = []
-    for source in settings.sources(folder.files):
-        loaded = loaded_or_why(source.file)
-        if isinstance(loaded, str):
-            unusable.append(error("dkim", str(source.file), f"the key cannot be used: {loaded}"))
-        else:
-            held.append(held_of(source, loaded))
-    found = stages(held, {})
-    keys = tuple([it.key for it in held if found[it.key.domain, it.key.selector] is Stage.SIGNS])
-    return Keys(keys, KeyRing(keys, settings.default_domain), tuple(unusable))
+    found = read_keys(settings)
+    unusable = [error("dkim", str(file), why) for file, why in found.trouble.items()]
+    if found.unread:
+        unusable.append(error("dkim", str(settings.folder), f"the folder cannot be read: {found.unread}"))
+    held = [it.held for it in found.known]
+    keys = signing_keys(held, stages(held, {})).keys
+    return Keys(tuple(keys), KeyRing(keys, settings.default_domain), tuple(unusable))

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge
 
 from jetpost.dns.resolver import Dns
 from jetpost.mail.header import HeaderLine
+from jetpost.process.dkim.choice import signing_keys
 from jetpost.process.dkim.files import Listed, Loaded, listed_or_why, load, loaded_or_why
 from jetpost.process.dkim.records import EveryServer, is_shown
 from jetpost.process.dkim.settings import MOST_KEYS_OF_A_DOMAIN, Dkim, held_of
@@ -228,12 +229,7 @@ class Signer:
         sources = self._settings.sources(self._folder)
         held = [held_of(it, self._loaded[it.file]) for it in sources if it.file in self._loaded]
         found = stages(held, self._shown)
-        signing: dict[str, list[SigningKey]] = {}
-        for it in held:
-            if found[_name(it.key)] is Stage.SIGNS:
-                signing.setdefault(it.key.domain, []).append(it.key)
-        keys = [key for of_domain in signing.values() for key in of_domain[:MOST_KEYS_OF_A_DOMAIN]]
-        crowded = [domain for domain, of_domain in signing.items() if len(of_domain) > MOST_KEYS_OF_A_DOMAIN]
+        keys, crowded = signing_keys(held, found)
         return _Chosen(held, found, asked_for(held), KeyRing(keys, self._settings.default_domain), crowded)
 
     def _adopt(self, chosen: _Chosen) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from jetpost.cli.dkim.keys import pem
+from jetpost.process.dkim.generate import pem
 from tests.fixtures.process import Process
 from tests.fixtures.zone import ServedZone
 

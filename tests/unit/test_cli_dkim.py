@@ -12,7 +12,11 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner, Result
 
+from jetpost.cli.config.signing import signing
 from jetpost.cli.dkim.commands import dkim_app
+from jetpost.dns.resolver import Dns
+from jetpost.doctor.keys import keys_of
+from jetpost.process.dkim.settings import Dkim
 from jetpost.sign.dkim import Unsigned, signable_of, signatures
 from jetpost.sign.keys import KeyRing, PrivateKey, SigningKey, private_key
 from jetpost.sign.record import Finding, finding, record_text, strings_of
@@ -181,6 +185,38 @@ async def test_no_answer_is_not_a_missing_record(configuration: Path, zone: Serv
 
     assert status == 1
     assert line.startswith("r._domainkey.b.test: cannot look up: ")
+
+
+async def test_keys_that_verifiers_ignore_do_not_sign_and_that_is_said(tmp_path: Path, zone: ServedZone) -> None:
+    for number in range(5):
+        (tmp_path / f"s{number}._domainkey.a.test.pem").write_bytes(ed25519_pem(number))
+        key = private_key(ed25519_pem(number))
+        zone.add(f"s{number}._domainkey.a.test", txt=[record_text(key)])
+    (file := tmp_path / "jetpost.yaml").write_text(
+        yaml.safe_dump({"dkim": {"folder": str(tmp_path)}, "dns": {"nameservers": [zone.address]}})
+    )
+
+    checked = await asyncio.to_thread(run, "check", "--config", file)
+    for_doctor = keys_of(Dkim(folder=tmp_path))
+    explained = await asyncio.to_thread(signing, file, tmp_path, Dns(nameservers=(zone.address,)), "a.test")
+
+    *signs, other = checked.stdout.splitlines()
+    assert [line.endswith("; signs") for line in signs] == [True] * 4
+    assert other == "s4._domainkey.a.test: matches; does not sign: verifiers look at 4 keys of a domain"
+    selectors = ["s0", "s1", "s2", "s3"]
+    assert [key.selector for key in for_doctor.ring.keys_for("a.test")] == selectors
+    assert [key["selector"] for key in explained["keys"]] == selectors
+
+
+async def test_keys_that_this_process_cannot_use_are_not_no_keys(tmp_path: Path, zone: ServedZone) -> None:
+    (tmp_path / "s._domainkey.a.test.pem").write_text("nothing")
+    (file := tmp_path / "jetpost.yaml").write_text(yaml.safe_dump({"dkim": {"folder": str(tmp_path)}}))
+
+    explained = await asyncio.to_thread(signing, file, tmp_path, Dns(nameservers=(zone.address,)), "a.test")
+
+    assert explained["keys"] == []
+    assert explained["why"].startswith("unknown, as this process cannot use the keys: ")
+    assert "s._domainkey.a.test.pem: the key cannot be used: it is no private key in PEM" in explained["why"]
 
 
 def test_long_records_are_split() -> None:

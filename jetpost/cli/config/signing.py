@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from jetpost.cli.dkim.keys import Known, asked, known
+from jetpost.cli.dkim.keys import asked
 from jetpost.cli.reach import sources
 from jetpost.config.load import ConfigurationError, load
 from jetpost.dns.resolver import Dns
 from jetpost.mail.address import a_labels
+from jetpost.process.dkim.choice import read_keys, signing_keys
 from jetpost.process.dkim.records import is_shown
 from jetpost.process.dkim.settings import Dkim
-from jetpost.sign.keys import KeyRing
-from jetpost.sign.rotation import Stage, asked_for, stages
+from jetpost.sign.keys import KeyRing, SigningKey
+from jetpost.sign.rotation import Held, asked_for, stages
 
 
 def signing(config: Path | None, data: Path, dns: Dns, author_domain: str) -> dict[str, Any]:
@@ -29,27 +28,27 @@ def signing(config: Path | None, data: Path, dns: Dns, author_domain: str) -> di
         settings = load(file, environ, sections=("dkim",)).of(Dkim)
     except ConfigurationError as error:
         return told | {"why": f"unknown, as this process cannot use the keys: {error.problems[0]}"}
-    try:
-        keys = known(settings)
-    except typer.Exit:
-        return told | {"why": "unknown, as this process cannot use the keys"}
+    keys, trouble, unread = read_keys(settings)
+    if unread:
+        return told | {"why": f"unknown, as this process cannot read {settings.folder}: {unread}"}
+    if not keys and trouble:
+        unusable, why = next(iter(trouble.items()))
+        return told | {"why": f"unknown, as this process cannot use the keys: {unusable}: {why}"}
     if not keys:
         return told | {"why": "no keys are configured (dkim.keys, dkim.folder)"}
-    signs = _signing(dns, keys)
-    ring = KeyRing((it.held.key for it in signs), settings.default_domain)
+    ring = KeyRing(_signing(dns, [it.held for it in keys]), settings.default_domain)
     found = ring.keys_for(a_labels(author_domain) or author_domain.lower())
     told["keys"] = [{"domain": it.domain, "selector": it.selector, "algorithm": it.algorithm} for it in found]
     return told if found else told | {"why": f"no key signs for authors at {author_domain}"}
 
 
-def _signing(dns: Dns, keys: list[Known]) -> list[Known]:
+def _signing(dns: Dns, keys: list[Held]) -> list[SigningKey]:
     """Those of the keys that sign now: of keys that replace one another, one does (see `jetpost dkim rotate`)."""
-    replacing = {(it.key.domain, it.key.selector) for it in asked_for(it.held for it in keys)}
-    waiting = [it for it in keys if it.source.name in replacing]
-    answers = {
-        (it.held.key.domain, it.held.key.selector): is_shown(found.values())
-        for it, found in zip(waiting, asked(dns, waiting) if waiting else (), strict=True)
+    waiting = asked_for(keys)
+    answers = zip(waiting, asked(dns, waiting) if waiting else (), strict=True)
+    shown = {
+        (it.key.domain, it.key.selector): answer
+        for it, found in answers
+        if (answer := is_shown(found.values())) is not None
     }
-    shown = {name: answer for name, answer in answers.items() if answer is not None}
-    stage = stages([it.held for it in keys], shown)
-    return [it for it in keys if stage[it.held.key.domain, it.held.key.selector] is Stage.SIGNS]
+    return signing_keys(keys, stages(keys, shown)).keys

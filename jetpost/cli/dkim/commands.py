@@ -8,18 +8,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from jetpost.cli.dkim.keys import Known, asked, fail, generated, known, of_domain, pem, queued, said
+from jetpost.cli.dkim.keys import asked, fail, known, of_domain, queued, said
 from jetpost.cli.dkim.rotate import EXIT_DIFFERS, rotate
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, settings_for
 from jetpost.dns.resolver import Dns
 from jetpost.mail.address import a_labels
+from jetpost.process.dkim.choice import Known, signing_keys
+from jetpost.process.dkim.generate import generated, pem
 from jetpost.process.dkim.records import is_shown
-from jetpost.process.dkim.settings import Dkim
+from jetpost.process.dkim.settings import MOST_KEYS_OF_A_DOMAIN, Dkim
 from jetpost.queue.provision.settings import QueueSettings
 from jetpost.sign.key_file import SELECTOR, file_name
 from jetpost.sign.keys import LEAST_RSA_BITS, MOST_RSA_BITS
 from jetpost.sign.record import record_name, zone_line
 from jetpost.sign.rotation import Stage, kept_until, stages
+
+_CROWDED = f"does not sign: verifiers look at {MOST_KEYS_OF_A_DOMAIN} keys of a domain"
 
 dkim_app = typer.Typer(no_args_is_help=True, add_completion=False)
 dkim_app.command("rotate")(rotate)
@@ -72,16 +76,19 @@ def check(domain: Only = "", *, queue: Counted = False, config: ConfigOption = N
     """Compare the keys with what all name servers say. Exit status 1: some differ, or a server does not answer."""
     settings = settings_for(config, data, "dkim", "dns", "nats", "queue")
     keys = _keys(settings.of(Dkim), domain)
-    findings = asked(settings.of(Dns), keys)
+    findings = asked(settings.of(Dns), [it.held for it in keys])
     answers: dict[tuple[str, str], bool | None] = {
         it.source.name: is_shown(found.values()) for it, found in zip(keys, findings, strict=True)
     }
     shown = {name: answer for name, answer in answers.items() if answer is not None}
-    stage = stages([it.held for it in keys], shown)
+    held = [it.held for it in keys]
+    stage = stages(held, shown)
+    signing = {(key.domain, key.selector) for key in signing_keys(held, stage).keys}
     counts = queued(settings) if queue else None
     for it, found in zip(keys, findings, strict=True):
         name = it.source.name
-        line = f"{record_name(*name)}: {said(found)}; {stage[name]}"
+        does = _CROWDED if stage[name] is Stage.SIGNS and name not in signing else stage[name]
+        line = f"{record_name(*name)}: {said(found)}; {does}"
         if stage[name] is Stage.RETIRED:
             line += f", {_kept(it, settings.of(QueueSettings).lifetime_s)}"
         typer.echo(line + (f", {counts[name]} queued messages" if counts is not None else ""))

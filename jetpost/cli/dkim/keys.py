@@ -3,21 +3,18 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import typer
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from jetpost.cli.reach import finish, looking
 from jetpost.config.load import Settings
 from jetpost.dns.answer import Failed
 from jetpost.dns.resolver import Dns
-from jetpost.process.dkim.files import Listed, listed_or_why, loaded_or_why
+from jetpost.process.dkim.choice import Known, read_keys
 from jetpost.process.dkim.records import EveryServer
-from jetpost.process.dkim.settings import Dkim, Source, held_of
+from jetpost.process.dkim.settings import Dkim
 from jetpost.queue.model.unreadable import Unreadable
-from jetpost.sign.keys import PrivateKey
 from jetpost.sign.record import Finding
 from jetpost.sign.rotation import Held, signers_of
 
@@ -25,37 +22,22 @@ Findings = Mapping[str, Finding | Failed]
 """What each name server says of a key."""
 
 
-class Known(NamedTuple):
-    """A key, and where it comes from."""
-
-    source: Source
-    held: Held
-
-
 def known(settings: Dkim) -> list[Known]:
     """All keys that can sign. Files that have none are told."""
-    configured = {key.file for key in settings.keys}
-    folder = Listed({}, {}) if settings.folder is None else listed_or_why(settings.folder, configured)
-    if isinstance(folder, str):
-        fail(f"cannot read {settings.folder}: {folder}")
-    for file, why in folder.trouble.items():
+    found = read_keys(settings)
+    if found.unread:
+        fail(f"cannot read {settings.folder}: {found.unread}")
+    for file, why in found.trouble.items():
         typer.echo(f"{file}: {why}", err=True)
-    found = []
-    for source in settings.sources(folder.files):
-        loaded = loaded_or_why(source.file)
-        if isinstance(loaded, str):
-            typer.echo(f"cannot use {source.file}: {loaded}", err=True)
-            continue
-        found.append(Known(source, held_of(source, loaded)))
-    return found
+    return found.known
 
 
-def asked(dns: Dns, keys: Iterable[Known]) -> list[dict[str, Finding | Failed]]:
+def asked(dns: Dns, keys: Iterable[Held]) -> list[dict[str, Finding | Failed]]:
     """What each name server says of each key."""
 
     async def ask() -> list[dict[str, Finding | Failed]]:
         async with EveryServer(dns) as servers:
-            return await servers.of_all([it.held.key for it in keys])
+            return await servers.of_all([it.key for it in keys])
 
     return asyncio.run(ask())
 
@@ -81,16 +63,6 @@ def queued(settings: Settings) -> Counter[tuple[str, str]]:
         return counts
 
     return finish(ask())
-
-
-def generated(kind: str, bits: int) -> PrivateKey:
-    """A new key."""
-    return rsa.generate_private_key(65537, bits) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
-
-
-def pem(key: PrivateKey) -> bytes:
-    """A key as its file has it."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def fail(why: str) -> NoReturn:

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, NamedTuple, assert_never
 import typer
 
 from jetpost.cli.dkim import key_files
-from jetpost.cli.dkim.keys import Findings, Known, asked, fail, generated, known, of_domain, pem, queued, said
+from jetpost.cli.dkim.keys import Findings, asked, fail, known, of_domain, queued, said
 from jetpost.cli.reach import DATA, ConfigOption, DataOption, settings_for
 from jetpost.config.load import Settings
 from jetpost.dns.resolver import Dns
 from jetpost.mail.address import a_labels
+from jetpost.process.dkim.choice import Known
+from jetpost.process.dkim.generate import generated, pem
 from jetpost.process.dkim.records import is_shown
 from jetpost.process.dkim.settings import Dkim
 from jetpost.queue.provision.settings import QueueSettings
@@ -116,7 +118,7 @@ def _go_on(rotation: _Rotation) -> None:
     while True:
         keys = of_domain(known(rotation.dkim), rotation.name.domain)
         new = [it for it in keys if it.source.name == rotation.name]
-        (findings,) = asked(rotation.settings.of(Dns), new) or [{}]
+        (findings,) = asked(rotation.settings.of(Dns), [it.held for it in new]) or [{}]
         step = next_step(
             [it.held for it in keys],
             rotation.name.selector,
