@@ -1,7 +1,7 @@
 """The keys that sign with DKIM, read again when their files change; and signatures made with them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -166,9 +166,7 @@ class Signer:
         """Whether there is a key that was not there before, or one less."""
         gone = self._take_folder(looked.folder)
         read = {file: loaded for file, loaded in looked.changed.items() if isinstance(loaded, Loaded)}
-        for file, loaded in looked.changed.items():
-            if isinstance(loaded, str):
-                self._keep(file, loaded)
+        self._keep({file: loaded for file, loaded in looked.changed.items() if isinstance(loaded, str)})
         # What DNS said was about another key.
         for source in self._settings.sources(self._folder):
             if source.file in looked.other and source.file in read:
@@ -191,9 +189,7 @@ class Signer:
         trouble = {path: folder} if isinstance(folder, str) else folder.trouble
         for file in self._misnamed - trouble.keys():
             self._recovered(file)
-        for file, why in trouble.items():
-            is_kept = file == path and isinstance(folder, str) and bool(self._folder)
-            self._keep(file, why, is_kept=is_kept)
+        self._keep(trouble)
         self._misnamed = frozenset(trouble)
         if isinstance(folder, str):
             return False
@@ -206,15 +202,21 @@ class Signer:
         self._folder = folder.files
         return bool(gone)
 
-    def _keep(self, file: Path, why: str, *, is_kept: bool | None = None) -> None:
-        """Go on without a file, or with what it had before. That is told once for each change of it."""
-        told, self._trouble[file] = self._trouble.get(file), (why, stamp(file))
-        if told == self._trouble[file]:
-            return
-        UNUSABLE.labels(str(file)).set(1)
-        kept = file in self._loaded if is_kept is None else is_kept
-        event = "cannot use DKIM key, keeping previous" if kept else "cannot use DKIM key, there is no previous"
-        log.warning(event, file=str(file), error=why, limited_by=(str(file), why))
+    def _keep(self, trouble: Mapping[Path, str]) -> None:
+        """Go on without these files, or with what they had before. That is told once for each change of them."""
+        news = []
+        for file, why in trouble.items():
+            told, self._trouble[file] = self._trouble.get(file), (why, stamp(file))
+            if told != self._trouble[file]:
+                UNUSABLE.labels(str(file)).set(1)
+                news.append(file)
+        for file in news[:_MOST_LINES]:
+            why = trouble[file]
+            kept = file in self._loaded or (file == self._settings.folder and bool(self._folder))
+            event = "cannot use DKIM key, keeping previous" if kept else "cannot use DKIM key, there is no previous"
+            log.warning(event, file=str(file), error=why, limited_by=(str(file), why))
+        if len(news) > _MOST_LINES:
+            log.warning("cannot use more DKIM keys", keys=len(news) - _MOST_LINES)
 
     def _recovered(self, file: Path) -> None:
         """There is nothing wrong with a file any more."""

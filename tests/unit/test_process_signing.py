@@ -122,6 +122,22 @@ async def test_a_file_of_another_name_is_told_once(tmp_path: Path, name: str) ->
     assert [it["event"] for it in lines] == [NONE]
 
 
+async def test_of_many_bad_files_some_are_named(tmp_path: Path) -> None:
+    """Thousands of keys may become unreadable at once."""
+    files = [tmp_path / f"s{number}._domainkey.example.org.pem" for number in range(25)]
+    for file in files:
+        file.write_bytes(ed25519_pem())
+    signer = Signer(Dkim.model_validate({"folder": tmp_path}))
+    with capture_logs() as lines:
+        for file in files:
+            file.write_bytes(b"nonsense")
+        for _ in range(3):
+            await signer.refresh()
+    assert [it["event"] for it in lines] == [KEEPING] * 10 + ["cannot use more DKIM keys"]
+    assert lines[-1]["keys"] == 15
+    assert [unusable(file) for file in files] == [1] * 25
+
+
 async def test_a_folder_that_is_gone_is_told_once(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     folder.mkdir()

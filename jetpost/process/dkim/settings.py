@@ -72,8 +72,8 @@ class Dkim(Section):
     verify Ed25519. Without keys nothing is signed."""
     folder: Annotated[Path | None, AfterValidator(lambda path: _folder(path) if path else None)] = None
     """A folder with more keys, in files called `SELECTOR._domainkey.DOMAIN.pem`. Files that appear there sign without a
-    restart, and `jetpost dkim rotate` works there. A file that has no key that can sign stops no other. 10 000
-    keys are read at most; each takes 10 KB of memory."""
+    restart, and `jetpost dkim rotate` works there. A file that has no key that can sign stops no other. Four
+    keys of a domain sign at most. 10 000 keys are read at most; each takes 10 KB of memory."""
     default_domain: Annotated[str, AfterValidator(lambda name: domain_name(name) if name else "")] = ""
     """The domain whose keys sign for all authors that have none. Empty: their messages are not signed."""
     reload_s: Annotated[float, Field(gt=0)] = 10
