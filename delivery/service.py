@@ -20,7 +20,7 @@ from delivery.route.routes import Routes
 from delivery.settle import postpone
 from delivery.shaping.adapt import DomainHealth, Observation
 from delivery.shaping.limits import affordable
-from delivery.shaping.permits import RouteLimits
+from delivery.shaping.permits import Permits, RouteLimits
 from delivery.shaping.throttles import why_paused
 from delivery.watch.expiry import watch
 from jetpost.config.load import Settings
@@ -144,14 +144,16 @@ def _route_limits(context: DeliveryContext) -> RouteLimits | None:
 
     routes = router.routes
 
-    def postponed(entry: Entry) -> Entry | None:
-        now = context.now()
+    def postponed(entry: Entry, permits: Permits) -> Entry | None:
         if (pause := routes.pause_of(entry)) is not None:
-            return postpone(entry, why_paused(pause), now, context.ends(pause))
+            return postpone(entry, why_paused(pause), context.now(), context.ends(pause))
+        if not permits.is_congested:
+            return None
+        now = context.now()
         due = now + backoff(1, context.config.retry, jitter=context.draw())
         return postpone(entry, "not tried: too many messages wait for their route", now, due)
 
-    return RouteLimits(routes.permits, lambda entry: routes.pause_of(entry) is not None, postponed)
+    return RouteLimits(routes.permits, postponed)
 
 
 async def _take(consumer: Consumer, lanes: Lanes) -> None:

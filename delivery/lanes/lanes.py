@@ -91,8 +91,7 @@ class Lanes:
             self._leave(self._park(claim, lane))
             return
         if self._limits is not None and (permits := self._limits.permits(claim.entry)) is not None:
-            waits = permits.is_congested or self._limits.is_paused(claim.entry)
-            if waits and (later := self._limits.postponed(claim.entry)) is not None:
+            if (later := self._limits.postponed(claim.entry, permits)) is not None:
                 self._leave(self._postpone(claim, later))
                 return
             self._permits[claim] = permits

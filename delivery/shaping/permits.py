@@ -68,7 +68,6 @@ class RouteLimits(NamedTuple):
 
     permits: Callable[[Entry], Permits | None]
     """Those of the route that an entry takes; None: it has no limit."""
-    is_paused: Callable[[Entry], bool]
-    """Whether no host of the route that an entry takes is tried now, as all of them throttle it."""
-    postponed: Callable[[Entry], Entry | None]
-    """The successor of an entry that cannot wait in memory; None: it must, as its time is up."""
+    postponed: Callable[[Entry, Permits], Entry | None]
+    """The successor of an entry that cannot wait in memory, as its route is congested, or all hosts of it throttle it.
+    None: it can, or must, as its time is up."""

@@ -45,9 +45,7 @@ class Running:
 
     def __post_init__(self) -> None:
         self.permits = {name: permits_of(most or None, 1000, 4) for name, most in ROUTES.items() if name}
-        limits = RouteLimits(
-            lambda entry: self.permits.get(self._route_of(entry)), is_paused=lambda _: False, postponed=lambda _: None
-        )
+        limits = RouteLimits(lambda entry: self.permits.get(self._route_of(entry)), postponed=lambda _, __: None)
         settings = LaneSettings(connections=self.process, first_connections=2, connections_per_domain=2)
         self.lanes = Lanes(cast("Queue", None), settings, self._deliver, self.tasks, limits)
 
