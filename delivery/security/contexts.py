@@ -66,6 +66,15 @@ def context_for(verified: str, client: ClientCertificate | None = None) -> ssl.S
     return _current(verified, client).context
 
 
+def fault(verified: str, client: ClientCertificate | None = None) -> str:
+    """Why no context can be made of these files now; empty: one can. It reads them."""
+    try:
+        _made(verified, client)
+    except OSError as error:
+        return reason_of(error)
+    return ""
+
+
 def _known(verified: str, client: ClientCertificate | None) -> Loaded | None:
     if not verified and client is None:
         return _unverified
@@ -101,10 +110,7 @@ def _current(verified: str, client: ClientCertificate | None) -> Loaded:
 
 
 def _made(verified: str, client: ClientCertificate | None) -> ssl.SSLContext:
-    try:
-        context = verifying(None if verified == PUBLIC_CAS else Path(verified)) if verified else _unverifying()
-    except OSError as error:  # ssl.SSLError is one
-        raise OSError(f"cannot use {verified}: {reason_of(error)}") from error
+    context = _verifying(verified) if verified else _unverifying()
     if client is not None:
         try:
             context.load_cert_chain(client.certificate_file, client.key_file, password=_no_password)
@@ -113,10 +119,27 @@ def _made(verified: str, client: ClientCertificate | None) -> ssl.SSLContext:
     return context
 
 
+def _verifying(verified: str) -> ssl.SSLContext:
+    if verified == PUBLIC_CAS:
+        return verifying()
+    try:
+        context = verifying(Path(verified))
+        has_some = bool(context.cert_store_stats()["x509"])
+    except ssl.SSLError:
+        has_some = False
+    except OSError as error:
+        raise OSError(f"cannot use {verified}: {reason_of(error)}") from error
+    if not has_some:
+        raise OSError(f"cannot use {verified}: it has no certificate (PEM)")
+    return context
+
+
 def _why_not(client: ClientCertificate, error: Exception) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
-        return f"the key in {client.key_file} does not belong to the certificate in {client.certificate_file}"
-    return f"cannot use {client.certificate_file} with the key in {client.key_file}: {reason_of(error)}"
+    why = reason_of(error)
+    if isinstance(error, ssl.SSLError):
+        is_other = error.reason == "KEY_VALUES_MISMATCH"
+        why = "the key is of another certificate" if is_other else "one of them has no certificate or no key (PEM)"
+    return f"cannot use {client.certificate_file} with the key in {client.key_file}: {why}"
 
 
 def _no_password() -> str:

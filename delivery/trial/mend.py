@@ -19,10 +19,6 @@ _OF_TLS: tuple[tuple[tuple[str, ...], str], ...] = (
         ("certificate required", "certificate_required", "bad_certificate", "bad certificate"),
         "The host does not accept the certificate that it is shown: correct `certificate_file` and `key_file`.",
     ),
-    (
-        ("no such file", "permission denied", "no_certificate", "key_values_mismatch", "[x509", "[pem"),
-        "Correct `ca_file`, `certificate_file` or `key_file`: one of them cannot be used.",
-    ),
 )
 """Words of OpenSSL and our own, and what to do."""
 
@@ -67,6 +63,8 @@ def mend(failure: Failure) -> str:
 
 def _of_tls(failure: Failure) -> str:
     why = failure.why.lower()
+    if why.startswith("cannot use "):
+        return "Correct `ca_file`, `certificate_file` or `key_file`: one of them cannot be used."
     if failure.implicit and any(it in why for it in _NOT_TLS):
         return "The port does not begin with TLS: try `tls: starttls`."
     known = next((text for words, text in _OF_TLS if any(it in why for it in words)), "")

@@ -16,6 +16,7 @@ from jetpost.cli.main import app
 from jetpost.dns.resolver import Dns, Resolver
 from jetpost.doctor.finding import Finding, Severity
 from jetpost.doctor.installation import check_upstreams
+from jetpost.up.certificate import self_signed
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.issuer import TokenIssuer
 from tests.fixtures.mx import Mx
@@ -50,6 +51,12 @@ def password(folder: Path, text: str) -> dict[str, Any]:
     return {"auth": {"user": "ann", "password_file": str(file)}}
 
 
+def certificate_and(key: str, folder: Path) -> dict[str, Any]:
+    for name in ("one", "other"):
+        self_signed("client.test", folder / f"{name}.pem", folder / f"{name}.key")
+    return {"certificate_file": str(folder / "one.pem"), "key_file": str(folder / key)}
+
+
 def host_of(kind: str, certificates: Certificates) -> Script:
     """What the host does."""
     match kind:
@@ -77,6 +84,8 @@ def host_of(kind: str, certificates: Certificates) -> Script:
         ("TLS at once", {"tls": "implicit"}, "starttls", "name the CA of the certificate in `ca_file`"),
         ("STARTTLS", {"tls": "starttls"}, "starttls", "name the CA of the certificate in `ca_file`"),
         ("STARTTLS", {"tls": "starttls", "pins": ["A" * 43 + "="]}, "starttls", "add it to `pins`"),
+        ("STARTTLS", {"key_file": "other.key"}, "starttls", "Correct `ca_file`, `certificate_file` or `key_file`"),
+        ("STARTTLS", {"key_file": "one.pem"}, "starttls", "Correct `ca_file`, `certificate_file` or `key_file`"),
         ("refuses at once", {"tls": "none"}, "greeting", "refuses connections from here: ask its operator"),
         ("refuses EHLO", {"tls": "none"}, "ehlo", "does not accept our greeting: see `hostname`"),
         ("plain", {**PLAIN, "password": ""}, "auth", "Put the password into the file"),
@@ -90,6 +99,8 @@ async def test_the_mend_fits_what_was_found(
     given = dict(action)
     if "password" in given:
         given |= password(tmp_path, given.pop("password"))
+    if "key_file" in given:
+        given |= certificate_and(given["key_file"], tmp_path)
     async with Mx("smart.test", script=host_of(host, certificates)) as smart:
         is_silent = host == "TLS at once" and failed_at == "greeting"
         finding = await found({**given, **at(smart)}, within_s=SILENCE_S if is_silent else WITHIN_S)

@@ -139,7 +139,7 @@ async def test_a_key_that_does_not_fit_defers_until_the_files_are_right(tmp_path
     issued, ours, other = Issued(), Issued("jetpost.test"), Issued("other.test")
     terms = STRICT._replace(client=ours.client(tmp_path, key=other))
     async with smart(issued.server(ours)) as host:
-        assert "client.key does not belong to the certificate in" in why(await sent(host, terms))
+        assert "client.key: the key is of another certificate" in why(await sent(host, terms))
 
         ours.client(tmp_path)
         assert isinstance(await sent(host, terms), Delivered)

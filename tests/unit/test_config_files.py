@@ -74,8 +74,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Action], str]] = {
         "it has no certificate (PEM)",
     ),
     "the CA file of an issuer": (issuer_ca, "auth.oauth.ca_file: cannot use {folder}/ca.pem: it has no certificate"),
-    "a key of another certificate": (lambda it: pair(it, "other.key"), "the key is not of this certificate"),
-    "a certificate as a key": (lambda it: pair(it, "one.pem"), "cannot be used together: "),
+    "a key of another certificate": (lambda it: pair(it, "other.key"), "the key is of another certificate"),
+    "a certificate as a key": (lambda it: pair(it, "one.pem"), "one of them has no certificate or no key (PEM)"),
 }
 
 

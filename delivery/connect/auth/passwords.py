@@ -39,8 +39,7 @@ class Passwords:
         if known is not None and known.stamp == now:
             return now, known.password
         try:
-            with file.open("rb") as opened:
-                password = usable_password(opened.read(_MOST_PASSWORD))
+            password = password_in(file)
         except (OSError, ValueError) as error:
             why = f"cannot read password file {file}: {reason_of(error)}"
             log.warning("cannot read password file", credentials=name, error=why, limited_by=(why,))
@@ -51,9 +50,10 @@ class Passwords:
         return now, password
 
 
-def usable_password(content: bytes) -> str:
-    """The password in the `content` of a file; ValueError when there is none that a host could be told."""
-    password = content.decode().rstrip("\r\n")
+def password_in(file: Path) -> str:
+    """The password in a file; OSError, or ValueError when there is none that a host could be told."""
+    with file.open("rb") as opened:
+        password = opened.read(_MOST_PASSWORD).decode().rstrip("\r\n")
     if not password or "\0" in password:
         raise ValueError("it has a NUL character" if password else "it is empty")
     return password
