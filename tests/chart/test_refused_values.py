@@ -61,6 +61,8 @@ def relaying(*networks: str) -> str:
         ),
         (('config.dkim.folder="/etc/jetpost/dkim"',), "dkim.secrets"),
         (('dkim.secrets="keys"',), "dkim.secrets"),
+        (('dkim.secrets=["keys"]', 'config.dkim.folder="/keys"'), "config.dkim.folder"),
+        (('dkim.create=[{"domain": "a.test", "selector": "s"}]', 'config.dkim.folder="/keys"'), "config.dkim.folder"),
         (("networkPolicy.metricsFrom={}",), "metricsFrom"),
         (("networkPolicy.dnsPorts=[]",), "dnsPorts"),
         (("nats.bundled.replicas=4",), "nats.bundled.replicas"),

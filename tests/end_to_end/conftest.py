@@ -105,14 +105,18 @@ def kept_mail(
     # Not below pytest's own folder: that is closed to the users as whom Postfix's programs run.
     folder = Path(tempfile.mkdtemp(prefix="jetpost-postfix-"))
     folder.chmod(0o755)
+    domains = {user.partition("@")[2] for user in users}
     try:
         mailboxes = Mailboxes(folder, surroundings, *users, more=more)
-        for domain in {user.partition("@")[2] for user in users}:
+        for domain in domains:
             names.add(f"mx.{domain}", a=[mailboxes.address])
             names.add(domain, mx=[(10, f"mx.{domain}")])
         with mailboxes.postfix:
             yield mailboxes
     finally:
+        for domain in domains:
+            names.remove(domain)
+            names.remove(f"mx.{domain}")
         shutil.rmtree(folder)
 
 

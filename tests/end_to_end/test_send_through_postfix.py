@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.fixtures.issuer import TokenIssuer
 from tests.fixtures.letters import LETTER
 from tests.fixtures.zone import ServedZone
 
+NAME = "upstream.test"
 USER = DOVECOT_USERS[0]
 PAUSE_S = 2
 """How long Postfix counts messages for its limit."""
@@ -60,21 +62,27 @@ class Upstream:
         return [file.read_bytes() for file in (self.mail / "all" / "new").glob("*")]
 
 
+@pytest.fixture(autouse=True)
+def _gone_from_the_zone(names: ServedZone) -> Iterator[None]:
+    yield
+    names.remove(NAME)
+
+
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
 async def test_a_postfix_that_asks_for_auth_and_throttles_gets_every_message_once(
     make_system: MakeSystem, names: ServedZone, dovecot: Dovecot, tmp_path: Path, mechanism: str
 ) -> None:
     needs("postfix")
-    certificates = Certificates(tmp_path, "upstream.test")
+    certificates = Certificates(tmp_path, NAME)
     (password := tmp_path / "password").write_text(f"{PASSWORD}\n")
     await eventually(lambda: dovecot.is_listening, "Dovecot listens")
     with public_folder("jetpost-upstream-") as folder:
         upstream = Upstream(folder, dovecot, certificates)
-        names.add("upstream.test", a=[upstream.address])
+        names.add(NAME, a=[upstream.address])
         with upstream.postfix as postfix:
             action: dict[str, Any] = {
                 "kind": "hosts",
-                "hosts": [{"host": "upstream.test", "port": postfix.port}],
+                "hosts": [{"host": NAME, "port": postfix.port}],
                 "ca_file": str(certificates.ca_file),
                 "auth": {"user": USER, "password_file": str(password), "mechanisms": [mechanism]},
             }
@@ -101,7 +109,7 @@ async def test_a_postfix_whose_dovecot_checks_access_tokens_takes_mail_with_thos
     """Dovecot asks the issuer about each token (RFC 7662). A revoked one is replaced, and a long one arrives whole."""
     needs("postfix")
     program = needs("dovecot")
-    certificates = Certificates(tmp_path, "upstream.test")
+    certificates = Certificates(tmp_path, NAME)
     (secret := tmp_path / "secret").write_text("of the client\n")
     issuer = TokenIssuer(clients={"app": "of the client"}, user=USER, token_chars=3000)
     with public_folder("jetpost-upstream-") as folder, public_folder("jp-dovecot-") as of_dovecot:
@@ -109,13 +117,13 @@ async def test_a_postfix_whose_dovecot_checks_access_tokens_takes_mail_with_thos
             with Dovecot(program, of_dovecot, introspection=issuer.introspection_url) as dovecot:
                 await eventually(lambda: dovecot.is_listening, "Dovecot listens")
                 upstream = Upstream(folder, dovecot, certificates)
-                names.add("upstream.test", a=[upstream.address])
+                names.add(NAME, a=[upstream.address])
                 with upstream.postfix as postfix:
                     oauth = {"kind": "client_credentials", "token_url": issuer.url, "client_id": "app"}
                     auth = {"user": USER, "oauth": {**oauth, "client_secret_file": str(secret)}}
                     action: dict[str, Any] = {
                         "kind": "hosts",
-                        "hosts": [{"host": "upstream.test", "port": postfix.port}],
+                        "hosts": [{"host": NAME, "port": postfix.port}],
                         "ca_file": str(certificates.ca_file),
                     }
                     routes = [

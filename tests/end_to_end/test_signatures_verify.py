@@ -65,6 +65,8 @@ async def far(
         for domain in ("mx.test", "mx-home.test"):
             names.add(f"mx1.{domain}", a=[hosts["mx"].address])
             names.add(domain, mx=[(10, f"mx1.{domain}")])
+            running.callback(names.remove, domain)
+            running.callback(names.remove, f"mx1.{domain}")
         actions = {route: _action(host) for route, host in hosts.items()}
         actions["lmtp"]["kind"] = "lmtp"
         nobody = {"kind": "hosts", "tls": "none", "hosts": [{"host": loopback_address(), "port": free_port()}]}

@@ -147,8 +147,12 @@
 {{- range dig "dkim" "keys" list .Values.config -}}
 {{- if hasPrefix "/etc/jetpost/dkim/" (.file | default "") }}{{ $inSecrets = true }}{{ end -}}
 {{- end -}}
-{{- if and $inSecrets (not (include "jetpost.dkim.secrets" . | fromJsonArray)) -}}
+{{- $secrets := include "jetpost.dkim.secrets" . | fromJsonArray -}}
+{{- if and $inSecrets (not $secrets) -}}
 {{- fail "dkim.secrets: config.dkim has files in /etc/jetpost/dkim; name the Secrets that have them" -}}
+{{- end -}}
+{{- if and $secrets (not $inSecrets) (dig "dkim" "folder" "" .Values.config) -}}
+{{- fail "config.dkim.folder: the keys of dkim.secrets and dkim.create are in /etc/jetpost/dkim, and nobody would read them; leave the folder out" -}}
 {{- end -}}
 {{- $names := list -}}{{- $ports := list -}}
 {{- range $listener := include "jetpost.listeners" . | fromJsonArray -}}
