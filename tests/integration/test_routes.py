@@ -200,6 +200,8 @@ async def test_bad_credentials_lose_nothing_and_a_changed_password_file_counts_a
         assert smart.heard["AUTH"] == 1  # others wait: an account is locked by many attempts
         assert await service.metric("jetpost_delivery_credentials_refused", credentials="upstream") == 1
         assert (await system.depth()).get("bounce", 0) == 0
+        _, shown = await system.command("queue", "list", "--json")
+        assert "535 5.7.8 bad credentials" in shown
 
         password_file(tmp_path, "new")
 
